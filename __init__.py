@@ -1,0 +1,1 @@
+"""Reinforced active learning for semantic segmentation."""

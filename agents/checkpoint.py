@@ -1,0 +1,189 @@
+"""What a training needs to go on after it was killed, written at the end of every round.
+
+`checkpoint.json` names the state of the last complete round and is replaced last, so a reader sees one round or the one
+before. Files beside it: `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
+`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rounds are added to the replay in
+order, X
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors import numpy as arrays
+from safetensors import torch as tensors
+from tianshou.data import Batch
+
+from ralseg.agents.batch_dqn import BatchModeDQN
+from ralseg.agents.replay import PrioritisedReplay, UniformReplay
+from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+
+CHECKPOINT = "checkpoint.json"
+
+
+def save_checkpoint(
+    folder: Path,
+    round_: int,
+    algorithm: BatchModeDQN,
+    replay: UniformReplay | PrioritisedReplay,
+    rows: list[dict[str, np.ndarray]],
+    record: dict[str, Any],
+) -> None:
+    """Write the state after a round.
+
+    Args:
+        folder: of the run.
+        round_: number of complete rounds, from 1.
+        algorithm: networks, optimiser and exploration generator.
+        replay: with its generator; its rows are not written again.
+        rows: what was added to the replay in this round, one entry for each `add`.
+        record: counters and settings, JSON values.
+    """
+    state = _networks(algorithm) | _optimiser(algorithm)
+    if isinstance(replay, PrioritisedReplay):
+        state["priorities"] = torch.from_numpy(replay.weight[np.arange(replay.maxsize)])
+    _write(folder / f"state-{round_:05d}.safetensors", tensors.save(state))
+    joined = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+    _write(folder / f"rows-{round_:05d}.safetensors", arrays.save(joined))
+    generators = {
+        "exploration": algorithm.policy.rng.bit_generator.state,
+        "replay": replay.rng.bit_generator.state,
+    }
+    extremes = [replay._max_prio, replay._min_prio] if isinstance(replay, PrioritisedReplay) else None
+    write_json(
+        folder / CHECKPOINT,
+        record
+        | {
+            "round": round_,
+            "updates": algorithm._iter if algorithm.use_target_network else 0,
+            "generators": generators,
+            "priority_extremes": None if extremes is None else [float(value) for value in extremes],
+        },
+    )
+    for old in folder.glob("state-*.safetensors"):
+        if old.name != f"state-{round_:05d}.safetensors":
+            old.unlink()
+
+
+def load_checkpoint(
+    folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: UniformReplay | PrioritisedReplay
+) -> None:
+    """Bring freshly made objects to the state of `record`, what `checkpoint.json` holds.
+
+    Raises:
+        RalsegError: if a file is missing or damaged.
+    """
+    for number in range(1, record["round"] + 1):
+        rows = _read(folder / f"rows-{number:05d}.safetensors", arrays.load)
+        # One `add` at a time, as they were collected: rows of one vector step have the same step number.
+        steps = rows.pop("step")
+        starts = np.flatnonzero(np.r_[True, np.diff(steps) != 0])
+        for start, stop in zip(starts, np.r_[starts[1:], len(steps)], strict=True):
+            add_rows(replay, {key: array[start:stop] for key, array in rows.items()})
+    path = folder / f"state-{record['round']:05d}.safetensors"
+    state = _read(path, tensors.load)
+    if isinstance(replay, PrioritisedReplay):
+        replay.weight[np.arange(replay.maxsize)] = state.pop("priorities").numpy()
+        replay._max_prio, replay._min_prio = record["priority_extremes"]
+    try:
+        algorithm.policy.model.load_state_dict(_part(state, "online."))
+        if algorithm.use_target_network:
+            algorithm.model_old.module.load_state_dict(_part(state, "target."))
+            algorithm._iter = record["updates"]
+        _load_optimiser(algorithm, _part(state, "optimiser."))
+        algorithm.policy.rng.bit_generator.state = record["generators"]["exploration"]
+        replay.rng.bit_generator.state = record["generators"]["replay"]
+    except (KeyError, RuntimeError) as error:
+        raise RalsegError(f"{path}: does not fit this training; start in another folder") from error
+
+
+def add_rows(replay: UniformReplay | PrioritisedReplay, rows: dict[str, np.ndarray]) -> None:
+    """Add one env step of some streams.
+
+    Args:
+        replay: what the rows are added to.
+        rows: `stream`, `state`, `candidates`, `mask`, `act`, `rew`, `signal`, `terminated`, one row for each stream.
+    """
+    replay.add(
+        Batch(
+            obs=Batch({key: rows[key] for key in ("state", "candidates", "mask")}),
+            act=rows["act"],
+            rew=rows["rew"],
+            terminated=rows["terminated"],
+            truncated=np.zeros_like(rows["terminated"]),
+            info=Batch(signal=rows["signal"]),
+        ),
+        buffer_ids=rows["stream"],
+    )
+
+
+def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """What `checkpoint.json` holds, or None if there is none.
+
+    Raises:
+        RalsegError: if it belongs to a training with other settings; names the first that differs.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return None
+    record = read_json(path)
+    if not isinstance(record, dict) or "settings" not in record:
+        raise RalsegError(f"{path}: not a checkpoint of this version; start in another folder")
+    old, new = _flat(record["settings"]), _flat(settings)
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            raise RalsegError(
+                f"{path}: the training was started with {name}={old.get(name)}, not {new.get(name)}; "
+                "resume it with its own settings or start in another folder"
+            )
+    return record
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _networks(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
+    state = {f"online.{name}": tensor for name, tensor in algorithm.policy.model.state_dict().items()}
+    if algorithm.use_target_network:
+        state |= {f"target.{name}": tensor for name, tensor in algorithm.model_old.module.state_dict().items()}
+    return {name: tensor.contiguous() for name, tensor in state.items()}
+
+
+def _optimiser(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
+    parameters = algorithm.optim.state_dict()["state"]
+    return {
+        f"optimiser.{index}.{name}": value
+        for index, entries in parameters.items()
+        for name, value in entries.items()
+        if value is not None
+    }
+
+
+def _load_optimiser(algorithm: BatchModeDQN, flat: dict[str, torch.Tensor]) -> None:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".")
+        state.setdefault(int(index), {})[name] = value
+    algorithm.optim.load_state_dict({"state": state, "param_groups": algorithm.optim.state_dict()["param_groups"]})
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def _read(path: Path, load: Any) -> dict[str, Any]:
+    try:
+        return load(path.read_bytes())
+    except (FileNotFoundError, SafetensorError) as error:
+        raise RalsegError(f"{path}: missing or damaged ({error}); the training cannot go on, start it anew") from error

@@ -1,0 +1,180 @@
+"""Query networks: one Q-value for every candidate of every slate.
+
+Shapes: B observations, S units of the state, F features of a state unit, K slates, N candidates a slate, F' features of
+a candidate. `forward(obs, state=None, info=None)` takes a mapping with `state` (B, S, F), `candidates` (B, K, N, F')
+and `mask` (B, K, N), numpy or torch, and returns finite Q-values (B, K, N) float32 and `state` unchanged, the form that
+tianshou expects. Masked candidates have a Q-value like any other: whoever selects masks them with `masked`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ralseg.foundation import RalsegError
+
+
+def masked(values: torch.Tensor, mask: Any) -> torch.Tensor:
+    """`values` (..., N) with -inf where `mask` (..., N) is 0."""
+    return values.masked_fill(torch.as_tensor(np.asarray(mask)) == 0, -torch.inf)
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    return torch.as_tensor(array if isinstance(array, torch.Tensor) else np.asarray(array), dtype=torch.float32)
+
+
+class QueryNetwork(nn.Module):
+    """What every query network has: a name, the arguments that rebuild it, and inputs to be fitted once."""
+
+    name: str
+    arguments: dict[str, Any]
+
+    def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
+        """Fit the input scaling to warm-up observations; networks with batch normalisation have nothing to fit.
+
+        Args:
+            states: (B, S, F).
+            candidates: (B, K, N, F').
+            masks: (B, K, N), 1 where a candidate may be chosen.
+        """
+
+
+class Standardise(nn.Module):
+    """(x - mean) / sd per feature, fitted once and then frozen; clamped, so that a drifting feature stays bounded.
+
+    Frozen statistics keep the Q-values of an observation a function of the weights alone: running ones would move the
+    targets under the learner.
+    """
+
+    def __init__(self, features: int, limit: float = 8.0) -> None:
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+
+    def fit(self, rows: np.ndarray) -> None:
+        """Take mean and sd (float64 sums) over `rows` (R, features); a constant feature keeps its scale."""
+        deviation = rows.std(axis=0, dtype=np.float64)
+        deviation[deviation < 1e-6] = 1.0
+        self.mean.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)))
+        self.deviation.copy_(torch.from_numpy(deviation))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Values (..., features) to the same shape, in [-limit, limit]."""
+        return ((values - self.mean) / self.deviation).clamp(-self.limit, self.limit)
+
+
+class CompactQueryNetwork(QueryNetwork):
+    """The default: a small MLP shared by all candidates, with the state and the slate as context.
+
+    The state is the mean of a per-unit layer over the units of D_S, the slate the mean of its open candidates; S, K and
+    N are in no weight, so one network serves every size of state set, slate and budget.
+
+    Args:
+        state_features: F.
+        candidate_features: F'.
+        hidden: width of the layers.
+        context: whether the slate's mean candidate is an input.
+    """
+
+    name = "compact"
+
+    def __init__(self, state_features: int, candidate_features: int, hidden: int = 64, context: bool = True) -> None:
+        super().__init__()
+        self.arguments = {
+            "state_features": state_features,
+            "candidate_features": candidate_features,
+            "hidden": hidden,
+            "context": context,
+        }
+        self.state_scale = Standardise(state_features)
+        self.candidate_scale = Standardise(candidate_features)
+        self.state_unit = nn.Linear(state_features, hidden // 2)
+        self.from_state = nn.Linear(hidden // 2, hidden, bias=False)
+        self.from_candidate = nn.Linear(candidate_features, hidden)
+        self.from_slate = nn.Linear(candidate_features, hidden, bias=False) if context else None
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
+        """Fit both scalings; only open candidates count."""
+        self.state_scale.fit(states.reshape(-1, states.shape[-1]))
+        self.candidate_scale.fit(candidates[masks == 1])
+
+    def summary(self, state: Any) -> torch.Tensor:
+        """The state (B, S, F) in hidden // 2 numbers (B, hidden // 2)."""
+        return self.state_unit(self.state_scale(_tensor(state))).relu().mean(dim=1)
+
+    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+        """Q-values (B, K, N); see the module."""
+        candidates = self.candidate_scale(_tensor(obs["candidates"]))
+        hidden = self.from_candidate(candidates) + self.from_state(self.summary(obs["state"]))[:, None, None]
+        if self.from_slate is not None:
+            open_ = _tensor(obs["mask"])[..., None]
+            mean = (candidates * open_).sum(dim=2) / open_.sum(dim=2).clamp(min=1)
+            hidden = hidden + self.from_slate(mean)[:, :, None]
+        return self.head(hidden).squeeze(-1), state
+
+
+class _Block(nn.Module):
+    """Batch normalisation over all leading axes, ReLU, linear: the layer of Figure B.1."""
+
+    def __init__(self, features: int, outputs: int, relu: bool = True) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(features)
+        self.linear = nn.Linear(features, outputs)
+        self.relu = relu
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        normed = self.norm(values.reshape(-1, values.shape[-1])).reshape(values.shape)
+        return self.linear(normed.relu() if self.relu else normed)
+
+
+class PublishedQueryNetwork(QueryNetwork):
+    """The query network of RALIS (Casanova et al., ICLR 2020, appendix B and Figure B.1).
+
+    Q = sigmoid(gate of the KL numbers) x score of state and candidate. Every layer is batch normalisation, ReLU,
+    linear. Batch normalisation takes its statistics from the batch in updates, and from the running averages when it
+    acts, is evaluated or gives a target. S is part of the weights: the state path ends in one number per unit.
+
+    Args:
+        state_units: S.
+        state_features: F.
+        candidate_features: F' = F + gate_features: a candidate's own F numbers, then its KL histograms.
+        gate_features: the last numbers of a candidate, which feed the gate (2 x 32 bins in the paper).
+    """
+
+    name = "published"
+
+    def __init__(self, state_units: int, state_features: int, candidate_features: int, gate_features: int = 64) -> None:
+        super().__init__()
+        if not 0 < gate_features < candidate_features:
+            raise RalsegError(
+                f"the published network gates on a candidate's last {gate_features} numbers (its KL histograms), but a "
+                f"candidate has {candidate_features}; use the published features or network=compact"
+            )
+        self.arguments = {
+            "state_units": state_units,
+            "state_features": state_features,
+            "candidate_features": candidate_features,
+            "gate_features": gate_features,
+        }
+        self.gate_features = gate_features
+        self.state_path = nn.Sequential(_Block(state_features, 256), _Block(256, 128), _Block(128, 1))
+        self.state_fusion = _Block(state_units, 128)
+        own = candidate_features - gate_features
+        self.candidate_path = nn.Sequential(_Block(own, 512), _Block(512, 256), _Block(256, 128))
+        self.fusion = _Block(256, 1, relu=False)
+        self.gate = _Block(gate_features, 1)
+
+    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+        """Q-values (B, K, N); see the module."""
+        candidates = _tensor(obs["candidates"])
+        summary = self.state_fusion(self.state_path(_tensor(obs["state"])).squeeze(-1))
+        own = self.candidate_path(candidates[..., : -self.gate_features])
+        fused = self.fusion(torch.cat([summary[:, None, None].expand(*own.shape[:3], -1), own], dim=-1))
+        return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1), state
+
+
+NETWORKS: dict[str, type[QueryNetwork]] = {"compact": CompactQueryNetwork, "published": PublishedQueryNetwork}

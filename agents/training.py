@@ -1,0 +1,284 @@
+"""Training of the batch-mode double DQN: rounds of episodes, one on every game stream, with a checkpoint after each."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from tianshou.data import Batch
+from tianshou.env import BaseVectorEnv, DummyVectorEnv, SubprocVectorEnv
+from tianshou.utils.torch_utils import policy_within_training_step
+
+from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats, build_network
+from ralseg.agents.checkpoint import add_rows, load_checkpoint, read_record, save_checkpoint
+from ralseg.agents.options import BatchDQNOptions
+from ralseg.agents.progress import Progress, TrainingResult, seconds_left
+from ralseg.agents.query_policy import save_policy
+from ralseg.agents.replay import as_stored, make_replay, standardise
+from ralseg.agents.training_log import TrainingLog
+from ralseg.foundation import RalsegError, generator, integer
+
+
+def train(
+    make_env: Callable[[], gym.Env],
+    options: BatchDQNOptions,
+    run_folder: str | Path,
+    *,
+    seed: int,
+    episodes: int,
+    streams: int = 2,
+    processes: int = 1,
+    observation: dict[str, Any] | None = None,
+    tensorboard: bool = True,
+    on_step: Callable[[Progress], None] | None = None,
+    resume: bool = True,
+) -> TrainingResult:
+    """Train a query network; the same arguments give the same weights, killed and resumed or not.
+
+    Episode e is played on stream e mod `streams` with the seed of the stream `("episode", e)`. A round is one episode
+    on every stream; they step together. Epsilon and learning rate follow the share of the episodes played before it.
+
+    Args:
+        make_env: makes the env; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
+        options: the settings.
+        run_folder: gets `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
+        seed: root seed of network, exploration, replay and episodes.
+        episodes: how many are played.
+        streams: number of game streams; part of the result.
+        processes: 1 plays the streams in turn in this process, `streams` gives each its own (spawned); the result is
+            the same.
+        observation: how the observation is made; kept in `policy.json` and compared on resume.
+        tensorboard: whether to write TensorBoard files.
+        on_step: called after every step of the streams.
+        resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
+
+    Raises:
+        RalsegError: if an argument is out of range, the checkpoint is of other settings, or the env breaks its contract
+            (a reward that is not finite, a missing credit, a truncated episode).
+    """
+    if episodes < 1 or streams < 1 or streams > episodes:
+        raise RalsegError(
+            f"episodes is {episodes} and streams {streams}; both must be at least 1, streams at most episodes"
+        )
+    if processes not in (1, streams):
+        raise RalsegError(f"processes is {processes}; it must be 1 or the number of streams, {streams}")
+    folder = Path(run_folder)
+    observation = observation or {}
+    settings = {
+        "options": asdict(options),
+        "seed": seed,
+        "episodes": episodes,
+        "streams": streams,
+        "observation": observation,
+    }
+    settings = json.loads(json.dumps(settings))  # as the checkpoint gives them back: tuples are lists
+    record = read_record(folder / "checkpoint", settings)
+    if record and not resume:
+        raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
+    try:
+        venv = _vector_env(make_env, streams, processes)
+        with closing(venv), TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log:
+            training = _Training(venv, options, folder, settings, on_step)
+            if record:
+                training.restore(record)
+            training.run(log)
+    except (EOFError, ConnectionError) as error:
+        raise RalsegError("a game process ended; what it met is printed above") from error
+    save_policy(folder, training.network, observation=observation, options=asdict(options))
+    return TrainingResult(folder, training.network, training.env_steps, training.updates, training.history)
+
+
+def _vector_env(make_env: Callable[[], gym.Env], streams: int, processes: int) -> BaseVectorEnv:
+    if processes == 1:
+        return DummyVectorEnv([make_env] * streams)
+    return SubprocVectorEnv([make_env] * streams, context="spawn")
+
+
+class _Training:
+    """The loop and its counters."""
+
+    def __init__(
+        self,
+        venv: BaseVectorEnv,
+        options: BatchDQNOptions,
+        folder: Path,
+        settings: dict[str, Any],
+        on_step: Callable[[Progress], None] | None,
+    ) -> None:
+        self.venv, self.options, self.folder, self.settings, self.on_step = venv, options, folder, settings, on_step
+        self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
+        action_space, space = (
+            venv.workers[0].get_env_attr("action_space"),
+            venv.workers[0].get_env_attr("observation_space"),
+        )
+        if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
+            raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
+        with torch.random.fork_rng():
+            torch.manual_seed(integer(self.seed, "query network"))
+            self.network = build_network(options, space)
+        policy = SlatePolicy(model=self.network, action_space=action_space, rng=generator(self.seed, "exploration"))
+        self.algorithm = BatchModeDQN(policy, options)
+        self.replay = make_replay(
+            options.replay_size,
+            self.streams,
+            rng=generator(self.seed, "replay"),
+            n_step=options.n_step,
+            priority=(options.priority_alpha, options.priority_beta) if options.prioritised else None,
+        )
+        self.round = self.env_steps = self.updates = 0
+        self.history: list[dict[str, float]] = []
+        self.stats: UpdateStats | None = None
+
+    def restore(self, record: dict[str, Any]) -> None:
+        """Continue after the last complete round."""
+        load_checkpoint(self.folder / "checkpoint", record, self.algorithm, self.replay)
+        self.round, self.env_steps, self.updates = record["round"], record["env_steps"], record["gradient_steps"]
+        self.history = record["history"]
+
+    def run(self, log: TrainingLog) -> None:
+        """Play the remaining rounds."""
+        self.begun, self.first_steps, self.first_round = time.perf_counter(), self.env_steps, self.round
+        rounds = -(-self.episodes // self.streams)
+        while self.round < rounds:
+            self.algorithm.set_progress(self.round * self.streams / self.episodes)
+            with policy_within_training_step(self.algorithm.policy):
+                rows = self._play_round(log)
+            self.round += 1
+            save_checkpoint(
+                self.folder / "checkpoint",
+                self.round,
+                self.algorithm,
+                self.replay,
+                rows,
+                {
+                    "settings": self.settings,
+                    "env_steps": self.env_steps,
+                    "gradient_steps": self.updates,
+                    "history": self.history,
+                },
+            )
+
+    def _play_round(self, log: TrainingLog) -> list[dict[str, np.ndarray]]:
+        first = self.round * self.streams
+        running = np.arange(min(self.streams, self.episodes - first))
+        totals = [{"episode": first + int(i), "steps": 0, "return": 0.0, "miou": 0.0, "refused": 0} for i in running]
+        shares: list[Any] = [0.0 for _ in running]
+        for i in running:
+            self.venv.workers[i].send(None, seed=integer(self.seed, "episode", first + int(i)))
+        observations = [self.venv.workers[i].recv()[0] for i in running]
+        rows = []
+        step = 0
+        while len(running):
+            act = self._act(observations)
+            results = self.venv.step(act, running)
+            row = self._row(observations, act, results, running, first, step)
+            add_rows(self.replay, {key: array for key, array in row.items() if key != "step"})
+            rows.append(row)
+            self.env_steps += len(running)
+            step += 1
+            for i, reward, info in zip(running, results[1], results[4], strict=True):
+                total = totals[i]
+                total["steps"] += 1
+                total["return"] += float(reward)
+                total["miou"] = float(info["miou"])
+                total["refused"] += int(info["refused"])
+                shares[i] = shares[i] + info["class_shares"]
+            self._learn(len(running))
+            self._report([totals[i] for i in running], first + len(totals))
+            done = results[2].astype(bool)
+            for i in running[done]:
+                log.episode(self.env_steps, totals[i], shares[i] / totals[i]["steps"])
+            observations = [obs for obs, ended in zip(results[0], done, strict=True) if not ended]
+            running = running[~done]
+        log.round(self.env_steps, self.algorithm, self.stats, self._speed())
+        self.history.extend(totals)
+        return rows
+
+    def _act(self, observations: list[dict[str, np.ndarray]]) -> np.ndarray:
+        keys = ("state", "candidates", "mask")
+        batch = Batch(obs=Batch({key: np.stack([o[key] for o in observations]) for key in keys}))
+        with torch.no_grad():
+            greedy = self.algorithm.policy(batch).act
+        return self.algorithm.policy.add_exploration_noise(greedy, batch)
+
+    def _row(
+        self, observations: list, act: np.ndarray, results: tuple, running: np.ndarray, first: int, step: int
+    ) -> dict[str, np.ndarray]:
+        _, rewards, terminated, truncated, infos = results
+        entries = []
+        for n, i in enumerate(running):
+            where = f"episode {first + i}, step {step}"
+            if not np.isfinite(rewards[n]):
+                raise RalsegError(f"{where}: the env's reward is {rewards[n]}; mend the env or its learner")
+            if truncated[n]:
+                raise RalsegError(
+                    f"{where}: the env truncated the episode; it must end by terminated alone (no TimeLimit)"
+                )
+            stored = as_stored(observations[n], self.options.replay_half, where)
+            signal = self._signal(float(rewards[n]), infos[n], stored["mask"], where)
+            entries.append(stored | {"signal": signal})
+        row = {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
+        return row | {
+            "act": act.astype(np.int64),
+            "rew": rewards.astype(np.float64),
+            "terminated": terminated.astype(bool),
+            "stream": running.astype(np.int64),
+            "step": np.full(len(running), step),
+        }
+
+    def _signal(self, reward: float, info: dict[str, Any], mask: np.ndarray, where: str) -> np.ndarray:
+        weights = self.options.signal
+        signal = np.where(mask == 1, np.float32(weights.reward * reward), np.float32(0))
+        for name in ("credit", "reference"):
+            if weight := getattr(weights, name):
+                values = info.get(f"candidate_{name}")
+                if values is None:
+                    raise RalsegError(
+                        f"signal.{name} is {weight}, but the env gives no info['candidate_{name}']; "
+                        f"make the env with it or set signal.{name}=0"
+                    )
+                if not np.isfinite(values).all():
+                    raise RalsegError(
+                        f"{where}: info['candidate_{name}'] holds a number that is not finite; mend the env"
+                    )
+                signal = signal + np.float32(weight) * standardise(values, mask)
+        return signal
+
+    def _learn(self, stepped: int) -> None:
+        if self.env_steps < self.options.warm_up:
+            return
+        if self.env_steps - stepped < self.options.warm_up:
+            self.algorithm.fit_inputs(self.replay)
+        for _ in range(stepped * self.options.updates_per_step):
+            self.stats = self.algorithm.update(self.replay, self.options.batch_size)
+            self.updates += 1
+            if not np.isfinite(self.stats.loss):
+                raise RalsegError(f"the loss is {self.stats.loss} after {self.updates} updates; lower learning_rate")
+
+    def _speed(self) -> float:
+        return (self.env_steps - self.first_steps) / max(1e-9, time.perf_counter() - self.begun)
+
+    def _report(self, totals: list[dict[str, float]], begun: int) -> None:
+        if self.on_step is None:
+            return
+        speed = self._speed()
+        self.on_step(
+            Progress(
+                episode=begun,
+                episodes=self.episodes,
+                env_steps=self.env_steps,
+                miou=float(np.mean([total["miou"] for total in totals])),
+                episode_return=float(np.mean([total["return"] for total in totals])),
+                exploration=self.algorithm.policy.eps_training,
+                loss=self.stats.loss if self.stats else None,
+                steps_per_second=speed,
+                seconds_left=seconds_left(self.history, self.episodes, self.env_steps, speed),
+            )
+        )

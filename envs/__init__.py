@@ -1,0 +1,30 @@
+"""The annotation game and its Gymnasium environment."""
+
+from ralseg.envs.build import EnvFactory, World, make_env
+from ralseg.envs.candidates import draw_candidates
+from ralseg.envs.credit import GradientCredit, class_truth_scores
+from ralseg.envs.game import Game, GameOptions, Turn
+from ralseg.envs.ledger import Ledger
+from ralseg.envs.oracle import GroundTruth, Oracle
+from ralseg.envs.pool import Pool
+from ralseg.envs.region_selection import RegionSelectionEnv
+from ralseg.envs.view import CandidatesView, UnitReducer
+
+__all__ = [
+    "CandidatesView",
+    "EnvFactory",
+    "Game",
+    "GameOptions",
+    "GradientCredit",
+    "GroundTruth",
+    "Ledger",
+    "Oracle",
+    "Pool",
+    "RegionSelectionEnv",
+    "Turn",
+    "UnitReducer",
+    "World",
+    "class_truth_scores",
+    "draw_candidates",
+    "make_env",
+]

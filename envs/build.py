@@ -1,0 +1,193 @@
+"""From a composed configuration to a game: the one place where all parts are put together."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from ralseg.configs import composed
+from ralseg.envs.game import Game, GameOptions
+from ralseg.envs.pool import Pool
+from ralseg.envs.region_selection import RegionSelectionEnv
+from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
+from ralseg.foundation import RalsegError, settings
+from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.networks import SegmentationNetwork
+from ralseg.segmentation.pretraining import Theta0Options, theta0
+from ralseg.segmentation.splits import Splits, splits_from_config
+from ralseg.segmentation.store import ImageStore, cache_folder
+
+Role = Literal["train", "compare"]
+
+
+@dataclass(frozen=True)
+class World:
+    """All that games of one configuration share.
+
+    Args:
+        config: a composed configuration, plain values.
+
+    The parts are made when first asked for, each once; `check` makes the cheap ones, so that a bad value is refused
+    before anything is trained or written.
+    """
+
+    config: Mapping[str, Any]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set."""
+        return _made(self.config["dataset"], "dataset")
+
+    @cached_property
+    def store(self) -> ImageStore:
+        """All its images, decoded once."""
+        return ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Which image plays which role."""
+        return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
+
+    def images(self, role: str) -> list[int]:
+        """Indices in the store of the images of a role, e.g. "train"."""
+        return [self.store.index(name) for name in getattr(self.splits, role)]
+
+    @cached_property
+    def game_options(self) -> GameOptions:
+        """What a step offers and when a game ends."""
+        game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "learn")}
+        return settings(GameOptions, game, "game")
+
+    @cached_property
+    def learn_options(self) -> LearnOptions:
+        """What one turn trains."""
+        return settings(LearnOptions, dict(self.config["game"]["learn"]) | {"loss": self.config["loss"]}, "game.learn")
+
+    @cached_property
+    def theta0_options(self) -> Theta0Options:
+        """How theta_0 is made."""
+        return settings(Theta0Options, self.config["theta0"], "theta0")
+
+    @property
+    def unit(self) -> tuple[int, int] | str:
+        """The unit of the pool: the data set's, where the configuration says `region`."""
+        unit = self.config["game"]["unit"]
+        return self.dataset.unit_size if unit == "region" else unit
+
+    def network(self) -> SegmentationNetwork:
+        """An untrained network."""
+        return _made(self.config["network"], "network", classes=len(self.dataset.classes))
+
+    def theta0(self, on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
+        """A network at theta_0, trained or from the cache."""
+        return theta0(
+            self.network,
+            self.store,
+            {role: self.images(role) for role in ("state", "train")},
+            self.theta0_options,
+            loss=self.config["loss"],
+            cut=self.learn_options.cut,
+            seed=self.config["seed"],
+            description=self.config["network"],
+            cache=cache_folder(),
+            on_step=on_step,
+        )
+
+    def spec(self) -> ObservationSpec:
+        """What an observation holds; its components are not yet fitted."""
+        return spec_from_config(self.config["features"], len(self.dataset.classes))
+
+    def check(self) -> None:
+        """Make everything that is cheap to make.
+
+        Raises:
+            RalsegError: for the first thing that is wrong.
+        """
+        _ = self.game_options, self.learn_options, self.theta0_options, self.spec()
+        if self.config["seed"] < 0:
+            raise RalsegError(f"seed={self.config['seed']} is out of range; it is 0 or more")
+        self.network()
+        _ = self.splits
+        Pool(self.store, self.images("state"), self.unit)
+
+    def game(self, role: Role, credit: bool = False) -> Game:
+        """A game on D_T (`train`) or D_V (`compare`).
+
+        Args:
+            role: whose pool.
+            credit: whether candidates get credit, in learning only.
+        """
+        learner = SupervisedLearner(self.theta0(), self.store, self.learn_options, self.config["device"])
+        pool = Pool(self.store, self.images(role), self.unit)
+        state = self.images("state")
+        spec = self.spec()
+        if "embedding" in spec.needs:
+            spec = spec.with_components(fit_components(learner, pool, [*state, *self.images("train")], spec.embedding_width))
+        return Game(learner, pool, state, self.images("reward"), spec, self.game_options, credit=credit)
+
+
+def fit_components(learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int) -> PrincipalComponents:
+    """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
+
+    def embed(prediction, chunk):
+        maps = [m.float().cpu().numpy() for m in prediction.embedding]
+        return unit_features(prediction.logits.float().cpu().numpy(), maps, pool.grid(chunk[0]), {"embedding"})
+
+    rows = learner.predict(images, [embed])["embedding"]
+    return PrincipalComponents.fit(np.concatenate(rows), width)
+
+
+@dataclass(frozen=True)
+class EnvFactory:
+    """Makes the environment of a configuration, in this process or in a spawned one.
+
+    Attributes:
+        config: a composed configuration, plain values.
+        role: whose pool is played on.
+        credit: whether `info` holds credit.
+    """
+
+    config: Mapping[str, Any]
+    role: Role = "train"
+    credit: bool = True
+
+    def __call__(self) -> RegionSelectionEnv:
+        """A new environment; torch is set to one thread, as two stall each other and round differently."""
+        torch.set_num_threads(1)
+        return RegionSelectionEnv(World(self.config).game(self.role, self.credit))
+
+
+def make_env(
+    game: Game | None = None, overrides: Sequence[str] = (), role: Role = "train", credit: bool = True
+) -> RegionSelectionEnv:
+    """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
+
+    Args:
+        game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
+        overrides: of that configuration, as on the command line.
+        role: `train` (D_T) or `compare` (D_V).
+        credit: whether `info` holds credit.
+    """
+    if game is not None:
+        return RegionSelectionEnv(game)
+    return EnvFactory(composed("train_agent", overrides), role, credit)()
+
+
+def _made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
+    try:
+        return instantiate(dict(config), **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, RalsegError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise RalsegError(f"{group}: {reason}") from error

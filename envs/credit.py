@@ -1,0 +1,138 @@
+"""Credit: what one unit was worth, known in learning only, where the labels of the pool are at hand.
+
+Two figures per candidate stand beside the shared reward:
+
+- the agreement of its loss gradient with the reward set's: how much a step on this unit alone lowers the loss on D_R, to
+  first order, in the weights of the last layer;
+- what `class_truth`, a reference that sees the true classes, would score it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_weight
+
+from ralseg.features import UnitGrid
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.labels import soft_targets
+from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.networks import Prediction
+
+CreditLoss = Literal["balanced_cross_entropy", "soft_iou"]
+CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")
+
+
+class GradientCredit:
+    """The agreement of each unit's loss gradient with D_R's, in the last layer, without a gradient per unit.
+
+    The last layer is linear in its weights W on the map X: the gradient of a pixel's cross-entropy is its residual
+    (p - y) times X, so its inner product with D_R's gradient G is the residual times the response of a layer with weights
+    G to X. One convolution gives it for all pixels, one pooling for all units.
+
+    Show `observe` every prediction of D_R at some weights, call `finish`, then reduce candidates at the same weights.
+
+    Args:
+        learner: whose last layer is meant.
+        reward: D_R, indices in the store.
+        loss: of D_R: `balanced_cross_entropy` (the mean over classes of the classes' mean cross-entropy) or `soft_iou`
+            (one minus the mean over classes of the soft IoU over all of D_R).
+
+    Raises:
+        RalsegError: for an unknown loss.
+    """
+
+    draws = 0
+
+    def __init__(self, learner: SupervisedLearner, reward: Sequence[int], loss: CreditLoss) -> None:
+        if loss not in CREDIT_LOSSES:
+            raise RalsegError(f"game.credit={loss!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
+        self._learner, self._loss = learner, loss
+        counts = np.zeros(learner.classes)
+        for i in reward:
+            label = learner.store.label(i)
+            counts += np.bincount(label[label < learner.classes], minlength=learner.classes)
+        present = counts > 0
+        self._weights = torch.zeros(learner.classes)
+        self._weights[present] = torch.from_numpy(1 / (counts[present] * present.sum())).float()
+        self._present = torch.from_numpy(present)
+        self._targets: dict[int, Tensor] = {}
+        self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._sum: tuple[Tensor, Tensor] | None = None
+        self._gradient: tuple[Tensor, Tensor] | None = None
+
+    def observe(self, prediction: Prediction, images: Sequence[int]) -> None:
+        """Take in the prediction of a batch of D_R."""
+        targets = torch.stack([self._target(i, prediction.logits.shape[-2:], keep=True) for i in images])
+        probabilities = prediction.logits.float().softmax(1)
+        if self._loss == "soft_iou":
+            # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
+            self._seen.append((probabilities, targets, prediction.decoded))
+            return
+        weighted = targets * self._weights.to(targets)[:, None, None]
+        self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, prediction.decoded)
+
+    def finish(self) -> None:
+        """Close the pass over D_R."""
+        if self._loss == "soft_iou":
+            self._close_iou()
+        self._gradient, self._sum = self._sum, None
+
+    def __call__(self, prediction: Prediction, images: Sequence[int], grid: UnitGrid) -> Mapping[str, np.ndarray]:
+        """A reducer: `credit` (B, units) float32, mean over the unit's pixels, larger is better; void pixels give 0."""
+        if self._gradient is None:
+            raise RalsegError("credit needs the gradient of D_R; evaluate D_R with this observer first")
+        targets = torch.stack([self._target(i, prediction.logits.shape[-2:]) for i in images])
+        residual = prediction.logits.float().softmax(1) * targets.sum(1, keepdim=True) - targets
+        weight, bias = self._gradient
+        response = functional.conv2d(prediction.decoded, weight, bias, padding=self._learner.head.padding)
+        height, width = self._learner.store.size(images[0])
+        cell = height * width / (targets.shape[-2] * targets.shape[-1])
+        agreement = (residual * response).sum(1) / cell
+        return {"credit": grid.pool(agreement.cpu().numpy())}
+
+    def _add(self, residual: Tensor, decoded: Tensor) -> None:
+        head = self._learner.head
+        parts = conv2d_weight(decoded, head.weight.shape, residual, padding=head.padding), residual.sum((0, 2, 3))
+        self._sum = parts if self._sum is None else (self._sum[0] + parts[0], self._sum[1] + parts[1])
+
+    def _close_iou(self) -> None:
+        def total(term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+            return sum(term(p, y).sum((0, 2, 3)) for p, y, _ in self._seen)
+
+        hits = total(lambda p, y: p * y)
+        union = total(lambda p, y: p * y.sum(1, keepdim=True) + y) - hits
+        present = self._present.to(hits)
+        scale = present / present.sum() / union.clamp_min(1e-6)
+        for p, y, decoded in self._seen:
+            # d IoU / d p = (y U - I (n - y)) / U^2 per cell of n labelled pixels; then through the softmax.
+            n = y.sum(1, keepdim=True)
+            slope = -scale[:, None, None] * (y - (hits / union.clamp_min(1e-6))[:, None, None] * (n - y))
+            self._add(p * (slope - (slope * p).sum(1, keepdim=True)), decoded)
+        self._seen = []
+
+    def _target(self, image: int, size: tuple[int, int], keep: bool = False) -> Tensor:
+        if image in self._targets:
+            return self._targets[image]
+        counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
+        target = torch.from_numpy(counts).to(self._learner.device)
+        if keep:
+            self._targets[image] = target
+        return target
+
+
+def class_truth_scores(counts: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """What the greedy chooser of the largest sum of square roots of class counts gains with each unit.
+
+    Args:
+        counts: (..., C) true pixels per class of each unit.
+        labelled: (C,) pixels per class bought so far.
+
+    Returns:
+        (...,) float32, 0 or more.
+    """
+    labelled = np.asarray(labelled, float)
+    return (np.sqrt(labelled + counts) - np.sqrt(labelled)).sum(-1).astype(np.float32)

@@ -1,0 +1,275 @@
+"""The annotation game: who offers, who answers, who learns, and what it was worth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ralseg.envs.candidates import DRAWS, Draw, draw_candidates
+from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit, class_truth_scores
+from ralseg.envs.ledger import Ledger, check_budget
+from ralseg.envs.oracle import GroundTruth, Oracle
+from ralseg.envs.pool import Pool
+from ralseg.envs.view import CandidatesView, UnitReducer
+from ralseg.features import ObservationSpec, unit_features
+from ralseg.foundation import RalsegError, generator, integer
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners import Reducer, SupervisedLearner
+from ralseg.segmentation.networks import Prediction
+
+
+@dataclass(frozen=True)
+class GameOptions:
+    """What a step offers and when the game ends.
+
+    Attributes:
+        slates: K, units bought per step.
+        candidates: N, candidates in a slate.
+        draw: `clustered` or `uniform`.
+        budget: what may be paid, in `budget_measure`.
+        budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
+        credit: loss of D_R that the gradient credit refers to.
+    """
+
+    slates: int = 24
+    candidates: int = 20
+    draw: Draw = "clustered"
+    budget: float = 480
+    budget_measure: str = "units"
+    credit: CreditLoss = "balanced_cross_entropy"
+
+    def __post_init__(self) -> None:
+        for name in ("slates", "candidates"):
+            if getattr(self, name) < 1:
+                raise RalsegError(f"game.{name}={getattr(self, name)} is out of range; it must be 1 or more")
+        if self.draw not in DRAWS:
+            raise RalsegError(f"game.draw={self.draw!r} is unknown; choose from {', '.join(DRAWS)}")
+        if self.credit not in CREDIT_LOSSES:
+            raise RalsegError(f"game.credit={self.credit!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
+        check_budget(self.budget, self.budget_measure)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one step did.
+
+    Attributes:
+        units: (n,) int64 flat numbers of the units bought.
+        refused: choices that bought nothing.
+        class_counts: (C,) int64 true pixels per class that were bought.
+        loss: the learner's mean loss of the turn.
+    """
+
+    units: np.ndarray
+    refused: int
+    class_counts: np.ndarray
+    loss: float
+
+
+class Game:
+    """One game at a time on one pool, with one learner.
+
+    Args:
+        learner: trained by what is bought; starts each game from theta_0.
+        pool: D_T while a policy is learned, D_V while policies are compared.
+        state: D_S, indices in the store.
+        reward: D_R, indices in the store.
+        spec: what an observation holds.
+        options: see `GameOptions`.
+        oracle: who answers; default: ground truth.
+        credit: whether candidates get credit, in learning only: the labels of the whole pool are read for it.
+    """
+
+    def __init__(
+        self,
+        learner: SupervisedLearner,
+        pool: Pool,
+        state: Sequence[int],
+        reward: Sequence[int],
+        spec: ObservationSpec,
+        options: GameOptions,
+        oracle: Oracle | None = None,
+        credit: bool = False,
+    ) -> None:
+        self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
+        self.state, self.reward = list(state), list(reward)
+        self.oracle = oracle or GroundTruth(learner.store)
+        self.state_units = sum(len(pool.grid(i)) for i in self.state)
+        self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
+        self._started = False
+
+    def reset(self, seed: int) -> None:
+        """Start a game: nothing is labelled, the learner is at theta_0.
+
+        Args:
+            seed: of draws, training and noisy predictions of this game.
+        """
+        self.seed, self.turn, self._started = seed, 0, True
+        self.learner.reset()
+        self.pool.reset()
+        self.ledger = Ledger(int(self.pool.areas.sum()))
+        self.labels = PartialLabels(self.learner.classes)
+        self._bought_counts: list[np.ndarray] = []
+        self._touched: set[int] = set()
+        self._draw()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can be bought any more: the budget is spent or no candidate is left."""
+        return not self.mask.any()
+
+    @property
+    def can_pay(self) -> int:
+        """Units of the smallest size on offer that the budget still pays."""
+        areas = self.pool.areas[self.units[self.units >= 0]]
+        if not len(areas):
+            return 0
+        left = self.options.budget - self.ledger.paid(self.options.budget_measure)
+        # A share is a sum of fractions: it may miss the budget by the last bit.
+        return int(left / self.ledger.price(int(areas.min()), self.options.budget_measure) + 1e-9)
+
+    def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
+        """What is offered now; see `CandidatesView`."""
+        return CandidatesView(self, self.units, self.mask, self.labels.class_counts.copy(), reducers, observed)
+
+    def step(self, choice: np.ndarray) -> Turn:
+        """Buy the chosen units and learn from them.
+
+        Args:
+            choice: (K,) integers, one index into each slate; -1 or a masked index buys nothing.
+
+        Raises:
+            RalsegError: if the choice has another shape or an index is out of range, or the game was not reset.
+        """
+        if not self._started:
+            raise RalsegError("the game has not begun; call reset(seed) first")
+        choice = np.asarray(choice)
+        slates, size = self.units.shape
+        if choice.shape != (slates,) or not np.issubdtype(choice.dtype, np.integer):
+            raise RalsegError(f"a choice is {slates} integers, one for each slate; got {choice.dtype} {choice.shape}")
+        if choice.min() < -1 or choice.max() >= size:
+            raise RalsegError(f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}")
+        slate = np.arange(slates)
+        open_ = (choice >= 0) & self.mask[slate, choice]
+        units = self._affordable(self.units[slate, choice][open_])
+        new, counts = self._reveal(units)
+        loss = self.learner.learn(self.labels, new, generator(self.seed, "training", self.turn))
+        self.turn += 1
+        self._draw()
+        return Turn(units, slates - len(units), counts.sum(0), loss)
+
+    def evaluate_reward(self) -> float:
+        """mIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
+        if self._credit is None:
+            return self.learner.evaluate(self.reward).miou
+        found = self.learner.evaluate(self.reward, self._credit.observe)
+        self._credit.finish()
+        return found.miou
+
+    def credit(self, view: CandidatesView) -> tuple[np.ndarray, np.ndarray]:
+        """(K, N) float32 gradient credit and class_truth's score of each candidate, 0 where masked.
+
+        The view must have been made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
+        """
+        credit = view.reduced("credit")
+        reference = class_truth_scores(view.true_counts, view.labelled_counts)
+        return tuple(np.where(view.mask, part, 0).astype(np.float32) for part in (credit, reference))
+
+    @property
+    def credit_reducers(self) -> tuple[UnitReducer, ...]:
+        """What a view must reduce so that `credit` can be read from it."""
+        return () if self._credit is None else (self._credit,)
+
+    def reduce_candidates(
+        self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool
+    ) -> dict[str, np.ndarray]:
+        """See `ViewSource`."""
+        if not len(units) or not (reducers or observed):
+            return {}
+        places, local = self.pool.locate(units)
+        order, inverse = np.unique(places, return_inverse=True)
+        images = self.pool.images[order].tolist()
+        draws = max((reducer.draws for reducer in reducers), default=0)
+        noise = torch.Generator(self.learner.device).manual_seed(integer(self.seed, "noise", self.turn)) if draws else None
+        rows = self.learner.predict(images, [self._adapted(r) for r in reducers] + [self._features] * observed, draws, noise)
+        starts = np.concatenate([[0], np.cumsum([len(self.pool.grid(i)) for i in images])])
+        return {name: np.concatenate(parts)[starts[inverse] + local] for name, parts in rows.items()}
+
+    def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """See `ViewSource`."""
+        rows, iou = self._state()
+        candidates = np.zeros((*units.shape, self.spec.candidate_width), np.float32)
+        if (units >= 0).any():
+            counts = np.concatenate([np.empty((0, self.learner.classes), np.int64), *self._bought_counts])
+            candidates[units >= 0] = self.spec.candidates(
+                features,
+                labelled_true_shares=self.spec.true_shares(counts, self.pool.areas[self.pool.bought]),
+                iou=iou,
+                labelled_counts=self.labels.class_counts,
+            )
+            candidates[~mask] = 0
+        return {"state": self.spec.state(rows), "candidates": candidates, "mask": mask.astype(np.int8)}
+
+    def true_counts(self, units: np.ndarray) -> np.ndarray:
+        """See `ViewSource`."""
+        places, local = self.pool.locate(units)
+        counts = np.empty((len(units), self.learner.classes), np.int64)
+        for place in np.unique(places):
+            image = int(self.pool.images[place])
+            here = places == place
+            grid = self.pool.grid(image)
+            counts[here] = grid.class_counts(self.learner.store.label(image), self.learner.classes)[local[here]]
+        return counts
+
+    def _draw(self) -> None:
+        options = self.options
+        self.units = draw_candidates(self.pool, options.slates, options.candidates, options.draw, self.seed, self.turn)
+        self.mask = self.units >= 0
+        self.mask[self.can_pay :] = False
+
+    def _affordable(self, units: np.ndarray) -> np.ndarray:
+        measure = self.options.budget_measure
+        prices = np.array([self.ledger.price(int(area), measure) for area in self.pool.areas[units]])
+        left = self.options.budget - self.ledger.paid(measure)
+        return units[np.cumsum(prices) <= left * (1 + 1e-12)] if len(units) else units
+
+    def _reveal(self, units: np.ndarray) -> tuple[list, np.ndarray]:
+        self.pool.buy(units)
+        places, local = self.pool.locate(units)
+        new, counts = [], np.zeros((len(units), self.learner.classes), np.int64)
+        for row, (image, unit) in enumerate(zip(self.pool.images[places].tolist(), local, strict=True)):
+            size, box = self.learner.store.size(image), self.pool.grid(image).boxes[unit].tolist()
+            before = self.labels.class_counts.copy()
+            self.labels.reveal(image, size, box, self.oracle.reveal(image, box))
+            counts[row] = self.labels.class_counts - before
+            new.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
+            self._touched.add(image)
+        self._bought_counts.append(counts)
+        self.ledger.units += len(units)
+        self.ledger.pixels += int(self.pool.areas[units].sum())
+        self.ledger.clicks += int((counts > 0).sum())
+        self.ledger.images = len(self._touched)
+        return new, counts
+
+    def _state(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Unit features of D_S and, where the observation holds it, the IoU per class on D_S, from the same passes."""
+        if "iou" not in self.spec.candidate_parts:
+            rows = self.learner.predict(self.state, [self._features])
+            return {name: np.concatenate(parts) for name, parts in rows.items()}, None
+        found: dict[int, Mapping[str, np.ndarray]] = {}
+
+        def keep(prediction: Prediction, images: Sequence[int]) -> None:
+            batch = self._features(prediction, images)
+            found.update({image: {k: v[row] for k, v in batch.items()} for row, image in enumerate(images)})
+
+        iou = self.learner.evaluate(self.state, keep).iou
+        return {name: np.concatenate([found[i][name] for i in self.state]) for name in self.spec.needs}, iou
+
+    def _features(self, prediction: Prediction, images: Sequence[int]) -> Mapping[str, np.ndarray]:
+        embedding = [m.float().cpu().numpy() for m in prediction.embedding] if "embedding" in self.spec.needs else []
+        logits = prediction.logits.float().cpu().numpy()
+        return unit_features(logits, embedding, self.pool.grid(images[0]), self.spec.needs)
+
+    def _adapted(self, reducer: UnitReducer) -> Reducer:
+        return lambda prediction, images: reducer(prediction, images, self.pool.grid(images[0]))

@@ -1,0 +1,57 @@
+"""The ledger: what was paid, in every measure that a budget can be set in."""
+
+from dataclasses import asdict, dataclass
+
+from ralseg.foundation import RalsegError
+
+MEASURES = ("units", "pixels", "share")
+
+
+@dataclass
+class Ledger:
+    """What was paid so far.
+
+    Attributes:
+        total: pixels of the pool.
+        units: units bought.
+        pixels: their pixels, void included.
+        clicks: one for each class in each unit (the cost model of multi-class queries; a click paints a class).
+        images: images touched.
+    """
+
+    total: int
+    units: int = 0
+    pixels: int = 0
+    clicks: int = 0
+    images: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the pool's pixels that was paid, 0 to 1."""
+        return self.pixels / self.total
+
+    def paid(self, measure: str) -> float:
+        """What was paid in one of `MEASURES`."""
+        return getattr(self, measure)
+
+    def price(self, area: int, measure: str) -> float:
+        """What a unit of so many pixels costs in one of `MEASURES`."""
+        return {"units": 1, "pixels": area, "share": area / self.total}[measure]
+
+    def to_dict(self) -> dict[str, float]:
+        """All measures, for files and `info`."""
+        row = asdict(self) | {"share": self.share}
+        del row["total"]
+        return row
+
+
+def check_budget(budget: float, measure: str) -> None:
+    """Refuse a budget that cannot be paid.
+
+    Raises:
+        RalsegError: for an unknown measure or a budget of 0 or less (a share above 1).
+    """
+    if measure not in MEASURES:
+        raise RalsegError(f"game.budget_measure={measure!r} is unknown; choose from {', '.join(MEASURES)}")
+    if budget <= 0 or (measure == "share" and budget > 1):
+        raise RalsegError(f"game.budget={budget} {measure} is out of range; it must be above 0 (a share at most 1)")

@@ -1,0 +1,109 @@
+"""The pool: all units, labelled and not, with its append-only history."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ralseg.features import UnitGrid
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.store import ImageStore
+
+
+class Pool:
+    """The units of a list of images, numbered image by image and row by row within an image.
+
+    Args:
+        store: the images.
+        images: indices in the store, each once.
+        unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; a unit larger than an image is cut to it.
+
+    Attributes:
+        images: (n,) int64 indices in the store.
+        offsets: (n + 1,) int64; image `p` of the pool holds the units offsets[p] to offsets[p + 1].
+        labelled: (units,) bool.
+        history: one int64 array per turn, the units bought in it.
+
+    Raises:
+        RalsegError: if there is no image, one is there twice, or the unit is none of the above.
+    """
+
+    def __init__(self, store: ImageStore, images: Sequence[int], unit: Sequence[int] | str) -> None:
+        if not len(images) or len(set(images)) != len(images):
+            raise RalsegError(f"a pool needs one image or more, each once; got {len(images)}, {len(set(images))} different")
+        self.store = store
+        self.unit = _checked_unit(unit)
+        self.images = np.asarray(images, np.int64)
+        self._grids: dict[tuple[int, int], UnitGrid] = {}
+        self.offsets = np.concatenate([[0], np.cumsum([len(self.grid(i)) for i in images])])
+        self.areas = np.concatenate([self.grid(i).areas for i in images])
+        self.labelled = np.zeros(self.offsets[-1], bool)
+        self.history: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def grid(self, image: int) -> UnitGrid:
+        """The grid of an image of the store, one object per size."""
+        size = self.store.size(image)
+        if size not in self._grids:
+            self._grids[size] = unit_grid(size, self.unit)
+        return self._grids[size]
+
+    def reset(self) -> None:
+        """Nothing is labelled, the history is empty."""
+        self.labelled[:] = False
+        self.history = []
+
+    def locate(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(places in `images`, unit numbers within the image) of flat unit numbers, int64.
+
+        Raises:
+            RalsegError: if a number is out of range.
+        """
+        units = np.asarray(units, np.int64)
+        if units.size and (units.min() < 0 or units.max() >= len(self)):
+            raise RalsegError(f"unit {units.min() if units.min() < 0 else units.max()} is not in the pool of {len(self)} units")
+        places = np.searchsorted(self.offsets, units, side="right") - 1
+        return places, units - self.offsets[places]
+
+    def records(self, units: np.ndarray) -> list[tuple[str, int, int, int, int]]:
+        """Units as files name them: (image name, y, x, height, width), pixels."""
+        places, local = self.locate(units)
+        images = self.images[places]
+        return [(self.store.names[i], *self.grid(i).boxes[u].tolist()) for i, u in zip(images, local, strict=True)]
+
+    def buy(self, units: np.ndarray) -> None:
+        """Mark units as labelled and append them to the history.
+
+        Raises:
+            RalsegError: if a unit is out of range, labelled already, or there twice.
+        """
+        units = np.asarray(units, np.int64)
+        self.locate(units)
+        if self.labelled[units].any() or len(np.unique(units)) != len(units):
+            twice = units[self.labelled[units]] if self.labelled[units].any() else units
+            raise RalsegError(f"unit {twice[0]} is labelled already; a label is bought once")
+        self.labelled[units] = True
+        self.history.append(units)
+
+    @property
+    def bought(self) -> np.ndarray:
+        """All labelled units in the order of buying, int64."""
+        return np.concatenate(self.history) if self.history else np.empty(0, np.int64)
+
+
+def unit_grid(size: tuple[int, int], unit: tuple[int, int] | str) -> UnitGrid:
+    """The grid of an image of (height, width) for a unit as `Pool` takes it."""
+    if unit == "image":
+        return UnitGrid.of_images(*size)
+    if unit == "pixel":
+        return UnitGrid.of_pixels(*size)
+    return UnitGrid(*size, *(min(side, limit) for side, limit in zip(unit, size, strict=True)))
+
+
+def _checked_unit(unit: Sequence[int] | str) -> tuple[int, int] | str:
+    if unit in ("image", "pixel"):
+        return unit
+    if isinstance(unit, str) or len(unit) != 2 or any(int(side) != side or side < 1 for side in unit):
+        raise RalsegError(f"unit={unit!r} is unknown; give image, pixel, or a height and a width of 1 pixel or more")
+    return int(unit[0]), int(unit[1])

@@ -1,0 +1,119 @@
+"""`ralseg/RegionSelection-v0`: the annotation game as a Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ralseg.envs.game import Game
+from ralseg.foundation import RalsegError
+
+
+class RegionSelectionEnv(gymnasium.Env):
+    """Choose, in each of K slates, the unit whose label a segmentation network learns most from.
+
+    ## Description
+    A segmentation network starts from theta_0, trained on little. Each step offers K slates of N unlabelled units of the
+    pool; the agent takes one of each slate, an oracle labels them, the network is trained on them, and the reward is the
+    gain in mean IoU on a reward set. After RALIS (Casanova et al., ICLR 2020); what is not published there is fixed in
+    `docs/game.md`.
+
+    ## Action Space
+    `MultiDiscrete([N] * K)`: one candidate of each slate. A masked choice buys nothing, costs nothing and is counted.
+
+    ## Observation Space
+    `Dict` of
+    | key | shape | dtype | min | max | what |
+    |---|---|---|---|---|---|
+    | `state` | (S, F) | float32 | per feature | per feature | a row per unit of the state set D_S |
+    | `candidates` | (K, N, F') | float32 | per feature | per feature | a row per candidate, zeros where masked |
+    | `mask` | (K, N) | int8 | 0 | 1 | 1 where a candidate may be chosen |
+
+    F, F' and the ranges are those of the game's `ObservationSpec` (shares lie in [0, 1], entropies in [0, ln C];
+    embeddings are not bounded).
+
+    ## Rewards
+    100 x the gain in mIoU on D_R of this step; the first is taken against theta_0.
+
+    ## Starting State
+    Nothing of the pool is labelled, the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit, in
+    every process; without a seed the episodes follow from the last one.
+
+    ## Episode End
+    Terminated when the budget is spent or no candidate is left. Never truncated: wrap it in a `TimeLimit` for that.
+
+    ## Info
+    `action_mask` (tuple of K int8 arrays, for `action_space.sample(mask=...)`), `miou` (percent, on D_R), `refused`,
+    `ledger` (units, pixels, share, clicks, images); after a step `loss` and `class_shares` (C,) of what was bought. In
+    learning only, of the candidates that the action chose among: `candidate_credit` and `candidate_reference` (K, N)
+    float32, 0 where masked, and `credit` (K,) float32 of the chosen; see `ralseg.envs.credit`.
+
+    ## Arguments
+    `game`: a `ralseg.envs.Game`. `gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=["dataset=camvid", ...])`
+    builds one from the configuration of `train_agent.py`; see `ralseg.envs.make_env`.
+
+    ## Vectorisation
+    Sync, async and tianshou's vector envs carry it through `ralseg.envs.EnvFactory`, which can be pickled; start
+    processes by spawn.
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata = {"render_modes": []}
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        spec, options = game.spec, game.options
+        shape = (options.slates, options.candidates)
+        low, high = spec.state_bounds
+        state = spaces.Box(np.tile(low, (game.state_units, 1)), np.tile(high, (game.state_units, 1)), dtype=np.float32)
+        low, high = spec.candidate_bounds
+        candidates = spaces.Box(np.tile(low, (*shape, 1)), np.tile(high, (*shape, 1)), dtype=np.float32)
+        mask = spaces.Box(0, 1, shape, np.int8)
+        self.observation_space = spaces.Dict({"state": state, "candidates": candidates, "mask": mask})
+        self.action_space = spaces.MultiDiscrete([options.candidates] * options.slates)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Start an episode; see the class."""
+        super().reset(seed=seed)
+        self.game.reset(int(self.np_random.integers(2**62)))
+        self._miou = self.game.evaluate_reward()
+        observation = self._look()
+        return observation, self._info(0)
+
+    def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
+        """Buy, learn, evaluate; see the class.
+
+        Raises:
+            RalsegError: if the episode is over or the action is not in the action space.
+        """
+        if self.game.over:
+            raise RalsegError("the episode is over; call reset")
+        action = np.asarray(action)
+        shown = self._view
+        info = {}
+        if self.game.credit_reducers:
+            credit, reference = self.game.credit(shown)
+            slate = np.arange(len(action))
+            info = {"candidate_credit": credit, "candidate_reference": reference, "credit": credit[slate, action]}
+        turn = self.game.step(action)
+        miou = self.game.evaluate_reward()
+        reward, self._miou = miou - self._miou, miou
+        bought = turn.class_counts / max(turn.class_counts.sum(), 1)
+        observation = self._look()
+        info |= self._info(turn.refused) | {"loss": turn.loss, "class_shares": bought.astype(np.float32)}
+        return observation, float(reward), self.game.over, False, info
+
+    def _look(self) -> dict[str, np.ndarray]:
+        self._view = self.game.view(self.game.credit_reducers)
+        return {key: array.copy() for key, array in self._view.observation.items()}
+
+    def _info(self, refused: int) -> dict[str, Any]:
+        return {
+            "action_mask": tuple(self._view.mask.astype(np.int8)),
+            "miou": self._miou,
+            "refused": refused,
+            "ledger": self.game.ledger.to_dict(),
+        }

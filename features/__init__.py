@@ -1,0 +1,45 @@
+"""Pure functions on arrays: what a prediction says about the units of an image, and the observation made of it."""
+
+from ralseg.features.class_shares import predicted_shares, released_counts, released_true_shares, true_shares
+from ralseg.features.components import PrincipalComponents
+from ralseg.features.config import spec_from_config
+from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
+from ralseg.features.grid import UnitGrid
+from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
+from ralseg.features.observation import ObservationSpec
+from ralseg.features.predictions import (
+    class_map,
+    confidence_map,
+    entropy_map,
+    margin_map,
+    mutual_information_map,
+    softmax,
+)
+from ralseg.features.units import UNIT_FEATURES, unit_features
+
+__all__ = [
+    "ObservationSpec",
+    "PrincipalComponents",
+    "UNIT_FEATURES",
+    "UnitGrid",
+    "class_map",
+    "confidence_map",
+    "entropy_map",
+    "entropy_pools",
+    "kl_histogram",
+    "kl_matrix",
+    "linear_edges",
+    "log_edges",
+    "margin_map",
+    "mutual_information_map",
+    "predicted_shares",
+    "released_counts",
+    "released_entropy_pools",
+    "released_histogram",
+    "released_true_shares",
+    "softmax",
+    "spec_from_config",
+    "true_shares",
+    "uncertainty_summary",
+    "unit_features",
+]

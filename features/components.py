@@ -1,0 +1,100 @@
+"""Principal components: the few directions in which the units' embeddings differ most."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ralseg.foundation import RalsegError
+
+
+@dataclass(frozen=True, eq=False)
+class PrincipalComponents:
+    """A fitted projection.
+
+    Args:
+        mean: (D,) float32.
+        components: (k, D) float32, orthonormal rows, the largest variance first.
+        scale: (k,) float32, standard deviation along each.
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+    scale: np.ndarray
+
+    def __post_init__(self):
+        k, width = self.components.shape
+        if self.mean.shape != (width,) or self.scale.shape != (k,) or not (self.scale > 0).all():
+            raise RalsegError(
+                f"principal components: mean {self.mean.shape}, components {self.components.shape} and scale "
+                f"{self.scale.shape} do not belong together; fit them again"
+            )
+
+    @classmethod
+    def fit(cls, x: np.ndarray, k: int) -> "PrincipalComponents":
+        """Fit to the rows of x; each component's largest entry is positive, so the same x gives the same signs.
+
+        Args:
+            x: (n, D) finite.
+            k: components, 1 to min(n - 1, D).
+
+        Raises:
+            RalsegError: on another shape, NaN, or fewer than k directions in which the rows differ.
+        """
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or not np.isfinite(x).all():
+            raise RalsegError(f"principal components: rows of shape {x.shape} are not (n, D) or not finite")
+        n, width = x.shape
+        if not 1 <= k <= min(n - 1, width):
+            raise RalsegError(f"principal components: {k} of {n} rows of {width}; at most {min(n - 1, width)}")
+        mean = x.mean(axis=0)
+        centred = x - mean
+        if n > width:
+            variance, directions = np.linalg.eigh(centred.T @ centred / (n - 1))
+            variance, directions = variance[::-1], directions[:, ::-1].T
+        else:
+            _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+            variance = singular**2 / (n - 1)
+        if variance[k - 1] <= 1e-10 * variance[0] or variance[0] <= 0:
+            raise RalsegError(f"principal components: the rows differ in fewer than {k} directions; ask for fewer")
+        directions = directions[:k]
+        largest = np.abs(directions).argmax(axis=1, keepdims=True)
+        directions = directions * np.sign(np.take_along_axis(directions, largest, axis=1))
+        return cls(*(a.astype(np.float32) for a in (mean, directions, np.sqrt(variance[:k]))))
+
+    def __len__(self) -> int:
+        return len(self.components)
+
+    def transform(self, x: np.ndarray, whiten: bool = True) -> np.ndarray:
+        """Coordinates of x along the components, each divided by its standard deviation if `whiten`.
+
+        Args:
+            x: (..., D).
+            whiten: whether to scale to unit variance on the rows of the fit.
+
+        Returns:
+            (..., k) float32.
+
+        Raises:
+            RalsegError: if the width differs from the fit's.
+        """
+        x = np.asarray(x, dtype=np.float32)
+        if x.shape[-1:] != self.mean.shape:
+            raise RalsegError(f"principal components: rows {x.shape} were fitted with {len(self.mean)} numbers each")
+        projected = (x - self.mean) @ self.components.T
+        return projected / self.scale if whiten else projected
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The projection as named arrays, for a checkpoint."""
+        return {"mean": self.mean, "components": self.components, "scale": self.scale}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "PrincipalComponents":
+        """The projection of `arrays`.
+
+        Raises:
+            RalsegError: if one is missing or they do not belong together.
+        """
+        try:
+            return cls(*(np.asarray(arrays[name], dtype=np.float32) for name in ("mean", "components", "scale")))
+        except KeyError as error:
+            raise RalsegError(f"principal components: no array {error} in the checkpoint") from error

@@ -1,0 +1,181 @@
+"""The unit grid: how an image is cut into the things whose labels are bought."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ralseg.foundation import RalsegError
+
+
+@dataclass(frozen=True)
+class UnitGrid:
+    """Units of one image size, numbered row by row; those at the far borders may be smaller, none is padded or dropped.
+
+    An image is a unit as large as the image, a pixel a unit of 1 x 1.
+
+    Args:
+        height: of the image, pixels.
+        width: of the image, pixels.
+        unit_height: of a whole unit, pixels, 1 to `height`.
+        unit_width: of a whole unit, pixels, 1 to `width`.
+
+    Raises:
+        RalsegError: if a size is no whole number of 1 or more, or a unit is larger than the image.
+    """
+
+    height: int
+    width: int
+    unit_height: int
+    unit_width: int
+
+    def __post_init__(self):
+        sizes = (self.height, self.width, self.unit_height, self.unit_width)
+        if any(not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1 for size in sizes):
+            raise RalsegError(f"unit grid: sizes {sizes} must be whole numbers of 1 or more")
+        if self.unit_height > self.height or self.unit_width > self.width:
+            raise RalsegError(
+                f"unit grid: a unit of {self.unit_height} x {self.unit_width} (height x width) is larger than the "
+                f"image of {self.height} x {self.width}; make the unit smaller, or take UnitGrid.of_images"
+            )
+
+    @classmethod
+    def of_images(cls, height: int, width: int) -> "UnitGrid":
+        """The grid of one unit, the whole image."""
+        return cls(height, width, height, width)
+
+    @classmethod
+    def of_pixels(cls, height: int, width: int) -> "UnitGrid":
+        """The grid whose units are single pixels."""
+        return cls(height, width, 1, 1)
+
+    @property
+    def rows(self) -> int:
+        """Rows of units."""
+        return -(-self.height // self.unit_height)
+
+    @property
+    def columns(self) -> int:
+        """Columns of units."""
+        return -(-self.width // self.unit_width)
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    @cached_property
+    def row_edges(self) -> np.ndarray:
+        """(rows + 1,) int64: unit row r covers the pixel rows row_edges[r] to row_edges[r + 1]."""
+        return _edges(self.height, self.unit_height)
+
+    @cached_property
+    def column_edges(self) -> np.ndarray:
+        """(columns + 1,) int64: unit column c covers the pixel columns column_edges[c] to column_edges[c + 1]."""
+        return _edges(self.width, self.unit_width)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """(units, 4) int64: y, x, height, width of each unit, pixels."""
+        y, x = np.meshgrid(self.row_edges[:-1], self.column_edges[:-1], indexing="ij")
+        height, width = np.meshgrid(np.diff(self.row_edges), np.diff(self.column_edges), indexing="ij")
+        return _frozen(np.stack([y, x, height, width], axis=-1).reshape(-1, 4))
+
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """(units,) int64: pixels of each unit."""
+        return _frozen(np.outer(np.diff(self.row_edges), np.diff(self.column_edges)).reshape(-1))
+
+    @cached_property
+    def index_map(self) -> np.ndarray:
+        """(height, width) int32: the unit that each pixel belongs to."""
+        row = np.arange(self.height, dtype=np.int32) // np.int32(self.unit_height)
+        column = np.arange(self.width, dtype=np.int32) // np.int32(self.unit_width)
+        return _frozen(row[:, None] * np.int32(self.columns) + column)
+
+    def unit_at(self, y: int, x: int) -> int:
+        """The unit that holds pixel (y, x).
+
+        Raises:
+            RalsegError: if the pixel lies outside the image.
+        """
+        if not (0 <= y < self.height and 0 <= x < self.width):
+            raise RalsegError(f"unit grid: pixel (y, x) = ({y}, {x}) is outside the {self.height} x {self.width} image")
+        return int(y) // self.unit_height * self.columns + int(x) // self.unit_width
+
+    def pool(self, maps: np.ndarray) -> np.ndarray:
+        """Area-weighted mean of each map over each unit.
+
+        Args:
+            maps: (..., h, w) real or bool, at any resolution that covers the same image; a map pixel that lies in two
+                units counts in each by its overlap.
+
+        Returns:
+            (..., units) float32.
+
+        Raises:
+            RalsegError: if the maps have no two spatial dimensions, are empty, or hold NaN or infinities.
+        """
+        return self.average(maps).astype(np.float32, copy=False)
+
+    def average(self, maps: np.ndarray) -> np.ndarray:
+        """`pool`, computed and returned in float64 for float64 maps (float32 for all others)."""
+        maps = np.asarray(maps)
+        if maps.ndim < 2 or 0 in maps.shape[-2:]:
+            raise RalsegError(f"unit grid: maps of shape {maps.shape} cannot be pooled; give (..., height, width)")
+        maps = maps.astype(np.float64 if maps.dtype == np.float64 else np.float32, copy=False)
+        *batch, h, w = maps.shape
+        # A pixel grid at the image's own resolution (or the next coarser even one) needs no arithmetic along that side.
+        if not (w == self.columns and self.width % self.unit_width == 0):
+            weights = _overlaps(self.column_edges, w, maps.dtype)
+            maps = (maps.reshape(-1, w) @ weights.T).reshape(*batch, h, self.columns)
+        if not (h == self.rows and self.height % self.unit_height == 0):
+            maps = _overlaps(self.row_edges, h, maps.dtype) @ maps
+        if not np.isfinite(maps).all():
+            raise RalsegError("unit grid: a map to be pooled holds NaN or infinities; mend the prediction it came from")
+        return maps.reshape(*batch, len(self))
+
+    def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """Pixels of each class in each unit; ids of `classes` or more (255 = void) are left out.
+
+        Args:
+            labels: (..., height, width) uint8 at the image's own size.
+            classes: number of classes C, 1 to 255.
+
+        Returns:
+            (..., units, C) int64.
+
+        Raises:
+            RalsegError: on labels of another size or type.
+        """
+        labels = np.asarray(labels)
+        if labels.dtype != np.uint8 or labels.shape[-2:] != (self.height, self.width):
+            raise RalsegError(
+                f"unit grid: labels are {labels.dtype} {labels.shape}; give uint8 (..., {self.height}, {self.width})"
+            )
+        if not 1 <= classes <= 255:
+            raise RalsegError(f"unit grid: {classes} classes; give 1 to 255")
+        batch = labels.shape[:-2]
+        images = int(np.prod(batch))
+        slots = classes + 1
+        unit = self.index_map + np.arange(images, dtype=np.int64)[:, None, None] * len(self)
+        index = unit * slots + np.minimum(labels.reshape(images, self.height, self.width), classes)
+        counts = np.bincount(index.reshape(-1), minlength=images * len(self) * slots)
+        return counts.reshape(*batch, len(self), slots)[..., :classes]
+
+
+def _edges(size: int, unit: int) -> np.ndarray:
+    return _frozen(np.append(np.arange(0, size, unit, dtype=np.int64), np.int64(size)))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    # Cached arrays are shared by every caller; a write into one would corrupt the grid silently.
+    array.flags.writeable = False
+    return array
+
+
+def _overlaps(edges: np.ndarray, samples: int, dtype: np.dtype) -> np.ndarray:
+    """(units, samples) weights summing to 1: the share of each unit's extent that falls into each of `samples`."""
+    # In units of 1 / samples of a pixel both sets of edges are whole numbers, so no overlap is lost to rounding.
+    unit = edges * samples
+    sample = np.arange(samples + 1, dtype=np.int64) * edges[-1]
+    overlap = np.minimum(unit[1:, None], sample[1:]) - np.maximum(unit[:-1, None], sample[:-1])
+    return (np.maximum(overlap, 0) / (unit[1:] - unit[:-1])[:, None]).astype(dtype)

@@ -1,0 +1,8 @@
+"""Data sets: images with dense labels, their classes, official subsets and clips."""
+
+from ralseg.segmentation.datasets.base import IGNORE, Dataset
+from ralseg.segmentation.datasets.camvid import CamVid
+from ralseg.segmentation.datasets.folder import Folder
+from ralseg.segmentation.datasets.streets import Streets
+
+__all__ = ["IGNORE", "CamVid", "Dataset", "Folder", "Streets"]

@@ -1,0 +1,61 @@
+"""What a data set is: names, classes, official subsets, clips, and one function that loads an image with its label."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from ralseg.foundation import RalsegError
+
+IGNORE = 255
+"""The id of void in every label inside ralseg: 'not labelled', never a class."""
+
+
+class Dataset(ABC):
+    """Images with dense labels.
+
+    Attributes:
+        name: the data set's short name, e.g. "camvid".
+        classes: C class names; a class's id is its place here.
+        colors: uint8 (C, 3), RGB colours for pictures.
+        names: every image's name: sorted, unique, stable, without a suffix.
+        subsets: official subset ("train", "val", "test") -> its names, sorted; subsets are disjoint.
+        groups: image name -> its clip or city; images of one group resemble each other.
+        unit_size: (height, width) of the unit that is bought by default, in pixels of the label.
+        identity: what tells this data set from others of the same name: its root folder or its parameters.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    colors: np.ndarray
+    names: tuple[str, ...]
+    subsets: dict[str, tuple[str, ...]]
+    groups: dict[str, str]
+    unit_size: tuple[int, int]
+    identity: str
+
+    @abstractmethod
+    def size(self, name: str) -> tuple[int, int]:
+        """The (height, width) of an image and its label.
+
+        Raises:
+            RalsegError: if there is no image of that name.
+        """
+
+    @abstractmethod
+    def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Load one image and its label.
+
+        Returns:
+            image uint8 (H, W, 3) in RGB, label uint8 (H, W) with ids 0..C-1 and `IGNORE`.
+
+        Raises:
+            RalsegError: if there is no image of that name, or its files are damaged or disagree.
+        """
+
+    @abstractmethod
+    def fingerprint(self, name: str) -> str:
+        """A short text that changes whenever what `load` gives for that image may have changed."""
+
+    def _check_name(self, name: str) -> None:
+        if name not in self.groups:
+            raise RalsegError(f"{self.name} has no image {name!r}; names have no suffix, e.g. {self.names[0]!r}")

@@ -1,0 +1,53 @@
+"""Class names and colours of the two benchmarks, in the order of their ids."""
+
+import numpy as np
+
+CAMVID = {
+    "sky": (128, 128, 128),
+    "building": (128, 0, 0),
+    "pole": (192, 192, 128),
+    "road": (128, 64, 128),
+    "pavement": (60, 40, 222),
+    "tree": (128, 128, 0),
+    "sign": (192, 128, 128),
+    "fence": (64, 64, 128),
+    "car": (64, 0, 128),
+    "pedestrian": (64, 64, 0),
+    "bicyclist": (0, 128, 192),
+}
+"""CamVid's 11 classes in SegNet's order (Brostow et al. 2009; Badrinarayanan et al. 2017)."""
+
+CITYSCAPES = {
+    "road": (128, 64, 128),
+    "sidewalk": (244, 35, 232),
+    "building": (70, 70, 70),
+    "wall": (102, 102, 156),
+    "fence": (190, 153, 153),
+    "pole": (153, 153, 153),
+    "traffic light": (250, 170, 30),
+    "traffic sign": (220, 220, 0),
+    "vegetation": (107, 142, 35),
+    "terrain": (152, 251, 152),
+    "sky": (70, 130, 180),
+    "person": (220, 20, 60),
+    "rider": (255, 0, 0),
+    "car": (0, 0, 142),
+    "truck": (0, 0, 70),
+    "bus": (0, 60, 100),
+    "train": (0, 80, 100),
+    "motorcycle": (0, 0, 230),
+    "bicycle": (119, 11, 32),
+}
+"""Cityscapes' 19 classes in the order of their trainIds (Cordts et al. 2016)."""
+
+
+def colors_of(palette: dict[str, tuple[int, int, int]]) -> np.ndarray:
+    """The palette's colours, uint8 (C, 3)."""
+    return np.array(list(palette.values()), np.uint8)
+
+
+def spread_colors(count: int) -> np.ndarray:
+    """`count` colours that differ well from each other, uint8 (count, 3): bits of the index spread over RGB (VOC's)."""
+    index = np.arange(1, count + 1)[:, None, None]
+    bits = (index >> (3 * np.arange(8)[:, None] + np.arange(3))) & 1
+    return (bits << (7 - np.arange(8)[:, None])).sum(1).astype(np.uint8)

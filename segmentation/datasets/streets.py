@@ -1,0 +1,100 @@
+"""Streets: drawn street scenes with CamVid's or Cityscapes' classes, the data set that is always at hand."""
+
+import numpy as np
+
+from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.datasets.base import IGNORE, Dataset
+from ralseg.segmentation.datasets.palettes import CAMVID, CITYSCAPES, colors_of
+from ralseg.segmentation.datasets.street_looks import LOOKS
+from ralseg.segmentation.datasets.street_scene import PARTS, draw_street
+
+VERSION = 1
+"""Part of the fingerprint: raise it whenever a picture changes."""
+
+CYCLE = (
+    ("train", "brick"), ("train", "stone"), ("val", "brick"), ("train", "suburb"), ("test", "dusk"),
+    ("train", "brick"), ("train", "stone"), ("train", "avenue"), ("val", "brick"), ("train", "brick"),
+    ("train", "suburb"), ("train", "stone"), ("test", "avenue"), ("val", "brick"), ("train", "brick"),
+    ("train", "stone"), ("train", "brick"), ("train", "suburb"), ("val", "brick"), ("test", "dusk"),
+    ("train", "brick"), ("train", "stone"), ("train", "avenue"), ("val", "brick"), ("train", "suburb"),
+    ("train", "brick"), ("train", "stone"), ("test", "dusk"), ("val", "brick"), ("train", "brick"),
+)  # fmt: skip
+"""Subset and clip of image i: entry i modulo 30. As in CamVid val is one of the training clips and test is mostly a
+clip that training never sees."""
+
+PALETTES = {"camvid": CAMVID, "cityscapes": CITYSCAPES}
+CLASS_OF_PART = {
+    "camvid": {
+        "wall": "building", "terrain": "tree", "light": "sign", "truck": "car", "bus": "car", "train": "car",
+        "motorcycle": "car", "bicycle": "bicyclist", "rider": "bicyclist",
+    },
+    "cityscapes": {
+        "pavement": "sidewalk", "tree": "vegetation", "sign": "traffic sign", "light": "traffic light",
+        "pedestrian": "person",
+    },
+}  # fmt: skip
+"""Variant -> part -> class, where the names differ."""
+
+
+class Streets(Dataset):
+    """Procedural street scenes: a perspective street, its houses, trees, signs, vehicles and people, drawn from a seed.
+
+    An image depends only on the seed, its number, the size and the variant, and is the same on every machine.
+
+    Args:
+        images: how many.
+        size: (height, width) of each, at least (60, 60).
+        seed: 0 or more.
+        variant: "camvid" (11 classes) or "cityscapes" (19 classes, in trainId order).
+        unit_size: (height, width) of a unit; None: CamVid's quarter of the height by sixth of the width.
+
+    Raises:
+        RalsegError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        images: int = 400,
+        size: tuple[int, int] = (360, 480),
+        seed: int = 0,
+        variant: str = "camvid",
+        unit_size: tuple[int, int] | None = None,
+    ):
+        if variant not in PALETTES:
+            raise RalsegError(f"Streets has no variant {variant!r}; the known ones are {', '.join(PALETTES)}")
+        if images < 9 or min(size) < 60 or seed < 0:
+            raise RalsegError(
+                f"Streets: images={images}, size={tuple(size)}, seed={seed}; it takes at least 9 images (so that no "
+                "subset is empty), 60 pixels a side and a seed of 0 or more"
+            )
+        self.name = "streets" if variant == "camvid" else f"streets_{variant}"
+        palette = PALETTES[variant]
+        self.classes, self.colors = tuple(palette), colors_of(palette)
+        self.seed, self.variant, self.image_size = int(seed), variant, (int(size[0]), int(size[1]))
+        self.unit_size = tuple(unit_size) if unit_size else (-(-size[0] // 4), -(-size[1] // 6))
+        self.names = tuple(f"street_{i:05d}" for i in range(images))
+        entries = [CYCLE[i % len(CYCLE)] for i in range(images)]
+        self.groups = {name: clip for name, (_, clip) in zip(self.names, entries, strict=True)}
+        self.subsets = {
+            subset: tuple(name for name, (own, _) in zip(self.names, entries, strict=True) if own == subset)
+            for subset in ("train", "val", "test")
+        }
+        self.identity = f"version {VERSION} seed {self.seed} size {self.image_size} variant {variant}"
+        ids = {name: i for i, name in enumerate(self.classes)} | {"void": IGNORE}
+        self._ids = {part: ids[CLASS_OF_PART[variant].get(part, part)] for part in PARTS}
+
+    def size(self, name: str) -> tuple[int, int]:
+        """See `Dataset.size`."""
+        self._check_name(name)
+        return self.image_size
+
+    def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """See `Dataset.load`; the image is drawn on the spot."""
+        self._check_name(name)
+        rng = generator(self.seed, "streets", int(name.removeprefix("street_")))
+        return draw_street(LOOKS[self.groups[name]], self.image_size, self._ids, rng)
+
+    def fingerprint(self, name: str) -> str:
+        """See `Dataset.fingerprint`: the version of the drawing and the arguments."""
+        self._check_name(name)
+        return self.identity

@@ -1,0 +1,45 @@
+"""What lies below the cut, computed once per image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
+from ralseg.segmentation.store import ImageStore
+
+
+class LowerMaps:
+    """The maps below the cut for the images of a store, kept as long as this object lives.
+
+    In the full game nothing lies below the cut: images are read from the store each time.
+
+    Args:
+        network: in evaluation mode; its weights below the cut must stand still.
+        store: the images.
+        cut: the game.
+        device: where the network lives.
+    """
+
+    def __init__(self, network: SegmentationNetwork, store: ImageStore, cut: Cut, device: torch.device) -> None:
+        self.network, self.store, self.cut, self.device = network, store, cut, device
+        self._maps: dict[int, tuple[Tensor, ...]] = {}
+
+    def __call__(self, images: Sequence[int]) -> tuple[Tensor, ...]:
+        """Stacked maps (B, D, h, w) of images of one size, channels last in memory."""
+        if self.cut == "full":
+            return (self._images(images),)
+        missing = [i for i in dict.fromkeys(images) if i not in self._maps]
+        if missing:
+            with torch.no_grad():
+                maps = self.network.lower(self._images(missing), self.cut)
+                rows = [m.permute(0, 2, 3, 1).contiguous() for m in maps]
+            for place, i in enumerate(missing):
+                self._maps[i] = tuple(row[place] for row in rows)
+        stacks = zip(*(self._maps[i] for i in images), strict=True)
+        return tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in stacks)
+
+    def _images(self, images: Sequence[int]) -> Tensor:
+        pixels = np.stack([self.store.image(i) for i in images])
+        return normalise(torch.from_numpy(pixels).to(self.device))

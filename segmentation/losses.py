@@ -1,0 +1,50 @@
+"""Losses on soft targets: counts of labelled pixels per class and cell."""
+
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from ralseg.foundation import RalsegError
+
+Loss = Literal["plain", "balanced"]
+LOSSES: tuple[Loss, ...] = ("plain", "balanced")
+
+
+def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
+    """Weights of the classes in the cross-entropy.
+
+    Args:
+        counts: (C,) labelled pixels per class, 0 or more.
+        loss: `plain` (all 1) or `balanced` (one over the square root of the class's frequency, scaled so that the mean
+            over the labelled pixels is 1; a class without pixels weighs as much as the rarest that has some).
+
+    Returns:
+        (C,) float32.
+
+    Raises:
+        RalsegError: for an unknown loss.
+    """
+    if loss not in LOSSES:
+        raise RalsegError(f"loss={loss!r} is unknown; choose from {', '.join(LOSSES)}")
+    counts = np.asarray(counts, float)
+    if loss == "plain" or not counts.any():
+        return np.ones(len(counts), np.float32)
+    weights = 1 / np.sqrt(np.maximum(counts, counts[counts > 0].min()))
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted cross-entropy per labelled pixel.
+
+    Args:
+        logits: (B, C, h, w).
+        targets: (B, C, h, w) pixel counts, 0 or more; a cell without counts is not labelled.
+        weights: (C,) of the classes.
+
+    Returns:
+        A scalar: the weighted mean over the labelled pixels, 0 if there is none.
+    """
+    weighted = targets * weights[:, None, None]
+    return -(weighted * functional.log_softmax(logits, dim=1)).sum() / weighted.sum().clamp_min(1)

@@ -1,0 +1,19 @@
+"""Segmentation networks: `logits, embedding = network(images)`."""
+
+from ralseg.segmentation.networks.base import CUTS, Cut, Prediction, SegmentationNetwork, normalise
+from ralseg.segmentation.networks.ralis_fpn import RalisFPN
+from ralseg.segmentation.networks.small_fpn import SmallFPN
+from ralseg.segmentation.networks.smp import SmpNetwork
+from ralseg.segmentation.networks.weights import read_tensors
+
+__all__ = [
+    "CUTS",
+    "Cut",
+    "Prediction",
+    "RalisFPN",
+    "SegmentationNetwork",
+    "SmallFPN",
+    "SmpNetwork",
+    "normalise",
+    "read_tensors",
+]

@@ -1,0 +1,209 @@
+"""What every segmentation network gives: stages, a decoder, a head, and a cut between what is cached and what is trained."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ralseg.foundation import RalsegError
+
+Cut = Literal["full", "partial", "frozen"]
+CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+class Prediction(NamedTuple):
+    """What one forward pass gives.
+
+    Attributes:
+        logits: (B, C, h, w) float32 at the network's output stride.
+        decoded: (B, D, h, w), the map that the last layer turned into the logits.
+        embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; pooled per unit they are its embedding.
+        noisy: (M, B, C, h, w) logits of M dropout predictions, or None where none was asked for.
+    """
+
+    logits: Tensor
+    decoded: Tensor
+    embedding: tuple[Tensor, ...]
+    noisy: Tensor | None = None
+
+
+class SegmentationNetwork(nn.Module):
+    """A convolutional network in three parts: stages -> decoder -> head.
+
+    The three games of the project are one network with a cut (`lower` is computed once per image and cached, `upper` is trained):
+
+    - `full`: nothing is cached, everything is trained;
+    - `partial`: the first `partial_stages` stages are cached;
+    - `frozen`: stages and decoder are cached as one hypercolumn, an MLP head on it is trained.
+
+    Subclasses set `stages` and `levels` and implement `decode`.
+
+    Args:
+        classes: number of classes C, 2 or more.
+        widths: channels of the stages.
+        levels: indices of the stages that the decoder reads, ascending.
+        partial_stages: how many stages lie below the cut of the partial game.
+        decoded: channels of the decoder's map, at the stride of `levels[0]`.
+        dropout: share of the decoder's map that is dropped in training and in noisy predictions, 0 <= p < 1.
+        kernel: side of the head's convolution.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        widths: Sequence[int],
+        levels: Sequence[int],
+        partial_stages: int,
+        decoded: int,
+        dropout: float,
+        kernel: int = 1,
+    ) -> None:
+        super().__init__()
+        if classes < 2:
+            raise RalsegError(f"a network needs 2 classes or more, not {classes}")
+        if not 0 <= dropout < 1:
+            raise RalsegError(f"dropout={dropout} is not a share in [0, 1)")
+        self.classes = classes
+        self.widths = tuple(widths)
+        self.levels = tuple(levels)
+        self.partial_stages = partial_stages
+        self.dropout = dropout
+        self.head = nn.Conv2d(decoded, classes, kernel, padding=kernel // 2)
+        self.decoded = decoded
+        self.frozen_head: HypercolumnHead | None = None
+
+    def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
+        """Outputs of the stages start..stop-1, given the input of stage `start`."""
+        raise NotImplementedError
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """The decoder's map (B, decoded, h, w) from the features of `levels`."""
+        raise NotImplementedError
+
+    def add_frozen_head(self, hidden: int = 64) -> None:
+        """Give the network the MLP head of the frozen game, with fresh weights."""
+        width = sum(self.widths[level] for level in self.levels) + self.decoded
+        self.frozen_head = HypercolumnHead(width, hidden, self.classes)
+
+    def lower(self, images: Tensor, cut: Cut) -> tuple[Tensor, ...]:
+        """What lies below the cut.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+            cut: the game.
+
+        Returns:
+            The maps that `upper` starts from, to be cached as long as the weights below the cut stand still.
+        """
+        if cut == "full":
+            return (images,)
+        if cut == "partial":
+            outputs = self.run_stages(images, 0, self.partial_stages)
+            read = [outputs[level] for level in self.levels if level < self.partial_stages]
+            return (*read, outputs[-1]) if self.partial_stages - 1 not in self.levels else tuple(read)
+        outputs = self.run_stages(images, 0, len(self.widths))
+        features = [outputs[level] for level in self.levels]
+        decoded = self.decode(features)
+        size = features[1].shape[-2:]
+        hypercolumn = [functional.interpolate(f, size=size, mode="bilinear") for f in (*features, decoded)]
+        # A map without channels carries the size of the logits past the cut.
+        return torch.cat(hypercolumn, dim=1), decoded[:, :0], *features[1:]
+
+    def upper(
+        self, maps: tuple[Tensor, ...], cut: Cut, draws: int = 0, generator: torch.Generator | None = None
+    ) -> Prediction:
+        """What lies above the cut: the prediction from the maps that `lower` gave.
+
+        Args:
+            maps: as `lower` returned them for the same cut.
+            cut: the game.
+            draws: number M of noisy predictions by dropout; the stages and the decoder run once for all of them.
+            generator: where their dropout masks are drawn from; needed if draws > 0.
+        """
+        if cut == "frozen":
+            decoded, embedding = self._frozen().hidden(maps[0], maps[1].shape[-2:]), maps[2:]
+        else:
+            if cut == "full":
+                outputs = dict(enumerate(self.run_stages(maps[0], 0, len(self.widths))))
+            else:
+                below = [level for level in self.levels if level < self.partial_stages]
+                outputs = dict(zip(below, maps, strict=False))
+                above = self.run_stages(maps[-1], self.partial_stages, len(self.widths))
+                outputs |= dict(enumerate(above, start=self.partial_stages))
+            features = [outputs[level] for level in self.levels]
+            decoded, embedding = self.decode(features), tuple(features[1:])
+        head = self.last_layer(cut)
+        logits = head(functional.dropout(decoded, self.dropout, self.training))
+        noisy = None
+        if draws:
+            if not self.dropout:
+                raise RalsegError("noisy predictions need a network trained with dropout; set network.dropout=0.5")
+            noisy = torch.stack([head(_masked(decoded, self.dropout, generator)) for _ in range(draws)])
+        return Prediction(logits, decoded, embedding, noisy)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """`logits, embedding = network(images)` for (B, 3, H, W) float32 normalised images."""
+        prediction = self.upper((images,), "full")
+        return prediction.logits, prediction.embedding
+
+    def logit_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the logits of an image of (height, width)."""
+        return -(-size[0] // 4), -(-size[1] // 4)
+
+    def last_layer(self, cut: Cut) -> nn.Conv2d:
+        """The layer between `Prediction.decoded` and the logits."""
+        return self._frozen().last if cut == "frozen" else self.head
+
+    def trained(self, cut: Cut) -> list[nn.Module]:
+        """The modules above the cut."""
+        if cut == "frozen":
+            return [self._frozen()]
+        if cut == "full":
+            return [module for module in self.children() if module is not self.frozen_head]
+        return [*self.stage_modules()[self.partial_stages :], *self.decoder_modules(), self.head]
+
+    def stage_modules(self) -> list[nn.Module]:
+        """The encoder's stages, one module each."""
+        raise NotImplementedError
+
+    def decoder_modules(self) -> list[nn.Module]:
+        """The decoder's modules."""
+        raise NotImplementedError
+
+    def _frozen(self) -> "HypercolumnHead":
+        if self.frozen_head is None:
+            raise RalsegError("the frozen game needs a network with its MLP head; call add_frozen_head first")
+        return self.frozen_head
+
+
+class HypercolumnHead(nn.Module):
+    """A per-pixel MLP on the hypercolumn (all features at one resolution)."""
+
+    def __init__(self, width: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width)
+        self.first = nn.Conv2d(width, hidden, 1)
+        self.last = nn.Conv2d(hidden, classes, 1)
+
+    def hidden(self, hypercolumn: Tensor, size: tuple[int, int]) -> Tensor:
+        """(B, width, h, w) -> (B, hidden, *size)."""
+        hidden = functional.relu(self.first(self.norm(hypercolumn)))
+        return functional.interpolate(hidden, size=size, mode="bilinear")
+
+
+def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
+    keep = torch.rand(decoded.shape, generator=generator, device=decoded.device) >= share
+    return decoded * keep / (1 - share)
+
+
+def normalise(images: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 with ImageNet's mean and standard deviation, channels last in memory."""
+    mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
+    scale = 1 / (torch.tensor(IMAGE_STD, device=images.device) * 255)
+    return ((images - mean) * scale).permute(0, 3, 1, 2)

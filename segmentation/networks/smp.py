@@ -1,0 +1,84 @@
+"""DeepLabv3+ and FPN on any timm encoder, through segmentation-models-pytorch."""
+
+import segmentation_models_pytorch as smp
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks.base import SegmentationNetwork
+
+ARCHITECTURES = {"fpn": smp.FPN, "deeplabv3plus": smp.DeepLabV3Plus}
+
+
+class SmpNetwork(SegmentationNetwork):
+    """An encoder-decoder of segmentation-models-pytorch, logits at stride 4.
+
+    Images are brought to the next multiple of 32, as the library's decoders need. The encoder counts as one stage: the partial game caches all of it and trains decoder and head.
+
+    Args:
+        classes: number of classes C.
+        architecture: "fpn" or "deeplabv3plus".
+        encoder: an encoder of the library, e.g. "resnet18", or "tu-<name>" for any timm model.
+        dropout: see `SegmentationNetwork`.
+        imagenet: None (from scratch) or the library's name of pretrained weights, e.g. "imagenet" (from the hub).
+
+    Raises:
+        RalsegError: for an unknown architecture or encoder, or weights that cannot be had.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        architecture: str = "deeplabv3plus",
+        encoder: str = "resnet18",
+        dropout: float = 0.0,
+        imagenet: str | None = None,
+    ) -> None:
+        if architecture not in ARCHITECTURES:
+            raise RalsegError(f"network.architecture={architecture!r} is unknown; choose from {sorted(ARCHITECTURES)}")
+        options = {"decoder_dropout": 0.0} if architecture == "fpn" else {}
+        try:
+            model = ARCHITECTURES[architecture](encoder, encoder_weights=imagenet, classes=classes, **options)
+        except (KeyError, RuntimeError, ValueError, OSError) as error:
+            raise RalsegError(f"encoder {encoder!r} with weights {imagenet!r} cannot be built: {error}") from error
+        channels = tuple(model.encoder.out_channels[1:])
+        super().__init__(
+            classes,
+            widths=channels,
+            levels=tuple(range(1, len(channels))),
+            partial_stages=len(channels),
+            decoded=model.segmentation_head[0].in_channels,
+            dropout=dropout,
+            kernel=model.segmentation_head[0].kernel_size[0],
+        )
+        self.encoder = model.encoder
+        self.decoder = model.decoder
+
+    def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
+        """See `SegmentationNetwork.run_stages`; the encoder runs whole or not at all."""
+        if start == stop:
+            return []
+        size = _whole(x.shape[-2:])
+        return self.encoder(functional.interpolate(x, size=size, mode="bilinear") if size != x.shape[-2:] else x)[1:]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """See `SegmentationNetwork.decode`; the decoder never reads the image and the stride-2 map."""
+        unread = features[0].new_empty(0)
+        return self.decoder([unread, unread, *features])
+
+    def logit_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """See `SegmentationNetwork.logit_size`."""
+        height, width = _whole(size)
+        return height // 4, width // 4
+
+    def stage_modules(self) -> list[nn.Module]:
+        """See `SegmentationNetwork.stage_modules`."""
+        return [self.encoder] + [nn.Identity() for _ in self.widths[1:]]
+
+    def decoder_modules(self) -> list[nn.Module]:
+        """See `SegmentationNetwork.decoder_modules`."""
+        return [self.decoder]
+
+
+def _whole(size: tuple[int, int]) -> tuple[int, int]:
+    return -(-size[0] // 32) * 32, -(-size[1] // 32) * 32

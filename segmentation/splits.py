@@ -1,0 +1,326 @@
+"""Which images play which role: D_S, D_T, D_V, dev, D_R, D_R's twin and test, and what must hold between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from ralseg.foundation import RalsegError, generator, read_json
+from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.store import ImageStore, count_classes
+
+CANDIDATES = 4096
+"""Random draws of D_S of which the one most like D_T is taken."""
+
+PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The names of the images of each role.
+
+    Attributes:
+        state: D_S, the state set.
+        train: D_T, the pool while a policy is learned.
+        compare: D_V, the pool while policies are compared.
+        dev: where choices are made; may be empty.
+        reward: D_R, the reward set.
+        twin: D_R's twin, neighbouring frames of D_R; may be empty.
+        test: where results are reported.
+    """
+
+    state: tuple[str, ...]
+    train: tuple[str, ...]
+    compare: tuple[str, ...]
+    dev: tuple[str, ...]
+    reward: tuple[str, ...]
+    twin: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def check(self, dataset: Dataset, class_counts: np.ndarray) -> None:
+        """Refuse splits that no game can be played with.
+
+        Args:
+            dataset: the data set of the names.
+            class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+
+        Raises:
+            RalsegError: if a needed set is empty, a name is unknown or twice there, or D_S lacks a class.
+        """
+        owner: dict[str, str] = {}
+        for role in ROLES:
+            names = getattr(self, role)
+            if not names and role not in MAY_BE_EMPTY:
+                raise RalsegError(f"splits: {role} is empty; give it at least one image of {dataset.name}")
+            for name in names:
+                if name not in dataset.groups:
+                    raise RalsegError(
+                        f"splits: {role} lists {name!r}, which {dataset.name} does not have; correct the list"
+                    )
+                if name in owner:
+                    where = f"{owner[name]} and {role} overlap" if owner[name] != role else f"{role} repeats itself"
+                    raise RalsegError(f"splits: {where}, e.g. in {name!r}; an image plays one role, once")
+                owner[name] = role
+        _need_classes(dataset, class_counts[_rows(dataset, self.state)].sum(0), "D_S")
+
+    def to_dict(self) -> dict[str, list[str]]:
+        """Role -> names, for JSON."""
+        return {role: list(names) for role, names in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Sequence[str]]) -> "Splits":
+        """The inverse of `to_dict`.
+
+        Raises:
+            RalsegError: if a role is missing or unknown.
+        """
+        if set(value) != set(ROLES):
+            raise RalsegError(f"splits: the keys must be {', '.join(ROLES)}; found {', '.join(value)}")
+        return cls(**{role: tuple(names) for role, names in value.items()})
+
+
+ROLES = tuple(field.name for field in fields(Splits))
+MAY_BE_EMPTY = ("dev", "twin")
+
+
+def class_counts(dataset: Dataset, store: ImageStore | None = None) -> np.ndarray:
+    """The pixels of each class in each label of a data set, int64 (len(dataset.names), C); void counts nowhere.
+
+    Args:
+        dataset: the data set; its labels are loaded where `store` does not hold them.
+        store: a store of the same data set, which spares the decoding.
+    """
+    held = set(store.names) if store is not None else set()
+    labels = (store.label(store.index(n)) if n in held else dataset.load(n)[1] for n in dataset.names)
+    return np.stack([count_classes(label, len(dataset.classes)) for label in labels])
+
+
+def make_splits(
+    dataset: Dataset,
+    counts: Mapping[str, int],
+    seed: int,
+    class_counts: np.ndarray,
+    exact: bool = False,
+) -> Splits:
+    """Draw splits from the training subset in proportion to its groups.
+
+    D_T is drawn first. D_S is, of `CANDIDATES` draws in which every class occurs, the one whose class shares are
+    nearest to D_T's (L1). The rest is drawn plainly. Roles that `counts` does not name come from the official subsets:
+    D_R is every second image of val by name (the first, the third, ...), its twin the others, test is test.
+
+    Args:
+        dataset: the data set; without an official train all images of no subset are training images.
+        counts: role -> images to draw; state, train and compare at least.
+        seed: of the draw.
+        class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+        exact: the counts must use up the training subset.
+
+    Raises:
+        RalsegError: if a count is unknown, missing, negative or more than there is, or no D_S has every class.
+    """
+    _check_keys(counts, "counts", ROLES, needed=("state", "train", "compare"))
+    for role, count in counts.items():
+        least = 0 if role in MAY_BE_EMPTY else 1
+        if not isinstance(count, int) or count < least:
+            raise RalsegError(f"splits: counts.{role} is {count!r}; give a number of images, {least} or more")
+    pool = _training_images(dataset)
+    total = sum(counts.values())
+    if total > len(pool) or (exact and total < len(pool)):
+        raise RalsegError(
+            f"splits: the counts add up to {total} images, {dataset.name} has {len(pool)} to draw from; "
+            f"{'they must use all of them' if exact else 'lower a count'}"
+        )
+    rng = generator(seed, "split")
+    rows = _rows(dataset, pool)
+    groups = np.unique([dataset.groups[name] for name in pool], return_inverse=True)[1]
+    chosen: dict[str, np.ndarray] = {}
+    free = np.ones(len(pool), bool)
+    later = [role for role in ROLES if role in counts and role not in ("train", "state")]
+    for role in ("train", "state", *later):
+        left = np.flatnonzero(free)
+        if role == "state":
+            draws = draw_by_group(groups[left], counts[role], CANDIDATES, rng)
+            target = class_counts[rows[chosen["train"]]].sum(0)
+            picked = left[_nearest(dataset, class_counts[rows[left]], draws, target)]
+        else:
+            picked = left[draw_by_group(groups[left], counts[role], 1, rng)[0]]
+        chosen[role] = picked
+        free[picked] = False
+    drawn = {role: tuple(pool[i] for i in sorted(picked)) for role, picked in chosen.items()}
+    val = dataset.subsets.get("val", ())
+    official = {"dev": (), "reward": val[::2], "twin": val[1::2], "test": dataset.subsets.get("test", ())}
+    if "reward" in drawn:
+        # Twin frames of a D_R that was drawn elsewhere do not exist.
+        official["twin"] = ()
+    splits = Splits(**(official | drawn))
+    splits.check(dataset, class_counts)
+    return splits
+
+
+def draw_by_group(groups: np.ndarray, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw places without replacement in proportion to the sizes of groups (largest remainders).
+
+    Args:
+        groups: int (n,), each place's group, 0..G-1.
+        count: how many places, at most n.
+        draws: how many independent draws.
+        rng: the generator.
+
+    Returns:
+        int64 (draws, count).
+    """
+    sizes = np.bincount(groups)
+    quota = apportion(sizes, count)
+    keys = rng.random((draws, len(groups)))
+    # Sorted by group, then by key: the first `quota` of each group's run are the draw.
+    order = np.argsort(groups + keys, axis=1)
+    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[:, rank < np.repeat(quota, sizes)]
+
+
+def apportion(sizes: np.ndarray, count: int) -> np.ndarray:
+    """`count` seats in proportion to `sizes` by largest remainders, int64 (len(sizes),); ties go to the first."""
+    sizes = np.asarray(sizes, np.int64)
+    whole, remainder = np.divmod(sizes * count, max(1, sizes.sum()))
+    seats = whole.copy()
+    seats[np.argsort(-remainder, kind="stable")[: count - whole.sum()]] += 1
+    return seats
+
+
+def _nearest(dataset: Dataset, counts: np.ndarray, draws: np.ndarray, target: np.ndarray) -> np.ndarray:
+    if not target.sum():
+        raise RalsegError(
+            "splits: the images drawn for D_T have no labelled pixel; D_S is drawn to be like D_T: label some"
+        )
+    sums = counts[draws].sum(1)
+    complete = (sums > 0).all(1)
+    if not complete.any():
+        _need_classes(dataset, counts.sum(0), "the training images left for D_S")
+        raise RalsegError(
+            f"splits: in {len(draws)} draws of {draws.shape[1]} images for D_S none has every class; raise counts.state"
+        )
+    sums = sums[complete]
+    distance = np.abs(sums / sums.sum(1, keepdims=True) - target / target.sum()).sum(1)
+    return draws[complete][distance.argmin()]
+
+
+def _need_classes(dataset: Dataset, counts: np.ndarray, where: str) -> None:
+    missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
+    if missing:
+        raise RalsegError(
+            f"splits: {where} has no pixel of {', '.join(missing)}; choose images in which every class occurs"
+        )
+
+
+def _training_images(dataset: Dataset) -> tuple[str, ...]:
+    elsewhere = {name for subset, names in dataset.subsets.items() if subset != "train" for name in names}
+    return dataset.subsets.get("train") or tuple(name for name in dataset.names if name not in elsewhere)
+
+
+def _rows(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
+    places = {name: i for i, name in enumerate(dataset.names)}
+    return np.array([places[name] for name in names], np.int64)
+
+
+def _check_keys(value: Mapping, where: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    for key in value:
+        if key not in known:
+            raise RalsegError(f"protocol: {where} has an unknown key {key!r}; the known ones are {', '.join(known)}")
+    for key in needed:
+        if key not in value:
+            raise RalsegError(f"protocol: {where} lacks {key!r}; give {', '.join(needed)}")
+
+
+def read_splits(path: str | Path, dataset: Dataset) -> Splits:
+    """Read lists of names from JSON.
+
+    Args:
+        path: a file {role: [names]}; the keys are the fields of `Splits` or the published d_s, d_t, d_v, d_r; names
+            may end in .png or .jpg. state, train and compare are needed. Without a reward list D_R is all of val,
+            without a test list test is the official test; dev and twin are empty where not listed.
+        dataset: the data set of the names.
+
+    Raises:
+        RalsegError: if the file is missing or no such JSON; `Splits.check` says whether the lists are usable.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or not all(isinstance(names, list) for names in value.values()):
+        raise RalsegError(f"{path}: expected an object of lists of image names, {{role: [name, ...]}}")
+    lists: dict[str, tuple[str, ...]] = {}
+    for key, names in value.items():
+        role = PUBLISHED_KEYS.get(key, key)
+        if role not in ROLES or role in lists:
+            raise RalsegError(f"{path}: key {key!r} is unknown or there twice; the keys are {', '.join(ROLES)}")
+        lists[role] = tuple(_without_suffix(str(name)) for name in names)
+    for role in ("state", "train", "compare"):
+        if role not in lists:
+            raise RalsegError(f"{path}: no list {role!r}; it must hold state, train and compare (or d_s, d_t, d_v)")
+    val, test = (dataset.subsets.get(subset, ()) for subset in ("val", "test"))
+    official = {"dev": (), "reward": val, "twin": (), "test": test}
+    return Splits(**(official | lists))
+
+
+def _without_suffix(name: str) -> str:
+    return name.rsplit(".", 1)[0] if name.lower().endswith(SUFFIXES) else name
+
+
+def ralis_camvid_splits(dataset: Dataset, path: str | Path) -> Splits:
+    """The original lists for CamVid (Casanova et al. 2020, as released): D_R is all of val, D_V 257 images, no dev.
+
+    Args:
+        dataset: CamVid.
+        path: the released lists as JSON, with the keys d_s, d_t, d_v.
+
+    Raises:
+        RalsegError: if the lists' lengths are not the published 10, 100, 257.
+    """
+    splits = read_splits(path, dataset)
+    lengths = len(splits.state), len(splits.train), len(splits.compare)
+    if lengths != (10, 100, 257) or splits.reward != dataset.subsets["val"]:
+        raise RalsegError(
+            f"{path}: lists of {lengths} images for d_s, d_t, d_v where the original has (10, 100, 257) and all of val "
+            "for D_R; use protocol.kind=lists for lists of your own"
+        )
+    return splits
+
+
+KINDS = {"generated": ("counts", "fractions", "seed", "exact"), "ralis": ("path",), "lists": ("path",)}
+
+
+def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.ndarray) -> Splits:
+    """The splits that a protocol asks for, checked.
+
+    Args:
+        protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the
+            images to draw from), `seed` and optionally `exact`; "ralis" or "lists" with `path`.
+        dataset: the data set.
+        class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+
+    Raises:
+        RalsegError: if the kind or a key is unknown or missing, or the splits are not usable.
+    """
+    kind = protocol.get("kind")
+    if kind not in KINDS:
+        raise RalsegError(f"protocol: kind is {kind!r}; the known ones are {', '.join(KINDS)}")
+    needed = ("seed",) if kind == "generated" else ("path",)
+    _check_keys(protocol, f"kind {kind}", ("kind", "name", *KINDS[kind]), needed)
+    if kind == "generated":
+        if ("counts" in protocol) == ("fractions" in protocol):
+            raise RalsegError("protocol: kind generated takes either counts or fractions; give one of them")
+        counts = protocol.get("counts") or _counts_of(protocol["fractions"], dataset)
+        return make_splits(dataset, counts, protocol["seed"], class_counts, protocol.get("exact", False))
+    if kind == "ralis":
+        splits = ralis_camvid_splits(dataset, protocol["path"])
+    else:
+        splits = read_splits(protocol["path"], dataset)
+    splits.check(dataset, class_counts)
+    return splits
+
+
+def _counts_of(fractions: Mapping[str, float], dataset: Dataset) -> dict[str, int]:
+    if not all(value >= 0 for value in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
+        raise RalsegError(f"protocol: the fractions {dict(fractions)} must be 0 or more and add up to at most 1")
+    images = len(_training_images(dataset))
+    return {role: int(images * value + 1e-9) for role, value in fractions.items()}

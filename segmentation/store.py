@@ -1,0 +1,181 @@
+"""The image store: a data set decoded once into uint8 files that every process maps into its memory."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pooch
+
+from ralseg.foundation import RalsegError, read_json, write_json
+from ralseg.segmentation.datasets import IGNORE, Dataset
+
+LAYOUT = 1
+"""Part of the key: raise it whenever the files below change their meaning."""
+
+
+class ImageStore:
+    """Images at the network's input size and labels at their own, decoded once and shared between processes.
+
+    The folder holds images.bin and labels.bin (uint8, one array after the other) and meta.json (sizes, fingerprints).
+    Its name holds what was stored and the fingerprints, so a changed file leads to another folder and the old one is
+    removed. Processes that build the same store at once end up with one of them.
+
+    Args:
+        dataset: the data set.
+        names: which images, in the order of the indices.
+        scale: input size over own size, above 0 and at most 1; sizes are rounded, at least 1.
+        cache_dir: where stores live; None: the folder in the environment variable RALSEG_CACHE, or the user's cache.
+
+    Attributes:
+        dataset: the data set.
+        names: the images' names.
+        scale: input size over own size.
+        folder: where the files lie.
+
+    Raises:
+        RalsegError: if a name is unknown or twice there, the scale is out of range, a file is bad or the disk is full.
+    """
+
+    def __init__(self, dataset: Dataset, names: Sequence[str], scale: float = 1.0, cache_dir: str | Path | None = None):
+        if not 0 < scale <= 1:
+            raise RalsegError(f"scale is {scale}; the input size over the image's own must be above 0 and at most 1")
+        self.dataset, self.names, self.scale = dataset, tuple(names), float(scale)
+        self._indices = {name: i for i, name in enumerate(self.names)}
+        if len(self._indices) < len(self.names):
+            twice = next(name for i, name in enumerate(self.names) if self._indices[name] != i)
+            raise RalsegError(f"image {twice!r} is twice among the names of the store; give each once")
+        cache_dir = cache_dir or cache_folder()
+        fingerprints = [dataset.fingerprint(name) for name in self.names]
+        key = _digest([LAYOUT, dataset.name, dataset.identity, self.scale, self.names])
+        self.folder = Path(cache_dir).expanduser() / f"{dataset.name}-{key}-{_digest(fingerprints)}"
+        if not self.folder.is_dir():
+            self._build(fingerprints)
+            for stale in self.folder.parent.glob(f"{dataset.name}-{key}-*"):
+                if stale != self.folder:
+                    shutil.rmtree(stale, ignore_errors=True)
+        self._open()
+
+    def _build(self, fingerprints: list[str]) -> None:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=self.folder.parent))
+        try:
+            building = temporary / "store"
+            building.mkdir()
+            sizes, input_sizes = [], []
+            # Written through files, not memory maps: a full disk is then an error that can be caught, not a signal.
+            with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
+                for name in self.names:
+                    image, label = self.dataset.load(name)
+                    image = shrink(image, self.scale)
+                    images.write(image.tobytes())
+                    labels.write(label.tobytes())
+                    sizes.append(label.shape)
+                    input_sizes.append(image.shape[:2])
+            meta = {"names": self.names, "fingerprints": fingerprints, "sizes": sizes, "input_sizes": input_sizes}
+            write_json(building / "meta.json", meta)
+            os.rename(building, self.folder)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise RalsegError(
+                    f"{self.folder.parent}: no space left on the disk; free some, or set RALSEG_CACHE to another disk"
+                ) from error
+            # Another process was faster; its store is as good as this one.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _open(self) -> None:
+        meta = read_json(self.folder / "meta.json")
+        self._sizes = np.array(meta["sizes"], np.int64).reshape(-1, 2)
+        self._input_sizes = np.array(meta["input_sizes"], np.int64).reshape(-1, 2)
+        self._label_ends = self._sizes.prod(1).cumsum()
+        self._image_ends = 3 * self._input_sizes.prod(1).cumsum()
+        self._images = _mapped(self.folder / "images.bin", self._image_ends)
+        self._labels = _mapped(self.folder / "labels.bin", self._label_ends)
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_images", "_labels")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The place of an image in the store.
+
+        Raises:
+            RalsegError: if the store does not hold it.
+        """
+        try:
+            return self._indices[name]
+        except KeyError:
+            raise RalsegError(
+                f"the store of {self.dataset.name} holds no image {name!r}; list it among names"
+            ) from None
+
+    def image(self, i: int) -> np.ndarray:
+        """Image i at the input size: uint8 (h, w, 3) RGB, a read-only view."""
+        height, width = self._input_sizes[i]
+        end = self._image_ends[i]
+        return self._images[end - 3 * height * width : end].reshape(height, width, 3)
+
+    def label(self, i: int) -> np.ndarray:
+        """Label i at its own size: uint8 (H, W) of ids and `IGNORE`, a read-only view."""
+        height, width = self._sizes[i]
+        end = self._label_ends[i]
+        return self._labels[end - height * width : end].reshape(height, width)
+
+    def size(self, i: int) -> tuple[int, int]:
+        """The (height, width) of label i."""
+        return tuple(self._sizes[i].tolist())
+
+    def input_size(self, i: int) -> tuple[int, int]:
+        """The (height, width) of image i as stored."""
+        return tuple(self._input_sizes[i].tolist())
+
+    def class_counts(self) -> np.ndarray:
+        """Pixels of each class in each label, int64 (len(self), C); void counts nowhere."""
+        counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
+        for i in range(len(self)):
+            counts[i] = count_classes(self.label(i), len(self.dataset.classes))
+        return counts
+
+
+def cache_folder() -> Path:
+    """Where stores and weights are kept: RALSEG_CACHE if it is set, else the user's cache."""
+    return Path(os.environ.get("RALSEG_CACHE") or pooch.os_cache("ralseg")).expanduser()
+
+
+def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels of each class in one label, int64 (classes,); void counts nowhere."""
+    return np.bincount(label.ravel(), minlength=IGNORE + 1)[:classes]
+
+
+def shrink(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image at `round(scale * size)`, by area; the image itself if that is its size."""
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    if (height, width) == image.shape[:2]:
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _mapped(path: Path, ends: np.ndarray) -> np.ndarray:
+    expected = int(ends[-1]) if len(ends) else 0
+    if path.stat().st_size != expected:
+        raise RalsegError(f"{path}: {path.stat().st_size} bytes where {expected} belong; delete {path.parent}")
+    return np.asarray(np.memmap(path, np.uint8, "r")) if expected else np.empty(0, np.uint8)

@@ -1,0 +1,319 @@
+import importlib.resources
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+from omegaconf import OmegaConf
+from tianshou.utils.torch_utils import policy_within_training_step
+
+from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, build_network
+from ralseg.agents.checkpoint import add_rows
+from ralseg.agents.options import BatchDQNOptions, agent_options
+from ralseg.agents.query_policy import load_policy
+from ralseg.agents.replay import as_stored, make_replay, standardise
+from ralseg.agents.training import train
+from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
+from ralseg.foundation import RalsegError, generator
+
+torch.set_num_threads(1)
+STREAMS = 2
+
+
+def played(options, steps=22, seed=0, size=200):
+    """A replay of two streams of random play, the rows in it in order for each stream, and a fresh algorithm."""
+    rng = np.random.default_rng(seed)
+    envs = [TrivialEnv(slates=3, size=4, steps=6, closed=0.4) for _ in range(STREAMS)]
+    torch.manual_seed(seed)
+    network = build_network(options, envs[0].observation_space)
+    policy = SlatePolicy(model=network, action_space=envs[0].action_space, rng=generator(seed, "exploration"))
+    algorithm = BatchModeDQN(policy, options)
+    priority = (options.priority_alpha, options.priority_beta) if options.prioritised else None
+    replay = make_replay(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, priority=priority)
+    rows = [[] for _ in envs]
+    observations = [env.reset(seed=n)[0] for n, env in enumerate(envs)]
+    for _ in range(steps):
+        entries = []
+        for n, env in enumerate(envs):
+            act = rng.integers(0, 4, 3)
+            after, reward, terminated, _, _ = env.step(act)
+            mask = observations[n]["mask"]
+            signal = np.where(mask == 1, rng.standard_normal(mask.shape), 0).astype(np.float32)
+            entry = as_stored(observations[n], False, "") | {
+                "act": act, "rew": reward, "terminated": terminated, "signal": signal, "stream": n
+            }  # fmt: skip
+            entries.append(entry)
+            rows[n].append(entry)
+            observations[n] = env.reset()[0] if terminated else after
+        add_rows(replay, {key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
+    for parameter in algorithm.model_old.module.parameters() if algorithm.use_target_network else []:
+        parameter.data += 0.3 * torch.randn(parameter.shape)
+    return replay, rows, algorithm
+
+
+def slow_target(rows, t, slate, candidate, algorithm, options):
+    """The target of one candidate, from the definition, one number at a time."""
+
+    def q(network, row, k):
+        obs = {key: row[key][None] for key in ("state", "candidates", "mask")}
+        with torch.no_grad():
+            return network(obs)[0][0, k].numpy().astype(float)
+
+    total, discount = float(rows[t]["signal"][slate, candidate]), 1.0
+    for i in range(options.n_step):
+        if i:
+            total += discount * float(rows[t + i]["signal"][slate, rows[t + i]["act"][slate]])
+        discount *= options.gamma
+        if rows[t + i]["terminated"]:
+            return total
+    after = rows[t + options.n_step]
+    online, target = q(algorithm.policy.model, after, slate), q(algorithm.model_old, after, slate)
+    selector = online if options.double == "textbook" else target
+    evaluator = online if options.double == "paper" else target
+    open_ = [j for j in range(len(online)) if after["mask"][slate, j] == 1]
+    return total + (discount * evaluator[max(open_, key=lambda j: selector[j])] if open_ else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "n_step", "double"),
+    [(0.9, 1, "textbook"), (0.9, 1, "paper"), (0.9, 3, "textbook"), (0.9, 3, "none"), (0.0, 1, "textbook")],
+)
+def test_targets_are_those_of_a_loop(gamma, n_step, double):
+    options = BatchDQNOptions(gamma=gamma, n_step=n_step, double=double)
+    replay, rows, algorithm = played(options)
+    indices = np.unique(replay.sample_indices(2000))
+    returns = algorithm._preprocess_batch(replay[indices], replay, indices).returns
+    empty_next = 0
+    for index, found in zip(indices, returns.numpy(), strict=True):
+        stream, t = divmod(int(index), 100)
+        for slate in range(3):
+            for candidate in range(4):
+                expected = slow_target(rows[stream], t, slate, candidate, algorithm, options) if gamma else float(
+                    rows[stream][t]["signal"][slate, candidate]
+                )  # fmt: skip
+                assert found[slate, candidate] == pytest.approx(expected, abs=1e-5)
+        after = rows[stream][t + 1] if t + 1 < len(rows[stream]) else None
+        empty_next += after is not None and not after["mask"].any(axis=1).all()
+    assert empty_next > 0  # slates that are empty at the next step are among what was checked
+
+
+@pytest.mark.parametrize("n_step", [1, 3])
+@pytest.mark.parametrize("prioritised", [False, True])
+def test_rows_without_a_stored_follower_are_never_drawn(n_step, prioritised):
+    # Steps 18 to 21 of each stream belong to an episode that still runs.
+    replay, _, _ = played(BatchDQNOptions(n_step=n_step, prioritised=prioritised))
+    drawn = set(np.unique(replay.sample_indices(5000)))
+    usable = set(range(22 - n_step))
+    assert drawn == usable | {100 + row for row in usable}
+
+
+def test_a_full_replay_keeps_the_newest_rows():
+    replay, rows, _ = played(BatchDQNOptions(), steps=22, size=20)
+    assert len(replay) == 20
+    kept = {float(replay.obs.state[i, 0, 0]) for i in range(10)}
+    assert kept == {float(row["state"][0, 0]) for row in rows[0][-10:]}
+    drawn = np.unique(replay.sample_indices(2000))
+    newest = 21 % 10
+    assert set(drawn) == set(range(20)) - {newest, 10 + newest}
+    following = replay.get(replay.next(np.array([0])), "obs").state[0, 0, 0]
+    assert float(following) == float(rows[0][21]["state"][0, 0])
+
+
+def test_prioritised_replay_draws_in_proportion_to_priorities():
+    replay, _, _ = played(BatchDQNOptions(prioritised=True, priority_alpha=1.0))
+    replay.update_weight(np.arange(21), np.full(21, 1.0))
+    replay.update_weight(100 + np.arange(21), np.full(21, 3.0))
+    share = (replay.sample_indices(20_000) >= 100).mean()
+    assert share == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("learn_from", ["chosen", "all"])
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
+    options = BatchDQNOptions(learn_from=learn_from, loss=loss, gamma=0.9)
+    replay, _, algorithm = played(options)
+    indices = np.arange(12)
+    batch = algorithm._preprocess_batch(replay[indices], replay, indices)
+    with torch.no_grad():
+        values = algorithm.policy.model(batch.obs)[0].numpy()
+    losses, refused = [], 0
+    for b in range(12):
+        for k in range(3):
+            for j in range(4):
+                open_ = batch.obs.mask[b, k, j] == 1
+                chosen = batch.act[b, k] == j
+                refused += chosen and not open_
+                if open_ and (chosen or learn_from == "all"):
+                    error = abs(values[b, k, j] - float(batch.returns[b, k, j]))
+                    losses.append(error**2 if loss == "squared" else (error**2 / 2 if error < 1 else error - 0.5))
+    assert refused > 0
+    assert algorithm._update_with_batch(batch).loss == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_exploration_takes_open_candidates_and_each_slate_for_itself():
+    options = BatchDQNOptions()
+    replay, _, algorithm = played(options)
+    batch = replay[np.arange(20)]
+    algorithm.policy.set_eps_training(0.5)
+    greedy = algorithm.policy(batch).act
+    acts = np.stack([algorithm.policy.add_exploration_noise(greedy, batch) for _ in range(400)])
+    open_ = np.take_along_axis(batch.obs.mask[None].repeat(400, 0), acts[..., None], -1)[..., 0]
+    assert (open_ | ~batch.obs.mask.any(-1)).all()
+    wide = (batch.obs.mask.sum(-1) == 4).nonzero()
+    changed = acts[:, wide[0], wide[1]] != greedy[wide]
+    assert changed.mean() == pytest.approx(0.5 * 3 / 4, abs=0.03)
+    row = next(r for r in range(20) if (batch.obs.mask[r].sum(-1) == 4).sum() >= 2)
+    first, second = (acts[:, row, k] != greedy[row, k] for k in np.flatnonzero(batch.obs.mask[row].sum(-1) == 4)[:2])
+    assert (first & second).mean() == pytest.approx(0.375**2, abs=0.06)
+
+
+def test_target_network_follows_with_its_buffers():
+    algorithm = played(BatchDQNOptions(network="published", gate_features=2, target_update=3, batch_size=4))[2]
+    replay = played(BatchDQNOptions())[0]
+    online, target = algorithm.policy.model, algorithm.model_old.module
+    differs = []
+    with policy_within_training_step(algorithm.policy):
+        for _ in range(4):
+            before = {name: tensor.clone() for name, tensor in online.state_dict().items()}
+            algorithm.update(replay, 8)
+            same = all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
+            differs.append(not same)
+    assert differs == [False, True, True, False]
+
+
+def test_epsilon_and_learning_rate_follow_the_training():
+    algorithm = played(BatchDQNOptions(learning_rate=1e-2, learning_rate_floor=0.1, exploration_share=0.5))[2]
+    seen = []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        algorithm.set_progress(progress)
+        seen.append((algorithm.policy.eps_training, algorithm.learning_rate))
+    np.testing.assert_allclose([e for e, _ in seen], [1.0, 0.525, 0.05, 0.05])
+    np.testing.assert_allclose([r for _, r in seen][::3], [1e-2, 1e-3])
+    assert seen[2][1] == pytest.approx(0.0055)
+
+
+def test_standardise_is_over_open_candidates():
+    mask = np.array([[1, 1, 0], [1, 0, 0]], np.int8)
+    result = standardise(np.array([[1.0, 2.0, 99.0], [6.0, 99.0, 99.0]]), mask)
+    deviation = np.sqrt((4 + 1 + 9) / 3)
+    np.testing.assert_allclose(result, np.array([[-2, -1, 0], [3, 0, 0]]) / deviation, rtol=1e-6)
+    assert not standardise(np.full((2, 3), 0.1), mask).any()
+    assert not standardise(np.ones((2, 3)), np.zeros((2, 3))).any()
+
+
+def test_half_precision_refuses_what_it_cannot_hold():
+    obs = TrivialEnv().reset(seed=0)[0]
+    stored = as_stored(obs, True, "here")
+    assert stored["state"].dtype == np.float16
+    np.testing.assert_allclose(stored["candidates"], obs["candidates"], rtol=1e-3, atol=1e-4)
+    obs["candidates"][0, 0, 0] = 70_000
+    assert as_stored(obs, False, "here")["candidates"][0, 0, 0] == 70_000
+    with pytest.raises(RalsegError, match=r"here: the observation's candidates .* replay_half=false"):
+        as_stored(obs, True, "here")
+
+
+def test_trivial_env_keeps_its_contract():
+    check_env(TrivialEnv(), skip_render_check=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "episodes"),
+    [
+        ({}, 24),
+        ({"gamma": 0.0}, 24),
+        ({"signal": {"credit": 0.0, "reference": 1.0}, "gamma": 0.0, "prioritised": True}, 24),
+        ({"signal": {"reward": 1.0, "credit": 0.0}, "learn_from": "chosen", "gamma": 0.3}, 80),
+        (
+            {
+                "network": "published", "gate_features": 1, "optimiser": "sgd", "learning_rate": 1e-2, "gamma": 0.3,
+                "loss": "squared", "learn_from": "chosen", "signal": {"credit": 1.0},
+            },
+            24,
+        ),
+    ],
+    ids=["credit", "regression", "reference", "shared-reward", "published"],
+)  # fmt: skip
+def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
+    options = agent_options({"warm_up": 24, **settings})
+    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
+    policy, env = load_policy(tmp_path), TrivialEnv()
+    returns = []
+    for seed in range(20):
+        obs, done, total = env.reset(seed=10_000 + seed)[0], False, 0.0
+        while not done:
+            act = policy.select(SimpleNamespace(observation=obs), np.random.default_rng(0))
+            obs, reward, done, _, _ = env.step(np.maximum(act, 0))
+            total += reward
+        returns.append(total)
+    # Random choice among the open candidates returns about 1.4.
+    assert np.mean(returns) > 0.9 * env.best_return
+
+
+class BadEnv(TrivialEnv):
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def step(self, action):
+        obs, reward, terminated, truncated, info = super().step(action)
+        if self.fault == "reward":
+            reward = float("nan")
+        if self.fault == "truncated":
+            truncated = True
+        if self.fault == "no credit":
+            del info["candidate_credit"]
+        if self.fault == "credit":
+            info["candidate_credit"][0, 0] = np.inf
+        if self.fault == "state":
+            self._state[0, 0] = np.nan
+            obs = self._observation()
+        return obs, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("reward", "episode 0, step 0: the env's reward is nan"),
+        ("truncated", "truncated the episode"),
+        ("no credit", r"no info\['candidate_credit'\]"),
+        ("credit", "not finite"),
+        ("state", "step 1: the observation's state holds"),
+    ],
+)
+def test_a_broken_env_is_refused(tmp_path, fault, message):
+    with pytest.raises(RalsegError, match=message):
+        train(lambda: BadEnv(fault), BatchDQNOptions(), tmp_path, seed=0, episodes=2, tensorboard=False)
+    assert not (tmp_path / "policy.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gamma": 1.2}, "gamma is 1.2; it must be at least 0 and at most 1"),
+        ({"learning_rate": 0}, "learning_rate is 0.0; it must be above 0 and at most 1"),
+        ({"double": "both"}, "double is 'both'; it must be one of textbook, paper, none"),
+        ({"gama": 0.5}, "agent.gama is unknown"),
+        ({"signal": {"rewards": 1.0}}, "agent.signal.rewards is unknown"),
+        ({"signal": {"credit": 0.0}}, "signal is 0 throughout"),
+        ({"signal": {"credit": 0.0, "reward": 1.0}}, "learn_from=chosen"),
+        ({"batch_size": 2.5}, "agent.batch_size=2.5 must be a whole number"),
+        ({"warm_up": 4}, "at least batch_size, 16"),
+        ({"n_step": 0}, "n_step is 0; it must be at least 1 and at most 50"),
+        ({"target_update": 0}, "target_update is 0; it must be at least 1$"),
+        ({"algorithm": "dqn"}, "algorithm is 'dqn'; it must be one of batch_dqn, sb3_ppo, sb3_dqn"),
+        ({"gamma": float("nan")}, "gamma is nan"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(RalsegError, match=message):
+        agent_options(settings)
+
+
+@pytest.mark.parametrize("name", ["ddqn", "regression", "ralis", "sb3_ppo", "sb3_dqn"])
+def test_every_configuration_of_an_agent_is_valid(name):
+    folder = importlib.resources.files("ralseg.configs") / "agent"
+    settings = OmegaConf.to_container(OmegaConf.load(str(folder / f"{name}.yaml")))
+    options = agent_options(settings)
+    assert {key: asdict(options)[key] for key in settings} == settings

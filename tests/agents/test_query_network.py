@@ -1,0 +1,183 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ralseg.agents.query_network import CompactQueryNetwork, PublishedQueryNetwork, Standardise, masked
+from ralseg.agents.query_policy import QueryPolicy, load_policy, save_policy
+from ralseg.foundation import RalsegError
+
+
+def observation(batch=2, units=7, slates=3, size=4, state_features=5, candidate_features=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "state": rng.standard_normal((batch, units, state_features)).astype(np.float32),
+        "candidates": rng.standard_normal((batch, slates, size, candidate_features)).astype(np.float32),
+        "mask": (rng.random((batch, slates, size)) < 0.7).astype(np.int8),
+    }
+
+
+def single(obs, index=0):
+    return {key: array[index] for key, array in obs.items()}
+
+
+def test_published_network_has_the_papers_size():
+    # 390,356 parameters are known for CamVid's sizes, of which 257 belong to a layer that is never used.
+    network = PublishedQueryNetwork(state_units=240, state_features=204, candidate_features=268)
+    assert sum(p.numel() for p in network.parameters()) == 390_356 - 257
+
+
+def test_published_network_is_a_gated_score():
+    torch.manual_seed(0)
+    network = PublishedQueryNetwork(state_units=7, state_features=4, candidate_features=6, gate_features=2).eval()
+    obs = observation(state_features=4)
+    with torch.no_grad():
+        values = network(obs)[0]
+        network.gate.linear.weight.zero_()
+        network.gate.linear.bias.fill_(30.0)
+        score = network(obs)[0]
+        network.gate.linear.bias.fill_(0.0)
+        half = network(obs)[0]
+        network.gate.linear.bias.fill_(-30.0)
+        shut = network(obs)[0]
+    assert values.shape == (2, 3, 4)
+    assert torch.allclose(half, score / 2, atol=1e-6)
+    assert shut.abs().max() < 1e-9 < score.abs().min()
+
+
+def test_published_network_needs_kl_numbers():
+    with pytest.raises(RalsegError, match="last 64 numbers"):
+        PublishedQueryNetwork(state_units=7, state_features=4, candidate_features=64)
+
+
+def test_compact_network_is_small_and_takes_any_state_slate_and_budget():
+    network = CompactQueryNetwork(48, 300)
+    assert sum(p.numel() for p in network.parameters()) <= 100_000
+    network = CompactQueryNetwork(5, 6)
+    for units, slates, size in [(7, 3, 4), (1, 1, 1), (20, 6, 2)]:
+        assert network(observation(2, units, slates, size))[0].shape == (2, slates, size)
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_compact_network_follows_a_permutation_of_candidates_and_units(context):
+    torch.manual_seed(1)
+    network = CompactQueryNetwork(5, 6, context=context).eval()
+    obs = observation()
+    order, units = [2, 0, 3, 1], [6, 1, 0, 2, 5, 4, 3]
+    permuted = {
+        "state": obs["state"][:, units],
+        "candidates": obs["candidates"][:, :, order],
+        "mask": obs["mask"][:, :, order],
+    }
+    with torch.no_grad():
+        assert torch.allclose(network(permuted)[0], network(obs)[0][:, :, order], atol=1e-6)
+
+
+def test_slate_context_sees_open_candidates_only():
+    torch.manual_seed(2)
+    obs = observation()
+    obs["mask"][:] = 1
+    obs["mask"][:, :, 3] = 0
+    closed, opened = {**obs, "candidates": obs["candidates"].copy()}, {**obs, "candidates": obs["candidates"].copy()}
+    closed["candidates"][:, :, 3] += 1
+    opened["candidates"][:, :, 0] += 1
+    for context in (True, False):
+        network = CompactQueryNetwork(5, 6, context=context).eval()
+        with torch.no_grad():
+            plain, of_closed, of_open = (network(o)[0][:, :, 1] for o in (obs, closed, opened))
+        assert torch.allclose(plain, of_closed, atol=1e-6)
+        assert torch.allclose(plain, of_open, atol=1e-6) != context
+
+
+def test_q_values_stay_finite_in_empty_slates():
+    obs = observation()
+    obs["mask"][:] = 0
+    values = CompactQueryNetwork(5, 6)(obs)[0]
+    assert torch.isfinite(values).all()
+    assert (masked(values, obs["mask"]) == -torch.inf).all()
+
+
+def test_inputs_are_scaled_to_open_candidates():
+    obs = observation(batch=50)
+    obs["candidates"][..., 1] = 3.0
+    obs["candidates"][obs["mask"] == 0] = 1e6
+    network = CompactQueryNetwork(5, 6)
+    network.fit_inputs(obs["state"], obs["candidates"], obs["mask"])
+    open_ = obs["candidates"][obs["mask"] == 1].astype(np.float64)
+    deviation = open_.std(axis=0)
+    deviation[1] = 1
+    np.testing.assert_allclose(network.candidate_scale.mean, open_.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(network.candidate_scale.deviation, deviation, rtol=1e-5)
+    scaled = network.candidate_scale(torch.from_numpy(obs["candidates"]))
+    assert scaled.max() == Standardise(1).limit
+    np.testing.assert_allclose(
+        scaled[torch.from_numpy(obs["mask"]) == 1], ((open_ - open_.mean(axis=0)) / deviation), atol=1e-4
+    )
+
+
+def test_policy_chooses_the_best_open_candidate_and_nothing_in_an_empty_slate():
+    network = CompactQueryNetwork(5, 6)
+    obs = observation(slates=40)
+    obs["mask"][0, 3] = 0
+    chosen = QueryPolicy(network, {}).select(SimpleNamespace(observation=single(obs)), np.random.default_rng(0))
+    with torch.no_grad():
+        values = network(obs)[0][0].numpy()
+    assert chosen.dtype == np.int64
+    for slate, index in enumerate(chosen):
+        open_ = np.flatnonzero(obs["mask"][0, slate])
+        assert index == (max(open_, key=lambda j: values[slate, j]) if len(open_) else -1)
+    assert chosen[3] == -1
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(3)
+    network = CompactQueryNetwork(5, 6, hidden=16)
+    network.fit_inputs(*observation().values())
+    save_policy(tmp_path, network, observation={"classes": 11}, options={"gamma": 0.8})
+    return tmp_path, network
+
+
+def test_saved_policy_is_loaded_as_it_was(saved):
+    folder, network = saved
+    policy = load_policy(folder)
+    with torch.no_grad():
+        assert torch.equal(policy.network(observation())[0], network.eval()(observation())[0])
+    assert policy.description["observation"] == {"classes": 11}
+    assert policy.description["options"] == {"gamma": 0.8}
+    assert policy.needs_observation
+
+
+def test_a_missing_damaged_or_foreign_policy_is_refused(saved, tmp_path):
+    folder, _ = saved
+    with pytest.raises(RalsegError, match=r"policy.json: no such file"):
+        load_policy(tmp_path / "nowhere")
+    weights, description = folder / "policy.safetensors", folder / "policy.json"
+    good, said = weights.read_bytes(), json.loads(description.read_text())
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(RalsegError, match="damaged"):
+        load_policy(folder)
+    weights.unlink()
+    with pytest.raises(RalsegError, match=r"policy.safetensors: no such file"):
+        load_policy(folder)
+    weights.write_bytes(good)
+    said["network"]["arguments"]["hidden"] = 32
+    description.write_text(json.dumps(said))
+    with pytest.raises(RalsegError, match="do not fit"):
+        load_policy(folder)
+    said["network"]["name"] = "other"
+    description.write_text(json.dumps(said))
+    with pytest.raises(RalsegError, match="unknown network 'other'"):
+        load_policy(folder)
+    description.write_text("[]")
+    with pytest.raises(RalsegError, match="not a policy"):
+        load_policy(folder)
+
+
+def test_an_observation_of_other_width_is_refused(saved):
+    policy = load_policy(saved[0])
+    wrong = single(observation(candidate_features=9))
+    with pytest.raises(RalsegError, match="candidate_features=6, this game has 9"):
+        policy.select(SimpleNamespace(observation=wrong), np.random.default_rng(0))

@@ -1,0 +1,49 @@
+"""Fixtures that every floor uses."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+
+CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
+CLIPS = {"train": ("0001TP", "0006R0", "0016E5"), "val": ("0016E5",), "test": ("0001TP", "Seq05VD")}
+IMAGES = {"train": 24, "val": 7, "test": 6}
+
+
+@pytest.fixture(scope="session")
+def camvid_root() -> Path:
+    """The folder of the real CamVid, or the test is skipped."""
+    if not CAMVID.is_dir():
+        pytest.skip("CamVid is not here")
+    return CAMVID
+
+
+def write_camvid(root: Path, size: tuple[int, int] = (180, 240)) -> Path:
+    """Write a small tree in SegNet's layout: every class in every label, void in the last rows."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    number = 0
+    for subset, clips in CLIPS.items():
+        for folder in (subset, f"{subset}annot"):
+            (root / folder).mkdir(parents=True)
+        for i in range(IMAGES[subset]):
+            number += 30
+            name = f"{clips[i % len(clips)]}_{number:06d}.png"
+            coarse = np.sort(rng.integers(0, 11, (height // 6, width // 6), np.uint8), axis=0)
+            label = coarse.repeat(6, 0).repeat(6, 1)
+            label[0, :11], label[-2:] = np.arange(11), 11
+            image = (20 * label[..., None] + rng.integers(0, 30, (height, width, 3))).astype(np.uint8)
+            cv2.imwrite(str(root / subset / name), image)
+            cv2.imwrite(str(root / f"{subset}annot" / name), label)
+    return root
+
+
+@pytest.fixture
+def camvid_tree(tmp_path: Path) -> Path:
+    """A generated tree in SegNet's layout: 24, 7 and 6 images of 180 x 240 (height x width) from CamVid's clips."""
+    return write_camvid(tmp_path / "camvid")

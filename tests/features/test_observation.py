@@ -1,0 +1,214 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import ralseg.configs
+from ralseg.features import (
+    ObservationSpec,
+    PrincipalComponents,
+    kl_histogram,
+    linear_edges,
+    log_edges,
+    released_histogram,
+    spec_from_config,
+)
+from ralseg.features.observation import EXTRAS, PRESETS
+from ralseg.foundation import RalsegError
+
+CLASSES, N, M, D = 5, 14, 9, 12
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.full(CLASSES, 0.5), N).astype(np.float32)
+    return {
+        "shares": shares,
+        "entropy": rng.random((N, 192), np.float32),
+        "uncertainty": rng.random((N, 4), np.float32),
+        "embedding": rng.normal(size=(N, D)).astype(np.float32),
+        "released_counts": np.hstack([shares * 7200, np.full((N, 1), 1e-7)]).astype(np.float32),
+        "released_entropy": rng.random((N, 192), np.float32),
+    }
+
+
+@pytest.fixture
+def step():
+    counts = np.random.default_rng(1).integers(1, 900, (M, CLASSES))
+    return {"counts": counts, "areas": counts.sum(axis=1) + 50, "iou": np.linspace(0.1, 0.9, CLASSES)}
+
+
+def build(spec, features, step):
+    if "embedding" in spec.needs:
+        spec = spec.with_components(PrincipalComponents.fit(features["embedding"], spec.embedding_width))
+    features = {name: features[name] for name in spec.needs}
+    labelled = spec.true_shares(step["counts"], step["areas"])
+    return spec.candidates(features, labelled, step["iou"], step["counts"].sum(axis=0)), spec.state(features), spec
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("extra", [(), EXTRAS])
+def test_widths_bounds_and_types(name, extra, features, step):
+    candidates, state, spec = build(ObservationSpec.preset(name, CLASSES, extra, components=3), features, step)
+    assert candidates.shape == (N, spec.candidate_width)
+    assert state.shape == (N, spec.state_width)
+    for rows, (low, high) in ((candidates, spec.candidate_bounds), (state, spec.state_bounds)):
+        assert rows.dtype == low.dtype == high.dtype == np.float32
+        assert low.shape == high.shape == rows.shape[1:]
+        assert ((rows >= low) & (rows <= high)).all()
+        assert ((low <= 0) & (high >= 0)).all()
+
+
+def test_widths_of_the_paper():
+    assert ObservationSpec.preset("published", 11).state_width == 11 + 192
+    assert ObservationSpec.preset("published", 11).candidate_width == 11 + 192 + 64
+    assert ObservationSpec.preset("as_released", 11).state_width == 204
+    assert ObservationSpec.preset("as_released", 11).candidate_width == 268
+    assert ObservationSpec.preset("as_released", 19).candidate_width == 276
+    assert ObservationSpec.preset("compact", 11).candidate_width == 11 + 4 + 20
+    assert ObservationSpec.preset("compact", 11, EXTRAS, 32).candidate_width == 11 + 4 + 20 + 32 + 11 + 11
+
+
+@pytest.mark.parametrize(("name", "edges"), [("published", linear_edges()), ("compact", log_edges())])
+def test_values_stand_in_order(name, edges, features, step):
+    candidates, state, spec = build(ObservationSpec.preset(name, CLASSES, EXTRAS, 3), features, step)
+    second = "entropy" if name == "published" else "uncertainty"
+    true = step["counts"] / step["counts"].sum(axis=1, keepdims=True)
+    held = step["counts"].sum(axis=0) / step["counts"].sum()
+    expected = [
+        features["shares"],
+        features[second],
+        kl_histogram(features["shares"], true, edges),
+        kl_histogram(features["shares"], features["shares"], edges),
+        spec.components.transform(features["embedding"]),
+        np.tile(held, (N, 1)),
+        np.tile(step["iou"], (N, 1)),
+    ]
+    np.testing.assert_allclose(candidates, np.hstack(expected), rtol=1e-5)
+    np.testing.assert_allclose(state, np.hstack([expected[0], expected[1], expected[4]]), rtol=1e-5)
+
+
+def test_as_released_values(features, step):
+    candidates, _, _ = build(ObservationSpec.preset("as_released", CLASSES), features, step)
+    void = (step["areas"] - step["counts"].sum(axis=1))[:, None]
+    true = np.hstack([step["counts"], void]) / step["areas"][:, None]
+    counts = features["released_counts"]
+    expected = [
+        counts,
+        features["released_entropy"],
+        released_histogram(counts, true),
+        released_histogram(counts, counts),
+    ]
+    np.testing.assert_allclose(candidates, np.hstack(expected), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_permuted_candidates_permute_the_rows(name, features, step):
+    spec = ObservationSpec.preset(name, CLASSES, ("labelled_shares",))
+    order = np.random.default_rng(2).permutation(N)
+    candidates, _, _ = build(spec, features, step)
+    permuted, _, _ = build(spec, {name: array[order] for name, array in features.items()}, step)
+    np.testing.assert_allclose(permuted, candidates[order], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_nothing_labelled_and_no_candidate(name, features, step):
+    nothing = {"counts": np.zeros((0, CLASSES), int), "areas": np.zeros(0, int), "iou": step["iou"]}
+    spec = ObservationSpec.preset(name, CLASSES)
+    candidates, _, _ = build(spec, features, nothing)
+    first = spec.state_width
+    bins = spec.width(spec.candidate_parts[2])
+    np.testing.assert_array_equal(candidates[:, first : first + bins], 0)
+    assert (candidates[:, first + bins :].sum(axis=1) > 0.99).all()
+    empty, state, _ = build(spec, {name: array[:0] for name, array in features.items()}, step)
+    assert empty.shape == (0, spec.candidate_width)
+    assert state.shape == (0, spec.state_width)
+
+
+def test_units_of_void_alone_are_no_reference(features, step):
+    spec = ObservationSpec.preset("compact", CLASSES)
+    with_void = dict(step, counts=np.vstack([step["counts"], np.zeros((3, CLASSES), int)]))
+    np.testing.assert_array_equal(build(spec, features, with_void)[0], build(spec, features, step)[0])
+
+
+def test_an_undefined_iou_counts_as_zero(features, step):
+    spec = ObservationSpec.preset("compact", CLASSES, ("iou",))
+    step["iou"][2] = np.nan
+    candidates, _, _ = build(spec, features, step)
+    np.testing.assert_allclose(candidates[:, -CLASSES:], np.tile([0.1, 0.3, 0, 0.7, 0.9], (N, 1)), rtol=1e-6)
+
+
+def test_bad_specs_are_refused():
+    with pytest.raises(RalsegError, match=r"no candidate part \['colour'\]; choose from shares"):
+        ObservationSpec(5, ("shares",), ("shares", "colour"))
+    with pytest.raises(RalsegError, match=r"no state part \['iou'\]"):
+        ObservationSpec(5, ("iou",), ("shares",))
+    with pytest.raises(RalsegError, match="each once"):
+        ObservationSpec(5, ("shares", "shares"), ("shares",))
+    with pytest.raises(RalsegError, match="take one"):
+        ObservationSpec(5, ("shares",), ("kl_labelled", "released_kl_labelled"))
+    with pytest.raises(RalsegError, match="1 classes"):
+        ObservationSpec(1, ("shares",), ("shares",))
+    with pytest.raises(RalsegError, match="no preset 'tiny'; choose from published"):
+        ObservationSpec.preset("tiny", 5)
+    with pytest.raises(RalsegError, match="no extra part"):
+        ObservationSpec.preset("compact", 5, ("shares",))
+    fitted = PrincipalComponents.fit(np.random.default_rng(0).normal(size=(9, 4)), 2)
+    with pytest.raises(RalsegError, match="2 fitted components where 3"):
+        ObservationSpec.preset("compact", 5, ("embedding",), 3).with_components(fitted)
+
+
+def test_bad_arrays_are_refused(features, step):
+    spec = ObservationSpec.preset("compact", CLASSES, ("iou", "labelled_shares"))
+    labelled, held = spec.true_shares(step["counts"], step["areas"]), step["counts"].sum(axis=0)
+
+    def call(changed=None, labelled=labelled, iou=step["iou"], held=held):
+        return spec.candidates({**features, **(changed or {})}, labelled, iou, held)
+
+    assert call().shape == (N, spec.candidate_width)
+    with pytest.raises(RalsegError, match="shares has shape"):
+        call({"shares": features["shares"][:, :4]})
+    with pytest.raises(RalsegError, match="uncertainty holds NaN"):
+        call({"uncertainty": np.full((N, 4), np.nan)})
+    with pytest.raises(RalsegError, match="one row of each per unit"):
+        call({"uncertainty": features["uncertainty"][:3]})
+    with pytest.raises(RalsegError, match="labelled_true_shares is needed"):
+        call(labelled=None)
+    with pytest.raises(RalsegError, match=r"give \(any, 5\)"):
+        call(labelled=labelled[:, :4])
+    with pytest.raises(RalsegError, match="iou has shape"):
+        call(iou=np.zeros(4))
+    with pytest.raises(RalsegError, match="labelled_counts holds NaN"):
+        call(held=np.full(CLASSES, np.nan))
+    with pytest.raises(RalsegError, match="uncertainty is needed"):
+        spec.state({"shares": features["shares"]})
+    with pytest.raises(RalsegError, match="no fitted components"):
+        ObservationSpec.preset("compact", CLASSES, ("embedding",)).state(features)
+
+
+@pytest.mark.parametrize("path", sorted(Path(ralseg.configs.__file__).parent.glob("features/*.yaml")), ids=str)
+def test_shipped_configs_are_specs(path):
+    spec = spec_from_config(yaml.safe_load(path.read_text()), 11)
+    assert spec.state_width > 11
+    if path.stem in PRESETS:
+        assert spec == ObservationSpec.preset(path.stem, 11)
+
+
+def test_configs():
+    spec = spec_from_config({"preset": "compact", "extra": ["embedding", "labelled_shares"], "components": 8}, 5)
+    assert spec == ObservationSpec.preset("compact", 5, ("embedding", "labelled_shares"), 8)
+    assert spec != replace(spec, smoothing=1e-3)
+    assert spec.needs == {"shares", "uncertainty", "embedding"}
+    for config, words in (
+        ({"extra": []}, "give preset"),
+        ({"preset": "compact", "bins": 3}, "keys"),
+        ({"preset": "compact", "extra": "embedding"}, "list of part names"),
+        ({"preset": "compact", "components": 0}, "1 or more"),
+        ({"preset": "compact", "components": 2.5}, "whole number"),
+        ({"preset": "none"}, "choose from"),
+    ):
+        with pytest.raises(RalsegError, match=words):
+            spec_from_config(config, 5)

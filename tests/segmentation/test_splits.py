@@ -1,0 +1,335 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from ralseg.foundation import RalsegError, generator, write_json
+from ralseg.segmentation.datasets import CamVid, Streets
+from ralseg.segmentation.splits import (
+    ROLES,
+    Splits,
+    apportion,
+    class_counts,
+    draw_by_group,
+    make_splits,
+    ralis_camvid_splits,
+    read_splits,
+    splits_from_config,
+)
+from ralseg.segmentation.store import ImageStore
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+COUNTS = {"state": 3, "train": 7, "compare": 10, "dev": 4}
+
+
+@pytest.fixture
+def dataset(camvid_tree):
+    return CamVid(camvid_tree)
+
+
+@pytest.fixture
+def counts(dataset):
+    return class_counts(dataset)
+
+
+class Fake:
+    """A data set of names only, with the clips and subset sizes of CamVid."""
+
+    name = "fake"
+    classes = tuple("abcdefghijk")
+
+    def __init__(self):
+        train = [f"{clip}_{i:03d}" for clip, n in (("A", 62), ("B", 101), ("C", 204)) for i in range(n)]
+        subsets = {
+            "train": train,
+            "val": [f"V_{i:03d}" for i in range(101)],
+            "test": [f"T_{i:03d}" for i in range(233)],
+        }
+        self.subsets = {subset: tuple(names) for subset, names in subsets.items()}
+        self.names = tuple(sorted(name for names in subsets.values() for name in names))
+        self.groups = {name: name[0] for name in self.names}
+
+
+@pytest.fixture(scope="module")
+def fake():
+    return Fake()
+
+
+@pytest.fixture(scope="module")
+def fake_counts(fake):
+    """Long-tailed counts in which the rarest class is in a tenth of the images."""
+    rng = np.random.default_rng(0)
+    counts = rng.gamma(0.5, 1000.0 / np.arange(1, 12) ** 2, (len(fake.names), 11)).astype(np.int64)
+    counts[rng.random(len(fake.names)) < 0.9, 10] = 0
+    return counts
+
+
+def shares(dataset, counts, names):
+    total = counts[[dataset.names.index(name) for name in names]].sum(0)
+    return total / total.sum()
+
+
+PROTOCOL = {
+    "kind": "generated",
+    "counts": {"state": 10, "train": 100, "compare": 197, "dev": 60},
+    "seed": 0,
+    "exact": True,
+}
+
+
+def test_the_protocol_of_camvid(fake, fake_counts):
+    splits = splits_from_config(PROTOCOL, fake, fake_counts)
+    sizes = {role: len(names) for role, names in splits.to_dict().items()}
+    assert sizes == {"state": 10, "train": 100, "compare": 197, "dev": 60, "reward": 51, "twin": 50, "test": 233}
+    everything = [name for names in splits.to_dict().values() for name in names]
+    assert sorted(everything) == list(fake.names)
+    assert splits.reward == tuple(f"V_{i:03d}" for i in range(0, 101, 2))
+    assert splits.twin == tuple(f"V_{i:03d}" for i in range(1, 101, 2))
+    assert splits.test == fake.subsets["test"]
+    for role in ("state", "train", "compare", "dev"):
+        names = getattr(splits, role)
+        assert list(names) == sorted(names)
+        for clip, images in (("A", 62), ("B", 101), ("C", 204)):
+            assert abs(sum(name[0] == clip for name in names) - len(names) * images / 367) < 1.5
+
+
+def test_d_s_is_like_d_t(fake, fake_counts):
+    splits = splits_from_config(PROTOCOL, fake, fake_counts)
+    target = shares(fake, fake_counts, splits.train)
+    own = shares(fake, fake_counts, splits.state)
+    assert own.min() > 0
+    free = [name for name in fake.subsets["train"] if name not in splits.train]
+    rng = np.random.default_rng(5)
+    others = [np.abs(shares(fake, fake_counts, rng.choice(free, 10, False)) - target).sum() for _ in range(300)]
+    assert np.abs(own - target).sum() < np.quantile(others, 0.02)
+
+
+def test_seeds_and_order(fake, fake_counts):
+    first = make_splits(fake, PROTOCOL["counts"], 0, fake_counts)
+    turned = dict(reversed(PROTOCOL["counts"].items()))
+    assert make_splits(fake, turned, 0, fake_counts) == first
+    assert len(set(make_splits(fake, PROTOCOL["counts"], 1, fake_counts).train) & set(first.train)) < 60
+
+
+def test_roles_may_be_drawn_where_there_are_no_subsets(dataset, counts):
+    dataset.subsets = {}
+    splits = make_splits(dataset, COUNTS | {"reward": 5, "test": 6}, 0, counts)
+    assert [len(getattr(splits, role)) for role in ROLES] == [3, 7, 10, 4, 5, 0, 6]
+    with pytest.raises(RalsegError, match="reward is empty"):
+        make_splits(dataset, COUNTS, 0, counts)
+
+
+def test_images_of_no_subset_are_for_training(dataset, counts):
+    del dataset.subsets["train"]
+    splits = make_splits(dataset, COUNTS, 0, counts)
+    assert len(splits.reward) == 4
+    assert not set(splits.train) & {*dataset.subsets["val"], *dataset.subsets["test"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dev": 5}, "add up to 25 images, camvid has 24 to draw from; lower a count"),
+        ({"state": 0}, r"counts\.state is 0; give a number of images, 1 or more"),
+        ({"dev": -1}, r"counts\.dev is -1; give a number of images, 0 or more"),
+        ({"train": 2.5}, r"counts\.train is 2\.5"),
+        ({"trees": 1}, "unknown key 'trees'; the known ones are state, train"),
+    ],
+)
+def test_bad_counts(dataset, counts, change, message):
+    with pytest.raises(RalsegError, match=message):
+        make_splits(dataset, COUNTS | change, 0, counts)
+
+
+def test_more_bad_counts(dataset, counts):
+    with pytest.raises(RalsegError, match="lacks 'compare'"):
+        make_splits(dataset, {"state": 1, "train": 1}, 0, counts)
+    with pytest.raises(RalsegError, match=r"add up to 23 images, camvid has 24 .* must use all"):
+        make_splits(dataset, COUNTS | {"dev": 3}, 0, counts, exact=True)
+
+
+def test_classes_that_no_d_s_has(dataset, counts):
+    without = counts.copy()
+    without[:, 9] = 0
+    with pytest.raises(RalsegError, match="left for D_S has no pixel of pedestrees"):
+        make_splits(dataset, COUNTS, 0, without)
+    # Each class in an image of its own: three images never hold all eleven.
+    single = np.eye(11, dtype=np.int64)[np.arange(len(dataset.names)) % 11]
+    with pytest.raises(RalsegError, match=r"draws of 3 images for D_S none has every class; raise counts\.state"):
+        make_splits(dataset, {"state": 3, "train": 1, "compare": 1}, 0, single)
+    with pytest.raises(RalsegError, match="D_T have no labelled pixel"):
+        make_splits(dataset, COUNTS, 0, 0 * counts)
+
+
+def test_class_counts_from_files_and_from_a_store(dataset, counts, tmp_path):
+    store = ImageStore(dataset, dataset.names[:10], 0.5, tmp_path / "cache")
+    np.testing.assert_array_equal(class_counts(dataset, store), counts)
+    label = dataset.load(dataset.names[20])[1]
+    assert counts[20].tolist() == [(label == i).sum() for i in range(11)]
+    assert counts.shape == (37, 11)
+
+
+class TestCheck:
+    @pytest.fixture
+    def value(self, dataset, counts):
+        return make_splits(dataset, COUNTS, 0, counts).to_dict()
+
+    def test_the_way_there_and_back(self, value, dataset, counts):
+        splits = Splits.from_dict(json.loads(json.dumps(value)))
+        splits.check(dataset, counts)
+        assert splits == make_splits(dataset, COUNTS, 0, counts)
+
+    def test_an_overlap_is_named(self, value, dataset, counts):
+        value["compare"].append(value["train"][2])
+        with pytest.raises(RalsegError, match=f"train and compare overlap, e.g. in '{value['train'][2]}'"):
+            Splits.from_dict(value).check(dataset, counts)
+
+    def test_a_repetition_is_named(self, value, dataset, counts):
+        value["dev"].append(value["dev"][0])
+        with pytest.raises(RalsegError, match=f"dev repeats itself, e.g. in '{value['dev'][0]}'"):
+            Splits.from_dict(value).check(dataset, counts)
+
+    def test_an_unknown_name(self, value, dataset, counts):
+        value["test"][1] = "nobody"
+        with pytest.raises(RalsegError, match="test lists 'nobody', which camvid does not have"):
+            Splits.from_dict(value).check(dataset, counts)
+
+    @pytest.mark.parametrize("role", ["state", "train", "compare", "reward", "test"])
+    def test_an_empty_set(self, value, dataset, counts, role):
+        with pytest.raises(RalsegError, match=f"{role} is empty"):
+            Splits.from_dict(value | {role: []}).check(dataset, counts)
+
+    def test_dev_and_twin_may_be_empty(self, value, dataset, counts):
+        Splits.from_dict(value | {"dev": [], "twin": []}).check(dataset, counts)
+
+    def test_a_class_that_d_s_lacks(self, value, dataset, counts):
+        counts = counts.copy()
+        counts[[dataset.names.index(name) for name in value["state"]], 6] = 0
+        with pytest.raises(RalsegError, match="D_S has no pixel of sign"):
+            Splits.from_dict(value).check(dataset, counts)
+
+    def test_wrong_keys(self, value):
+        with pytest.raises(RalsegError, match="the keys must be state, train"):
+            Splits.from_dict(value | {"more": []})
+
+
+class TestReading:
+    def test_published_keys_and_suffixes(self, dataset, tmp_path):
+        train = dataset.subsets["train"]
+        lists = {"d_s": [f"{train[0]}.png"], "d_t": [train[1], f"{train[2]}.PNG"], "d_v": list(train[3:6])}
+        write_json(tmp_path / "lists.json", lists)
+        splits = read_splits(tmp_path / "lists.json", dataset)
+        assert splits.state == train[:1]
+        assert splits.train == train[1:3]
+        assert splits.compare == train[3:6]
+        assert splits.reward == dataset.subsets["val"]
+        assert splits.test == dataset.subsets["test"]
+        assert splits.dev == splits.twin == ()
+
+    def test_own_keys(self, dataset, counts, tmp_path):
+        splits = make_splits(dataset, COUNTS, 3, counts)
+        write_json(tmp_path / "splits.json", splits.to_dict())
+        assert splits_from_config({"kind": "lists", "path": tmp_path / "splits.json"}, dataset, counts) == splits
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            ([1], "expected an object of lists"),
+            ({"state": "x"}, "expected an object of lists"),
+            ({"state": [], "d_s": []}, "key 'd_s' is unknown or there twice"),
+            ({"pool": []}, "key 'pool' is unknown"),
+            ({"state": [], "train": []}, "no list 'compare'"),
+        ],
+    )
+    def test_bad_files(self, dataset, tmp_path, value, message):
+        write_json(tmp_path / "lists.json", value)
+        with pytest.raises(RalsegError, match=message):
+            read_splits(tmp_path / "lists.json", dataset)
+
+    def test_other_lists_are_not_the_original(self, dataset, counts, tmp_path):
+        write_json(tmp_path / "splits.json", make_splits(dataset, COUNTS, 3, counts).to_dict())
+        with pytest.raises(RalsegError, match=r"lists of \(3, 7, 10\) images .*kind=lists"):
+            ralis_camvid_splits(dataset, tmp_path / "splits.json")
+
+    def test_the_original_lengths(self, fake, fake_counts, tmp_path):
+        train = list(fake.subsets["train"])
+        order = np.argsort(-fake_counts[[fake.names.index(name) for name in train], 10])
+        train = [train[i] for i in order]
+        write_json(tmp_path / "lists.json", {"d_s": train[:10], "d_t": train[10:110], "d_v": train[110:]})
+        splits = splits_from_config({"kind": "ralis", "path": tmp_path / "lists.json"}, fake, fake_counts)
+        assert [len(getattr(splits, role)) for role in ROLES] == [10, 100, 257, 0, 101, 0, 233]
+
+
+class TestConfig:
+    def test_fractions(self, fake, fake_counts):
+        fractions = {"state": 0.1, "train": 0.2, "compare": 0.3, "dev": 0.4}
+        splits = splits_from_config({"kind": "generated", "fractions": fractions, "seed": 0}, fake, fake_counts)
+        assert [len(getattr(splits, role)) for role in ROLES[:4]] == [36, 73, 110, 146]
+
+    @pytest.mark.parametrize(
+        ("protocol", "message"),
+        [
+            ({}, "kind is None; the known ones are generated, ralis, lists"),
+            ({"kind": "random"}, "kind is 'random'; the known ones"),
+            ({"kind": "ralis"}, "kind ralis lacks 'path'"),
+            ({"kind": "ralis", "path": "x", "seed": 0}, "unknown key 'seed'; the known ones are kind, name, path"),
+            ({"kind": "generated", "counts": COUNTS}, "lacks 'seed'"),
+            ({"kind": "generated", "seed": 0}, "either counts or fractions"),
+            ({"kind": "generated", "seed": 0, "fractions": {"state": 0.6, "train": 0.6}}, "add up to at most 1"),
+            ({"kind": "generated", "seed": 0, "fractions": {"state": -0.6}}, "must be 0 or more"),
+        ],
+    )
+    def test_bad_protocols(self, fake, fake_counts, protocol, message):
+        with pytest.raises(RalsegError, match=message):
+            splits_from_config(protocol, fake, fake_counts)
+
+    def test_the_files_of_streets_fit_together(self):
+        dataset = instantiate(OmegaConf.load(CONFIGS / "dataset/streets.yaml"), size=[60, 80])
+        assert isinstance(dataset, Streets)
+        protocol = OmegaConf.load(CONFIGS / "protocol/streets.yaml")
+        splits = splits_from_config(protocol, dataset, class_counts(dataset))
+        assert [len(getattr(splits, role)) for role in ROLES] == [10, 60, 100, 30, 30, 30, 40]
+
+    def test_the_file_of_camvid_is_the_protocol(self):
+        assert yaml.safe_load((CONFIGS / "protocol/camvid.yaml").read_text()) == PROTOCOL
+
+    def test_the_file_of_camvid_builds_it(self, camvid_tree, dataset):
+        built = instantiate(OmegaConf.load(CONFIGS / "dataset/camvid.yaml"), root=str(camvid_tree))
+        assert built.names == dataset.names
+
+
+def test_real_camvid(camvid_root, tmp_path):
+    dataset = CamVid(camvid_root)
+    store = ImageStore(dataset, dataset.subsets["train"], 0.1, tmp_path)
+    rows = [dataset.names.index(name) for name in store.names]
+    counts = np.zeros((len(dataset.names), 11), np.int64)
+    counts[rows] = store.class_counts()
+    splits = splits_from_config(OmegaConf.load(CONFIGS / "protocol/camvid.yaml"), dataset, counts)
+    assert np.abs(shares(dataset, counts, splits.state) - shares(dataset, counts, splits.train)).sum() < 0.05
+    assert {dataset.groups[name] for name in splits.state} == {"0001TP", "0006R0", "0016E5"}
+    lists = camvid_root.parent / "splits/ralis_camvid.json"
+    original = splits_from_config({"kind": "ralis", "path": lists}, dataset, counts)
+    assert [len(getattr(original, role)) for role in ROLES] == [10, 100, 257, 0, 101, 0, 233]
+
+
+def test_draws_by_group():
+    groups = np.array([2, 0, 0, 1, 2, 0, 2, 2, 0, 0])
+    draws = draw_by_group(groups, 5, 2000, generator(0, "test"))
+    assert draws.shape == (2000, 5)
+    assert all(len(set(draw)) == 5 for draw in draws.tolist())
+    # 5, 1 and 4 of ten: quotas 2.5, 0.5 and 2, so the first group gets the seat that is left.
+    assert (np.sort(groups[draws], 1) == [0, 0, 0, 2, 2]).all()
+    often = np.bincount(draws.ravel(), minlength=10) / 2000
+    np.testing.assert_allclose(often[groups == 0], 0.6, atol=0.05)
+    np.testing.assert_allclose(often[groups == 2], 0.5, atol=0.05)
+
+
+def test_seats_by_hand():
+    assert apportion([62, 101, 204], 10).tolist() == [2, 3, 5]
+    assert apportion([3, 3, 3], 4).tolist() == [2, 1, 1]
+    assert apportion([5, 0, 2], 7).tolist() == [5, 0, 2]
+    assert apportion([4, 4], 0).tolist() == [0, 0]
