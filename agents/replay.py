@@ -34,14 +34,18 @@ class _ByGenerator:
     rng: np.random.Generator
     n_step: int
 
-    def sample_indices(self, batch_size: int | None) -> np.ndarray:
-        if not batch_size:
-            return super().sample_indices(batch_size)
-        rows = super().sample_indices(0)
-        last = rows
+    def drawable(self) -> np.ndarray:
+        """The rows that may be drawn, (n,) int64."""
+        rows = last = super().sample_indices(0)
         for _ in range(self.n_step - 1):
             last = self.next(last)
-        rows = rows[~np.isin(last, self.unfinished_index())]
+        return rows[~np.isin(last, self.unfinished_index())]
+
+    def sample_indices(self, batch_size: int | None) -> np.ndarray:
+        """Draw `batch_size` rows with replacement; all rows, in order, for 0 or None."""
+        if not batch_size:
+            return super().sample_indices(batch_size)
+        rows = self.drawable()
         weights = self.weight[rows] if hasattr(self, "update_weight") else None
         return self.rng.choice(rows, batch_size, p=None if weights is None else weights / weights.sum())
 

@@ -114,10 +114,8 @@ class _Training:
     ) -> None:
         self.venv, self.options, self.folder, self.settings, self.on_step = venv, options, folder, settings, on_step
         self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
-        action_space, space = (
-            venv.workers[0].get_env_attr("action_space"),
-            venv.workers[0].get_env_attr("observation_space"),
-        )
+        worker = venv.workers[0]
+        action_space, space = worker.get_env_attr("action_space"), worker.get_env_attr("observation_space")
         if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
             raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
@@ -144,7 +142,7 @@ class _Training:
 
     def run(self, log: TrainingLog) -> None:
         """Play the remaining rounds."""
-        self.begun, self.first_steps, self.first_round = time.perf_counter(), self.env_steps, self.round
+        self.begun, self.first_steps = time.perf_counter(), self.env_steps
         rounds = -(-self.episodes // self.streams)
         while self.round < rounds:
             self.algorithm.set_progress(self.round * self.streams / self.episodes)
@@ -256,6 +254,8 @@ class _Training:
             return
         if self.env_steps - stepped < self.options.warm_up:
             self.algorithm.fit_inputs(self.replay)
+        if not len(self.replay.drawable()):  # no row has the n steps of its target yet
+            return
         for _ in range(stepped * self.options.updates_per_step):
             self.stats = self.algorithm.update(self.replay, self.options.batch_size)
             self.updates += 1

@@ -122,12 +122,9 @@ class Game:
     @property
     def can_pay(self) -> int:
         """Units of the smallest size on offer that the budget still pays."""
-        areas = self.pool.areas[self.units[self.units >= 0]]
-        if not len(areas):
-            return 0
-        left = self.options.budget - self.ledger.paid(self.options.budget_measure)
-        # A share is a sum of fractions: it may miss the budget by the last bit.
-        return int(left / self.ledger.price(int(areas.min()), self.options.budget_measure) + 1e-9)
+        measure = self.options.budget_measure
+        prices = self.ledger.prices(self.pool.areas[self.units[self.units >= 0]], measure)
+        return self.ledger.left(self.options.budget, measure) // int(prices.min()) if len(prices) else 0
 
     def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
         """What is offered now; see `CandidatesView`."""
@@ -225,14 +222,16 @@ class Game:
     def _draw(self) -> None:
         options = self.options
         self.units = draw_candidates(self.pool, options.slates, options.candidates, options.draw, self.seed, self.turn)
-        self.mask = self.units >= 0
+        left = self.ledger.left(options.budget, options.budget_measure)
+        prices = self.ledger.prices(self.pool.areas[self.units], options.budget_measure)
+        # A unit that the budget cannot pay alone is never on offer: whoever asks for it again and again would not end.
+        self.mask = (self.units >= 0) & (prices <= left)
         self.mask[self.can_pay :] = False
 
     def _affordable(self, units: np.ndarray) -> np.ndarray:
         measure = self.options.budget_measure
-        prices = np.array([self.ledger.price(int(area), measure) for area in self.pool.areas[units]])
-        left = self.options.budget - self.ledger.paid(measure)
-        return units[np.cumsum(prices) <= left * (1 + 1e-12)] if len(units) else units
+        prices = self.ledger.prices(self.pool.areas[units], measure)
+        return units[np.cumsum(prices) <= self.ledger.left(self.options.budget, measure)]
 
     def _reveal(self, units: np.ndarray) -> tuple[list, np.ndarray]:
         self.pool.buy(units)

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from ralseg.foundation import RalsegError
 
 MEASURES = ("units", "pixels", "share")
@@ -34,9 +36,15 @@ class Ledger:
         """What was paid in one of `MEASURES`."""
         return getattr(self, measure)
 
-    def price(self, area: int, measure: str) -> float:
-        """What a unit of so many pixels costs in one of `MEASURES`."""
-        return {"units": 1, "pixels": area, "share": area / self.total}[measure]
+    def left(self, budget: float, measure: str) -> int:
+        """What a budget still pays: whole units, or whole pixels where it is set in pixels or a share of them."""
+        limit = budget * self.total if measure == "share" else budget
+        # A product of a share may miss a whole number by its last bits.
+        return int(limit * (1 + 1e-12)) - (self.units if measure == "units" else self.pixels)
+
+    def prices(self, areas: np.ndarray, measure: str) -> np.ndarray:
+        """What units of so many pixels cost, in the measure of `left`."""
+        return np.ones_like(areas) if measure == "units" else areas
 
     def to_dict(self) -> dict[str, float]:
         """All measures, for files and `info`."""
@@ -53,5 +61,5 @@ def check_budget(budget: float, measure: str) -> None:
     """
     if measure not in MEASURES:
         raise RalsegError(f"game.budget_measure={measure!r} is unknown; choose from {', '.join(MEASURES)}")
-    if budget <= 0 or (measure == "share" and budget > 1):
+    if not 0 < budget < float("inf") or (measure == "share" and budget > 1):
         raise RalsegError(f"game.budget={budget} {measure} is out of range; it must be above 0 (a share at most 1)")

@@ -104,6 +104,7 @@ def unit_grid(size: tuple[int, int], unit: tuple[int, int] | str) -> UnitGrid:
 def _checked_unit(unit: Sequence[int] | str) -> tuple[int, int] | str:
     if unit in ("image", "pixel"):
         return unit
-    if isinstance(unit, str) or len(unit) != 2 or any(int(side) != side or side < 1 for side in unit):
+    sides = unit if isinstance(unit, Sequence) and not isinstance(unit, str) else ()
+    if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, int | np.integer) or s < 1 for s in sides):
         raise RalsegError(f"unit={unit!r} is unknown; give image, pixel, or a height and a width of 1 pixel or more")
-    return int(unit[0]), int(unit[1])
+    return int(sides[0]), int(sides[1])

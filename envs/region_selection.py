@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ralseg.envs.game import Game
+from ralseg.envs.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 
@@ -65,6 +66,7 @@ class RegionSelectionEnv(gymnasium.Env):
 
     def __init__(self, game: Game) -> None:
         self.game = game
+        self._view: CandidatesView | None = None
         spec, options = game.spec, game.options
         shape = (options.slates, options.candidates)
         low, high = spec.state_bounds
@@ -89,9 +91,15 @@ class RegionSelectionEnv(gymnasium.Env):
         Raises:
             RalsegError: if the episode is over or the action is not in the action space.
         """
+        if self._view is None:
+            raise RalsegError("no episode has begun; call reset first")
         if self.game.over:
             raise RalsegError("the episode is over; call reset")
         action = np.asarray(action)
+        if not np.issubdtype(action.dtype, np.integer) or not self.action_space.contains(action.astype(np.int64)):
+            slates, size = self.game.options.slates, self.game.options.candidates
+            allowed = f"{slates} integers from 0 to {size - 1}"
+            raise RalsegError(f"action {action.tolist()} is not in the action space; it is {allowed}")
         shown = self._view
         info = {}
         if self.game.credit_reducers:

@@ -1,5 +1,6 @@
 """Crops for training: windows of an image with the soft targets of what is known of their labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -40,7 +41,7 @@ class Crops:
         classes: int,
         rng: np.random.Generator,
         centre: tuple[float, float] | None = None,
-        stride: int = 4,
+        logit_size: Callable[[tuple[int, int]], tuple[int, int]] = lambda size: (-(-size[0] // 4), -(-size[1] // 4)),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Cut one window.
 
@@ -50,10 +51,10 @@ class Crops:
             classes: number of classes C.
             rng: generator of all draws.
             centre: (y, x) as shares of the image that the window must contain; None: anywhere.
-            stride: of the network's logits.
+            logit_size: (h, w) of the network's logits for a window of (height, width); default: stride 4.
 
         Returns:
-            The window (height, width, 3) uint8 and its targets (C, height / stride, width / stride) float32.
+            The window (height, width, 3) uint8 and its targets (C, h, w) float32.
         """
         h, w = image.shape[:2]
         zoom = np.exp(rng.uniform(np.log(self.zoom[0]), np.log(self.zoom[1])))
@@ -69,7 +70,7 @@ class Crops:
             slice(round(t * r), max(round((t + s) * r), round(t * r) + 1))
             for t, s, r in zip(top, source, ratio, strict=True)
         )
-        targets = soft_targets(label[rows, columns], classes, (-(-height // stride), -(-width // stride)))
+        targets = soft_targets(label[rows, columns], classes, logit_size((height, width)))
         if self.flip and rng.random() < 0.5:
             window, targets = window[:, ::-1], targets[:, :, ::-1]
         if self.colour:

@@ -46,7 +46,8 @@ class PartialLabels:
             values: (height, width) uint8, ids 0..C-1 or `IGNORE`.
 
         Raises:
-            RalsegError: if the values do not fill the box, the box leaves the image, or an id is out of range.
+            RalsegError: if the values do not fill the box, the box leaves the image or overlaps what is labelled, or an
+                id is out of range.
         """
         y, x, height, width = box
         if values.shape != (height, width) or y < 0 or x < 0 or y + height > size[0] or x + width > size[1]:
@@ -58,7 +59,10 @@ class PartialLabels:
             )
         if image not in self._maps:
             self._maps[image] = np.full(size, IGNORE, np.uint8)
-        self._maps[image][y : y + height, x : x + width] = values
+        window = self._maps[image][y : y + height, x : x + width]
+        if (window != IGNORE).any():
+            raise RalsegError(f"image {image}: part of box {(y, x, height, width)} is labelled already; reveal it once")
+        window[:] = values
         self.class_counts += np.bincount(known, minlength=self.classes)
         if image in self._targets:
             target = self._targets[image]

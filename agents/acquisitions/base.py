@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from ralseg.features import UnitGrid
+from ralseg.foundation import RalsegError
 
 
 class View(Protocol):
@@ -56,8 +57,13 @@ def best_per_slate(score: np.ndarray, mask: np.ndarray, rng: np.random.Generator
 
     Returns:
         (K,) int64, -1 where a row is masked throughout.
+
+    Raises:
+        RalsegError: if an unmasked score is NaN.
     """
     score = np.where(mask, score, -np.inf)
+    if np.isnan(score).any():
+        raise RalsegError("the score of a candidate is NaN; the network's prediction is damaged")
     best = score == score.max(axis=1, keepdims=True)
     tie = np.where(best & mask, rng.random(score.shape), -1)
     return np.where(mask.any(axis=1), tie.argmax(axis=1), -1)

@@ -127,8 +127,8 @@ class SupervisedLearner:
         steps = options.steps_for(int(labels.class_counts.sum()))
         self._start("full", options.learning_rate, options.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, options.learning_rate, total_steps=steps, pct_start=min(0.5, max(0.05, 1 / steps))
-        ) if steps > 1 else None  # fmt: skip
+            self._optimiser, options.learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
+        ) if steps > 2 else None  # fmt: skip
         weights = class_weights(labels.class_counts, self.options.loss)
         images, best, stale, taken = labels.images, None, 0, 0
         marks = (
@@ -274,7 +274,8 @@ class SupervisedLearner:
     ) -> list[tuple]:
         windows: dict[tuple, list] = {}
         for image, centre in samples:
-            window = crops.cut(self.store.image(image), labels.label(image), self.classes, rng, centre)
+            pixels, known = self.store.image(image), labels.label(image)
+            window = crops.cut(pixels, known, self.classes, rng, centre, self._network.logit_size)
             windows.setdefault(window[0].shape, []).append(window)
         return [
             (

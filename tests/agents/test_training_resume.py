@@ -182,6 +182,12 @@ def test_history_tells_each_episode(whole):
     assert result.updates == 4 * (result.env_steps - 16 + 2)
 
 
+def test_updates_wait_for_the_first_target_of_many_steps(tmp_path):
+    seen = []
+    run(tmp_path, replace(PLAIN, gamma=0.9, n_step=30, warm_up=2, batch_size=2), episodes=4, on_step=seen.append)
+    assert [p.loss is None for p in seen] == [True] * 5 + [False] * 7
+
+
 def test_progress_is_reported(tmp_path):
     seen = []
     run(tmp_path, on_step=seen.append)

@@ -155,7 +155,7 @@ def test_more_bad_counts(dataset, counts):
 def test_classes_that_no_d_s_has(dataset, counts):
     without = counts.copy()
     without[:, 9] = 0
-    with pytest.raises(RalsegError, match="left for D_S has no pixel of pedestrees"):
+    with pytest.raises(RalsegError, match="left for D_S has no pixel of pedestrian"):
         make_splits(dataset, COUNTS, 0, without)
     # Each class in an image of its own: three images never hold all eleven.
     single = np.eye(11, dtype=np.int64)[np.arange(len(dataset.names)) % 11]

@@ -31,10 +31,10 @@ def labels():
 def test_pictures_are_the_same_on_every_machine():
     # The same with OpenCV 4.10 and 5.0, NumPy 2.0 and 2.4.
     dataset = Streets(images=30, size=(90, 120))
-    assert digest(dataset, 0) == "a629f5e1a2a609cc"
+    assert digest(dataset, 0) == "ff97eba36f6c967a"
     assert digest(dataset, 1) == "05114700fdb44e50"
     dataset = Streets(images=30, size=(64, 128), seed=3, variant="cityscapes")
-    assert digest(dataset, 0) == "160216f5b1e56495"
+    assert digest(dataset, 0) == "6d0f94d1c955edd6"
     assert digest(dataset, 1) == "35c1b31d137dbb00"
 
 
@@ -87,8 +87,9 @@ def test_clips_differ_in_light():
     dataset = Streets(images=60, size=(60, 80))
     light = {clip: [] for clip in LOOKS}
     for name in dataset.names:
-        light[dataset.groups[name]].append(dataset.load(name)[0].mean())
-    assert np.mean(light["dusk"]) < min(np.mean(light[clip]) for clip in light if clip != "dusk") - 20
+        light[dataset.groups[name]].append(dataset.load(name)[0][40:].mean())
+    brightness = {clip: np.mean(values) for clip, values in light.items()}
+    assert brightness.pop("dusk") < min(brightness.values()) - 8
 
 
 @pytest.mark.parametrize("size", [(60, 60), (97, 331), (240, 61), (1100, 1300)])

@@ -1,0 +1,201 @@
+"""One run of a comparison: a game is played, its network evaluated at each budget, and perhaps one trained to the end."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ralseg.envs import Game, Pool, World
+from ralseg.evaluation.policies import NamedPolicy
+from ralseg.evaluation.results import ALL, Row, class_entropy
+from ralseg.foundation import generator
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.metrics import Confusion
+from ralseg.segmentation.pretraining import revealed
+
+SUPERVISED = "supervised"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of a comparison share.
+
+    Attributes:
+        config: a composed configuration; its game.budget is the largest of the budgets.
+        budgets: ascending, in `game.budget_measure`; 0 is theta_0 itself.
+        splits: sets that are evaluated, "dev" or "test".
+        fit: how networks are trained to convergence.
+        commit: of the code.
+    """
+
+    config: Mapping[str, Any]
+    budgets: tuple[float, ...]
+    splits: tuple[str, ...]
+    fit: FitOptions
+    commit: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes:
+        policy: who plays; None: nobody, all labels of D_V are given (the fully supervised run).
+        seed: of draws and choices.
+        run_id: of the game's rows; None where they are not wanted.
+        fit_id: of the rows after training to convergence; None where they are not wanted.
+    """
+
+    policy: NamedPolicy | None
+    seed: int
+    run_id: str | None
+    fit_id: str | None
+
+    @property
+    def name(self) -> str:
+        """The policy's name in files and tables."""
+        return self.policy.name if self.policy else SUPERVISED
+
+
+class Player:
+    """Plays runs, one after the other, with one world and one game.
+
+    Args:
+        plan: what they share.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        # Two threads of one process stall each other and round differently.
+        torch.set_num_threads(1)
+        self.plan, self.world = plan, World(plan.config)
+
+    @cached_property
+    def game(self) -> Game:
+        """The game on D_V."""
+        game = self.world.game("compare")
+        # Cached in one fixed order, so that no rounding depends on which run came first.
+        for _ in game.learner.lower_maps([*game.pool.images.tolist(), *game.state, *self._evaluated]):
+            pass
+        return game
+
+    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None]:
+        """Play one run.
+
+        Returns:
+            Its rows, and what it bought (see `Results.bought`; None for the fully supervised run).
+        """
+        return (self._supervised(job), None) if job.policy is None else self._played(job)
+
+    def _played(self, job: Job) -> tuple[list[Row], dict[str, Any]]:
+        game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
+        game.reset(job.seed)
+        seconds, rows, counts, class_pixels = 0.0, [], [], []
+        for budget in self.plan.budgets:
+            while not game.over and game.ledger.paid(measure) < budget * (1 - 1e-12):
+                begun = time.perf_counter()
+                view = game.view(policy.needs, policy.needs_observation)
+                choice = policy.select(view, generator(job.seed, "policy", game.turn))
+                seconds += time.perf_counter() - begun
+                game.step(choice)
+            paid = game.ledger.to_dict()
+            pixels = game.labels.class_counts.copy()
+            shared = (job, budget, paid, pixels, seconds)
+            rows += self._rows(job.run_id, "", game.learner, shared)
+            if job.fit_id is not None:
+                rows += self._rows(job.fit_id, "+fit", self._fitted(game.labels, job.seed), shared)
+            counts.append(paid["units"])
+            class_pixels.append(pixels.tolist())
+        return rows, {
+            "policy": job.name,
+            "training_seed": job.policy.training_seed,
+            "seed": job.seed,
+            "units": game.pool.records(game.pool.bought),
+            "counts": counts,
+            "class_pixels": class_pixels,
+        }
+
+    def _supervised(self, job: Job) -> list[Row]:
+        pool, store = self.game.pool, self.world.store
+        labels = revealed(store, pool.images.tolist())
+        clicks = sum(
+            int((pool.grid(i).class_counts(store.label(i), labels.classes) > 0).sum()) for i in pool.images.tolist()
+        )
+        paid = {
+            "units": len(pool),
+            "pixels": int(pool.areas.sum()),
+            "share": 1.0,
+            "images": len(pool.images),
+            "clicks": clicks,
+        }
+        learner = self._fitted(labels, job.seed)
+        return self._rows(job.fit_id, "+fit", learner, (job, ALL, paid, labels.class_counts, 0.0))
+
+    def _fitted(self, bought: PartialLabels, seed: int) -> SupervisedLearner:
+        """A network trained to convergence from theta_0 on D_S and what was bought; D_R says when to stop."""
+        world = self.world
+        labels = revealed(world.store, world.images("state"))
+        for image in bought.images:
+            size = world.store.size(image)
+            labels.reveal(image, size, (0, 0, *size), bought.label(image))
+        options = LearnOptions(cut="full", loss=world.config["loss"])
+        learner = SupervisedLearner(world.theta0(), world.store, options, world.config["device"])
+        learner.fit(labels, self.plan.fit, generator(seed, "fit"), world.images("reward"))
+        return learner
+
+    def _rows(self, run_id: str | None, suffix: str, learner: SupervisedLearner, shared: tuple) -> list[Row]:
+        if run_id is None:
+            return []
+        job, budget, paid, pixels, seconds = shared
+        common = {
+            "run_id": run_id,
+            "policy": job.name,
+            "training_seed": job.policy.training_seed if job.policy else None,
+            "seed": job.seed,
+            "game": self.world.learn_options.cut + suffix,
+            "loss": self.world.config["loss"],
+        }
+        bill = {
+            "budget_units": budget,
+            "units": paid["units"],
+            "pixels": paid["pixels"],
+            "share": round(paid["share"], 6),
+            "images": paid["images"],
+            "clicks": paid["clicks"],
+            "label_cost_of_policy": label_cost(job.policy),
+        }
+        last = {
+            "class_entropy": round(class_entropy(pixels), 4),
+            "seconds_choosing": round(seconds, 3),
+            "commit": self.plan.commit,
+        }
+        return [
+            common | {"split": split} | bill | _figures(learner.evaluate(self.world.images(split)), self._classes) | last
+            for split in self.plan.splits
+        ]
+
+    @property
+    def _classes(self) -> Sequence[str]:
+        return self.world.dataset.classes
+
+    @property
+    def _evaluated(self) -> list[int]:
+        return [image for split in self.plan.splits for image in self.world.images(split)]
+
+
+@cache
+def label_cost(policy: NamedPolicy | None) -> int:
+    """Units of D_T and D_R, whose labels a trained policy has read; 0 for any other."""
+    if policy is None or policy.training is None:
+        return 0
+    world = World(policy.training)
+    return sum(len(Pool(world.store, world.images(role), world.unit)) for role in ("train", "reward"))
+
+
+def _figures(confusion: Confusion, classes: Sequence[str]) -> dict[str, float]:
+    ious = {f"iou_{name}": round(float(iou), 6) for name, iou in zip(classes, confusion.iou, strict=True)}
+    return {"miou": round(confusion.miou, 4)} | ious

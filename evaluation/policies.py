@@ -1,0 +1,128 @@
+"""Policies by name: acquisitions, and what trainings left in their run folders."""
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ralseg.agents.acquisitions import make, names
+from ralseg.agents.policy import Policy
+from ralseg.agents.query_policy import load_policy
+from ralseg.foundation import RalsegError, read_json
+
+
+@dataclass(frozen=True)
+class NamedPolicy:
+    """A policy and what a comparison must know of it.
+
+    Attributes:
+        name: as in files and tables; policies of one name are training seeds of one policy.
+        policy: what chooses.
+        training_seed: root seed of its training; None if it was not trained.
+        training: the configuration that it was trained with; None likewise.
+        identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
+        draws: noisy predictions that it reads; above 0 the network needs dropout.
+    """
+
+    name: str
+    policy: Policy
+    training_seed: int | None = None
+    training: Mapping[str, Any] | None = None
+    identity: str = ""
+    draws: int = 0
+
+
+def make_policy(text: str) -> NamedPolicy:
+    """A policy from what stands on the command line.
+
+    Args:
+        text: an acquisition's name, or `run:PATH` for the policy in the run folder of a training.
+
+    Raises:
+        RalsegError: for an unknown name, or a run folder that lacks a file or holds a damaged one.
+    """
+    kind, _, path = text.partition(":")
+    if kind == "run" and path:
+        return _trained(Path(path), f"run:{Path(path).name}")
+    if kind == "zoo":
+        raise RalsegError(f"{text}: this version brings no trained policies; train one and give its folder as run:PATH")
+    if text not in names():
+        raise RalsegError(f"policy {text!r} is unknown; choose from {', '.join(names())}, or run:PATH of a training")
+    policy = make(text)
+    return NamedPolicy(text, policy, identity=text, draws=max((reducer.draws for reducer in policy.needs), default=0))
+
+
+def make_policies(texts: Sequence[str]) -> list[NamedPolicy]:
+    """Policies from a list of texts; a pattern such as `run:runs/ddqn-*` names the training seeds of one policy.
+
+    Raises:
+        RalsegError: see `make_policy`; or if the list is empty or names a policy twice, a pattern meets no folder, or its
+            folders differ in more than their seeds.
+    """
+    if not texts:
+        raise RalsegError("policies is empty; name one, e.g. policies=[random,entropy]")
+    made = []
+    for text in texts:
+        if text.startswith("run:") and glob.has_magic(text):
+            found = _training_seeds(text.removeprefix("run:"))
+        else:
+            found = [make_policy(text)]
+        if twice := next((old.name for old in made if old.name == found[0].name), None):
+            raise RalsegError(f"policies names {twice} twice; training seeds of one policy are given by a pattern, run:PATH*")
+        made += found
+    return made
+
+
+def sees_truth(name: str) -> bool:
+    """Whether a policy of that name is a reference that sees true labels."""
+    return name in names() and make(name).sees_truth
+
+
+def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -> None:
+    """Refuse policies that cannot play the game of a configuration.
+
+    Raises:
+        RalsegError: if a policy needs dropout that the network does not have, or was trained on other features.
+    """
+    dropout = config["network"].get("dropout", 0)
+    for entry in policies:
+        if entry.draws and not dropout:
+            raise RalsegError(f"{entry.name} needs a network with dropout; set network.dropout, e.g. network.dropout=0.1")
+        if entry.training is not None and entry.training["features"] != config["features"]:
+            keys = sorted(entry.training["features"].keys() | config["features"].keys())
+            pairs = [(key, entry.training["features"].get(key), config["features"].get(key)) for key in keys]
+            differing = ", ".join(f"{key} {theirs} (here {ours})" for key, theirs, ours in pairs if theirs != ours)
+            raise RalsegError(f"{entry.name} was trained on other features: {differing}; set features as in its training")
+
+
+def _trained(folder: Path, name: str) -> NamedPolicy:
+    policy = load_policy(folder)
+    path = folder / "config.json"
+    record = read_json(path)
+    config = record.get("config") if isinstance(record, dict) else None
+    if not isinstance(config, dict) or not {"seed", "features", "dataset", "protocol", "game"} <= config.keys():
+        raise RalsegError(f"{path}: not the configuration of a training; train the policy again")
+    return NamedPolicy(name, policy, config["seed"], config, policy.description["sha256"])
+
+
+def _training_seeds(pattern: str) -> list[NamedPolicy]:
+    folders = sorted(Path(folder) for folder in glob.glob(pattern))
+    if not folders:
+        raise RalsegError(f"run:{pattern}: no folder fits the pattern; give the run folders of trainings")
+    found = [_trained(folder, f"run:{Path(pattern).name}") for folder in folders]
+    if len({entry.training_seed for entry in found}) < len(found):
+        raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
+    for entry, folder in zip(found, folders, strict=True):
+        apart = ("seed", "run", "resume")
+        differing = [
+            key
+            for key in sorted(entry.training.keys() | found[0].training.keys())
+            if key not in apart and entry.training.get(key) != found[0].training.get(key)
+        ]
+        if differing:
+            raise RalsegError(
+                f"run:{pattern}: {folder} and {folders[0]} differ in {', '.join(differing)}; "
+                "training seeds of one policy differ in their seeds alone"
+            )
+    return found

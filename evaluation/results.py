@@ -1,0 +1,163 @@
+"""The results store: results.csv and what stands beside it, the single source of every figure."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+
+Row = dict[str, Any]
+
+_KINDS: dict[str, type] = {
+    "run_id": str, "policy": str, "training_seed": int, "seed": int, "game": str, "loss": str, "split": str,
+    "budget_units": float, "units": int, "pixels": int, "share": float, "images": int, "clicks": int,
+    "label_cost_of_policy": int, "miou": float,
+}  # fmt: skip
+_LAST: dict[str, type] = {"class_entropy": float, "seconds_choosing": float, "commit": str}
+ALL = "all"
+"""The budget of the fully supervised row."""
+
+
+def columns(classes: Sequence[str]) -> dict[str, type]:
+    """Column -> kind of value, in the order of results.csv."""
+    return _KINDS | {f"iou_{name}": float for name in classes} | _LAST
+
+
+class ResultsStore:
+    """The rows of results.csv; every change rewrites the file atomically, so a kill leaves no half row.
+
+    Args:
+        folder: holds results.csv; made with the first row.
+        classes: class names of the data set.
+
+    Attributes:
+        rows: (run_id, budget_units, split) -> row, values as in `columns`; None for an empty training seed, NaN for the
+            IoU of a class that is neither there nor predicted, `ALL` for the budget of the fully supervised row.
+
+    Raises:
+        RalsegError: if the file is damaged or of other classes.
+    """
+
+    def __init__(self, folder: str | Path, classes: Sequence[str]) -> None:
+        self.path = Path(folder) / "results.csv"
+        self._columns = columns(classes)
+        self.rows: dict[tuple, Row] = {}
+        if self.path.exists():
+            self._read()
+
+    def put(self, rows: Iterable[Row]) -> None:
+        """Add rows, or replace those of the same run, budget and split, and write the file."""
+        for row in rows:
+            self.rows[row["run_id"], row["budget_units"], row["split"]] = row
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self._columns), lineterminator="\n")
+        writer.writeheader()
+        for key in sorted(self.rows, key=str):
+            writer.writerow({name: _written(value) for name, value in self.rows[key].items()})
+        with atomic_write(self.path, "w") as file:
+            file.write(text.getvalue())
+
+    def _read(self) -> None:
+        try:
+            lines = list(csv.reader(self.path.read_text().splitlines(), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise RalsegError(f"{self.path}: not a table of results ({error}); restore it or choose another folder") from error
+        if not lines or lines[0] != list(self._columns):
+            raise RalsegError(f"{self.path}: its columns are not those of this data set's results; choose another folder")
+        for number, line in enumerate(lines[1:], 2):
+            if len(line) != len(self._columns):
+                raise RalsegError(
+                    f"{self.path} line {number}: {len(line)} values where {len(self._columns)} belong; "
+                    "restore the file or delete the line, its run is then played again"
+                )
+            row = {}
+            for (name, kind), text in zip(self._columns.items(), line, strict=True):
+                try:
+                    row[name] = _parsed(name, kind, text)
+                except ValueError as error:
+                    raise RalsegError(
+                        f"{self.path} line {number}: {name} is {text!r}; "
+                        "restore the file or delete the line, its run is then played again"
+                    ) from error
+            self.rows[row["run_id"], row["budget_units"], row["split"]] = row
+
+
+@dataclass(frozen=True)
+class Results:
+    """What came of a comparison, as it lies on disk.
+
+    Attributes:
+        folder: of the comparison.
+        comparison: comparison.json: `config`, `classes`, `policies` (names in their order), `splits`, `budgets`,
+            `run_ids`, `pool` (`units`, `class_pixels`), `notes`.
+        rows: the rows of results.csv that belong to it.
+    """
+
+    folder: Path
+    comparison: Mapping[str, Any]
+    rows: list[Row]
+
+    def bought(self, run_id: str) -> dict[str, Any]:
+        """What one run bought: `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x,
+        height, width), `counts` (units bought at each budget) and `class_pixels` (true pixels per class at each)."""
+        return read_json(bought_path(self.folder, run_id))
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read a comparison.
+
+    Raises:
+        RalsegError: if a file is missing or damaged.
+    """
+    folder = Path(folder)
+    comparison = read_json(folder / "comparison.json")
+    store = ResultsStore(folder, comparison["classes"])
+    wanted = set(comparison["run_ids"])
+    return Results(folder, comparison, [row for row in store.rows.values() if row["run_id"] in wanted])
+
+
+def write_bought(folder: str | Path, run_id: str, bought: Mapping[str, Any]) -> None:
+    """Write what `Results.bought` reads."""
+    write_json(bought_path(folder, run_id), dict(bought))
+
+
+def bought_path(folder: str | Path, run_id: str) -> Path:
+    """Where it stands what a run bought."""
+    return Path(folder) / "bought" / f"{run_id}.json"
+
+
+def class_entropy(counts: np.ndarray) -> float:
+    """Entropy of a class distribution in nats, 0 (one class, or nothing) to ln C.
+
+    Args:
+        counts: (C,) pixels per class.
+    """
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return float(-(shares * np.log(shares)).sum()) + 0.0
+
+
+def _written(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _parsed(name: str, kind: type, text: str) -> Any:
+    if kind is str:
+        if not text:
+            raise ValueError("empty")
+        return text
+    if name == "budget_units" and text == ALL:
+        return ALL
+    if not text and name == "training_seed":
+        return None
+    if not text and name.startswith("iou_"):
+        return math.nan
+    value = kind(text)
+    if not math.isfinite(value):
+        raise ValueError("not finite")
+    return int(value) if kind is float and name == "budget_units" and value == int(value) else value

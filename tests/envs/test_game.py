@@ -1,0 +1,187 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ralseg.envs import EnvFactory, GameOptions, World
+from ralseg.foundation import RalsegError
+
+
+def slow_counts(game, units):
+    """(n, C) true pixels per class, cut out of the labels one unit at a time."""
+    store, classes = game.learner.store, game.learner.classes
+    rows = []
+    for name, y, x, height, width in game.pool.records(units):
+        label = store.label(store.index(name))[y : y + height, x : x + width]
+        rows.append([(label == c).sum() for c in range(classes)])
+    return np.array(rows).reshape(-1, classes)
+
+
+def play(game, seed=0, choose=None, limit=200):
+    """Play a game to its end; the largest unmasked index of each slate unless `choose` says otherwise."""
+    game.reset(seed)
+    turns = []
+    while not game.over:
+        assert len(turns) < limit
+        choice = np.where(game.mask.any(1), game.mask.shape[1] - 1 - game.mask[:, ::-1].argmax(1), -1)
+        turns.append(game.step(choice if choose is None else choose(game)))
+    return turns
+
+
+def with_options(game, **changes):
+    game.options = dataclasses.replace(game.options, **changes)
+    return game
+
+
+UNITS = {"region": [24, 32], "ragged": [20, 50], "image": "image", "pixel": "pixel"}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("source", ["streets", "folder"])
+def test_every_figure_of_the_ledger(configured, ragged, unit, source):
+    overrides = [f"game.unit={UNITS[unit]}".replace("'", ""), "features=compact", "game.budget=4", "network.dropout=0.3"]
+    world = World((configured if source == "streets" else ragged)(*overrides))
+    game = world.game("train")
+    turns = play(game)
+    units = game.pool.bought
+    assert [turn.units.tolist() for turn in turns] == [bought.tolist() for bought in game.pool.history]
+    expected = slow_counts(game, units)
+    records = game.pool.records(units)
+    pixels = sum(height * width for *_, height, width in records)
+    assert game.ledger.to_dict() == {
+        "units": len(units),
+        "pixels": pixels,
+        "share": pixels / sum(np.prod(game.learner.store.size(i)) for i in game.pool.images),
+        "clicks": (expected > 0).sum(),
+        "images": len({name for name, *_ in records}),
+    }
+    assert len(units) == min(4, len(game.pool))
+    np.testing.assert_array_equal(game.labels.class_counts, expected.sum(0))
+    np.testing.assert_array_equal(sum(turn.class_counts for turn in turns), expected.sum(0))
+    assert all(np.isfinite(turn.loss) for turn in turns)
+    # What is known is the truth inside the units bought and nothing outside.
+    for image in game.labels.images:
+        known = np.full(game.learner.store.size(image), 255)
+        for name, y, x, height, width in records:
+            if game.learner.store.index(name) == image:
+                part = slice(y, y + height), slice(x, x + width)
+                known[part] = game.learner.store.label(image)[part]
+        np.testing.assert_array_equal(game.labels.label(image), known)
+
+
+@pytest.mark.parametrize(("measure", "budget"), [("units", 7), ("pixels", 5000), ("share", 0.2), ("share", 1)])
+def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
+    # Units of 20 x 50 on images of 70 x 90 and 64 x 101 differ in size, down to 4 x 1 pixels.
+    game = World(ragged("game.unit=[20,50]", "features=compact")).game("train")
+    with_options(game, budget=budget, budget_measure=measure, candidates=5)
+
+    def largest(game):
+        """Whoever always asks for the largest unit on offer must come to an end, too."""
+        return np.where(game.mask, game.pool.areas[game.units], -1).argmax(1)
+
+    for choose in (None, largest):
+        turns = play(game, 3, choose)
+        assert game.ledger.paid(measure) <= budget
+        assert all(len(turn.units) for turn in turns)
+        left = game.ledger.left(budget, measure)
+        on_offer = game.units[game.units >= 0]
+        prices = game.ledger.prices(game.pool.areas[on_offer], measure)
+        assert not len(on_offer) or prices.min() > left
+    if budget == 1:
+        assert game.pool.labelled.all()
+        assert game.ledger.share == 1
+
+
+def test_surplus_slates_are_masked(world):
+    game = with_options(world.game("train"), budget=4)
+    game.reset(0)
+    assert game.mask.all()
+    game.step(np.array([0, 1, 2]))
+    assert game.can_pay == 1
+    assert game.mask.tolist() == [[True] * 3, [False] * 3, [False] * 3]
+    turn = game.step(np.array([1, 1, 1]))
+    assert (len(turn.units), turn.refused, game.over, game.ledger.units) == (1, 2, True, 4)
+
+
+def test_a_masked_or_empty_choice_is_free(world):
+    game = world.game("train")
+    game.reset(0)
+    game.mask[1] = False
+    turn = game.step(np.array([-1, 2, -1]))
+    assert (turn.units.tolist(), turn.refused, turn.loss) == ([], 3, 0.0)
+    assert turn.class_counts.sum() == 0
+    assert game.ledger.to_dict() == {"units": 0, "pixels": 0, "share": 0, "clicks": 0, "images": 0}
+    assert not game.over
+
+
+@pytest.mark.parametrize("unit", ["image", "[24,32]"])
+def test_it_ends_when_the_pool_is_exhausted(configured, unit):
+    game = World(configured(f"game.unit={unit}", "features=compact", "game.budget=1000")).game("train")
+    turns = play(game)
+    assert game.pool.labelled.all()
+    assert game.ledger.units == len(game.pool) == (5 if unit == "image" else 80)
+    assert sum(len(turn.units) for turn in turns) == len(game.pool)
+
+
+def test_the_same_seed_is_the_same_game(world, game):
+    def trace(game, seed):
+        turns = play(game, seed)
+        return [t.units.tolist() for t in turns], [t.loss for t in turns], game.evaluate_reward(), game.learner.weights()
+
+    first = trace(game, 5)
+    again, other_object, other_seed = trace(game, 5), trace(world.game("train"), 5), trace(game, 6)
+    for same in (again, other_object):
+        assert same[:3] == first[:3]
+        assert all((same[3][key] == first[3][key]).all() for key in first[3])
+    assert other_seed[0] != first[0]
+
+
+def test_the_two_roles_have_their_own_pools(world):
+    train, compare = world.game("train"), world.game("compare")
+    assert set(train.pool.images).isdisjoint(compare.pool.images)
+    assert [world.store.names[i] for i in compare.pool.images] == list(world.splits.compare)
+    assert train.spec.components.transform(np.ones((1, 320), np.float32)).tolist() == (
+        compare.spec.components.transform(np.ones((1, 320), np.float32)).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ([0, 1], "a choice is 3 integers, one for each slate"),
+        ([0.0, 1.0, 2.0], "a choice is 3 integers"),
+        ([0, 1, 3], "choice 3 is out of range -1 to 2"),
+        ([0, -2, 1], "choice -2 is out of range -1 to 2"),
+    ],
+)
+def test_wrong_choices(world, choice, message):
+    game = world.game("train")
+    with pytest.raises(RalsegError, match=r"call reset\(seed\) first"):
+        game.step(np.zeros(3, int))
+    game.reset(0)
+    with pytest.raises(RalsegError, match=message):
+        game.step(np.array(choice))
+    assert (game.turn, game.ledger.units) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slates": 0}, "game.slates=0 is out of range"),
+        ({"candidates": 0}, "game.candidates=0 is out of range"),
+        ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform"),
+        ({"credit": "iou"}, "game.credit='iou' is unknown; choose from balanced_cross_entropy, soft_iou"),
+        ({"budget": 0}, "game.budget=0 units is out of range"),
+        ({"budget": 2, "budget_measure": "share"}, "game.budget=2 share is out of range"),
+        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown"),
+    ],
+)
+def test_options_out_of_range(changes, message):
+    with pytest.raises(RalsegError, match=message):
+        GameOptions(**changes)
+
+
+def test_the_factory_makes_what_the_world_makes(configured, world):
+    env = EnvFactory(configured(), "compare", credit=False)()
+    assert env.game.credit_reducers == ()
+    assert env.game.pool.images.tolist() == world.images("compare")

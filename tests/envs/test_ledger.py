@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from ralseg.envs import Ledger
+from ralseg.envs.ledger import check_budget
+from ralseg.foundation import RalsegError
+
+
+def test_measures():
+    ledger = Ledger(total=400, units=3, pixels=100, clicks=7, images=2)
+    assert ledger.share == 0.25
+    assert [ledger.paid(measure) for measure in ("units", "pixels", "share")] == [3, 100, 0.25]
+    assert ledger.to_dict() == {"units": 3, "pixels": 100, "clicks": 7, "images": 2, "share": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("budget", "measure", "left"),
+    [(5, "units", 2), (3, "units", 0), (2.9, "units", -1), (150, "pixels", 50), (100.5, "pixels", 0), (0.3, "share", 20)],
+)
+def test_what_a_budget_still_pays(budget, measure, left):
+    ledger = Ledger(total=400, units=3, pixels=100)
+    assert ledger.left(budget, measure) == left
+    areas = np.array([10, 4])
+    assert ledger.prices(areas, measure).tolist() == ([1, 1] if measure == "units" else [10, 4])
+
+
+def test_a_share_of_many_pixels_is_exact_to_the_pixel():
+    total = 17_280_000
+    for pixels in (1, 7, 1_000_003, total - 1, total):
+        assert Ledger(total).left(pixels / total, "share") == pixels
+
+
+@pytest.mark.parametrize(
+    ("budget", "measure"),
+    [(0, "units"), (-1, "pixels"), (1.01, "share"), (float("nan"), "units"), (float("inf"), "pixels")],
+)
+def test_budgets_out_of_range(budget, measure):
+    with pytest.raises(RalsegError, match=rf"game.budget={budget} {measure} is out of range"):
+        check_budget(budget, measure)
+
+
+def test_unknown_measure():
+    with pytest.raises(RalsegError, match="budget_measure='clicks' is unknown; choose from units, pixels, share"):
+        check_budget(10, "clicks")
