@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(config: dict[str, Any], overrides: list[str]) -> None:
-    from ralseg.evaluation.training import learn_and_compare
+    from ralseg.evaluation.learning import learn_and_compare
 
     learn_and_compare(config, overrides)
 

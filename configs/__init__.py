@@ -39,14 +39,16 @@ def _explained(door: str, overrides: Sequence[str], error: Exception) -> str:
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
         if f"'{key}'" in message and "Could not override" in message:
-            return f"{key} is not a setting; {_valid(door, key)}"
+            return f"{key} is not a setting; {_valid(door, overrides, key)}"
     return message.replace(" Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.", "")
 
 
-def _valid(door: str, key: str) -> str:
+def _valid(door: str, overrides: Sequence[str], key: str) -> str:
     """The settings beside an unknown key: those of the deepest group on its path that exists."""
     with initialize_config_module("ralseg.configs", version_base="1.3"):
-        node = OmegaConf.to_container(compose(door), resolve=False)
+        groups = [name for name, value in compose(door).items() if OmegaConf.is_dict(value)]
+        chosen = [override for override in overrides if override.split("=")[0] in groups]
+        node = OmegaConf.to_container(compose(door, overrides=chosen), resolve=False)
     parts = key.split(".")
     path: list[str] = []
     while parts[:-1] and isinstance(node, dict) and parts[0] in node and isinstance(node[parts[0]], dict):

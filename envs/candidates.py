@@ -55,7 +55,7 @@ def _clustered(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     for place in images[:enough]:
         # One stream per image: which other images take part must not change an image's priorities.
         start, stop = pool.offsets[place], pool.offsets[place + 1]
-        priority = generator(seed, "draw", step, int(place)).random(stop - start)
+        priority = generator(seed, "draw", step, "image", int(place)).random(stop - start)
         unlabelled = np.flatnonzero(~pool.labelled[start:stop])
         units.append(start + unlabelled)
         priorities.append(priority[unlabelled])

@@ -14,9 +14,13 @@ from ralseg.envs.pool import Pool
 from ralseg.envs.view import CandidatesView, UnitReducer
 from ralseg.features import ObservationSpec, unit_features
 from ralseg.foundation import RalsegError, generator, integer
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
 from ralseg.segmentation.networks import Prediction
+
+
+KEPT_UNITS = 4096
+"""True class counts are kept for images of so many units at most: a pixel pool's would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ class Game:
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
+        self._kept_counts: dict[int, np.ndarray] = {}
         self._started = False
 
     def reset(self, seed: int) -> None:
@@ -109,7 +114,9 @@ class Game:
         self.learner.reset()
         self.pool.reset()
         self.ledger = Ledger(int(self.pool.areas.sum()))
-        self.labels = PartialLabels(self.learner.classes)
+        rehearse = self.learner.options.rehearse
+        self.labels = revealed(self.learner.store, self.state) if rehearse else PartialLabels(self.learner.classes)
+        self.bought_counts = np.zeros(self.learner.classes, np.int64)
         self._bought_counts: list[np.ndarray] = []
         self._touched: set[int] = set()
         self._draw()
@@ -128,7 +135,7 @@ class Game:
 
     def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
         """What is offered now; see `CandidatesView`."""
-        return CandidatesView(self, self.units, self.mask, self.labels.class_counts.copy(), reducers, observed)
+        return CandidatesView(self, self.units, self.mask, self.bought_counts.copy(), reducers, observed)
 
     def step(self, choice: np.ndarray) -> Turn:
         """Buy the chosen units and learn from them.
@@ -203,7 +210,7 @@ class Game:
                 features,
                 labelled_true_shares=self.spec.true_shares(counts, self.pool.areas[self.pool.bought]),
                 iou=iou,
-                labelled_counts=self.labels.class_counts,
+                labelled_counts=self.bought_counts,
             )
             candidates[~mask] = 0
         return {"state": self.spec.state(rows), "candidates": candidates, "mask": mask.astype(np.int8)}
@@ -213,10 +220,17 @@ class Game:
         places, local = self.pool.locate(units)
         counts = np.empty((len(units), self.learner.classes), np.int64)
         for place in np.unique(places):
-            image = int(self.pool.images[place])
             here = places == place
-            grid = self.pool.grid(image)
-            counts[here] = grid.class_counts(self.learner.store.label(image), self.learner.classes)[local[here]]
+            counts[here] = self._true_counts(int(place))[local[here]]
+        return counts
+
+    def _true_counts(self, place: int) -> np.ndarray:
+        if place in self._kept_counts:
+            return self._kept_counts[place]
+        image = int(self.pool.images[place])
+        counts = self.pool.grid(image).class_counts(self.learner.store.label(image), self.learner.classes)
+        if len(counts) <= KEPT_UNITS:
+            self._kept_counts[place] = counts
         return counts
 
     def _draw(self) -> None:
@@ -245,6 +259,7 @@ class Game:
             new.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
             self._touched.add(image)
         self._bought_counts.append(counts)
+        self.bought_counts += counts.sum(0)
         self.ledger.units += len(units)
         self.ledger.pixels += int(self.pool.areas[units].sum())
         self.ledger.clicks += int((counts > 0).sum())

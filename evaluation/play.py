@@ -1,12 +1,11 @@
-"""One run of a comparison: a game is played, its network evaluated at each budget, and perhaps one trained to the end."""
+"""One run of a comparison: a game is played, its network evaluated at each budget, perhaps one trained to the end."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 
 from ralseg.envs import Game, Pool, World
@@ -16,7 +15,7 @@ from ralseg.foundation import generator
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.pretraining import revealed
+from ralseg.segmentation.labels import revealed
 
 SUPERVISED = "supervised"
 
@@ -49,12 +48,14 @@ class Job:
         seed: of draws and choices.
         run_id: of the game's rows; None where they are not wanted.
         fit_id: of the rows after training to convergence; None where they are not wanted.
+        label_cost: units whose labels the policy was trained with.
     """
 
     policy: NamedPolicy | None
     seed: int
     run_id: str | None
     fit_id: str | None
+    label_cost: int = 0
 
     @property
     def name(self) -> str:
@@ -79,7 +80,8 @@ class Player:
         """The game on D_V."""
         game = self.world.game("compare")
         # Cached in one fixed order, so that no rounding depends on which run came first.
-        for _ in game.learner.lower_maps([*game.pool.images.tolist(), *game.state, *self._evaluated]):
+        evaluated = [image for split in self.plan.splits for image in self.world.images(split)]
+        for _ in game.learner.lower_maps([*game.pool.images.tolist(), *game.state, *evaluated]):
             pass
         return game
 
@@ -103,7 +105,7 @@ class Player:
                 seconds += time.perf_counter() - begun
                 game.step(choice)
             paid = game.ledger.to_dict()
-            pixels = game.labels.class_counts.copy()
+            pixels = game.bought_counts.copy()
             shared = (job, budget, paid, pixels, seconds)
             rows += self._rows(job.run_id, "", game.learner, shared)
             if job.fit_id is not None:
@@ -120,7 +122,8 @@ class Player:
         }
 
     def _supervised(self, job: Job) -> list[Row]:
-        pool, store = self.game.pool, self.world.store
+        store = self.world.store
+        pool = Pool(store, self.world.images("compare"), self.world.unit)
         labels = revealed(store, pool.images.tolist())
         clicks = sum(
             int((pool.grid(i).class_counts(store.label(i), labels.classes) > 0).sum()) for i in pool.images.tolist()
@@ -138,8 +141,9 @@ class Player:
     def _fitted(self, bought: PartialLabels, seed: int) -> SupervisedLearner:
         """A network trained to convergence from theta_0 on D_S and what was bought; D_R says when to stop."""
         world = self.world
-        labels = revealed(world.store, world.images("state"))
-        for image in bought.images:
+        state = world.images("state")
+        labels = revealed(world.store, state)
+        for image in (image for image in bought.images if image not in state):
             size = world.store.size(image)
             labels.reveal(image, size, (0, 0, *size), bought.label(image))
         options = LearnOptions(cut="full", loss=world.config["loss"])
@@ -166,34 +170,18 @@ class Player:
             "share": round(paid["share"], 6),
             "images": paid["images"],
             "clicks": paid["clicks"],
-            "label_cost_of_policy": label_cost(job.policy),
+            "label_cost_of_policy": job.label_cost,
         }
         last = {
             "class_entropy": round(class_entropy(pixels), 4),
             "seconds_choosing": round(seconds, 3),
             "commit": self.plan.commit,
         }
-        return [
-            common | {"split": split} | bill | _figures(learner.evaluate(self.world.images(split)), self._classes) | last
-            for split in self.plan.splits
-        ]
-
-    @property
-    def _classes(self) -> Sequence[str]:
-        return self.world.dataset.classes
-
-    @property
-    def _evaluated(self) -> list[int]:
-        return [image for split in self.plan.splits for image in self.world.images(split)]
-
-
-@cache
-def label_cost(policy: NamedPolicy | None) -> int:
-    """Units of D_T and D_R, whose labels a trained policy has read; 0 for any other."""
-    if policy is None or policy.training is None:
-        return 0
-    world = World(policy.training)
-    return sum(len(Pool(world.store, world.images(role), world.unit)) for role in ("train", "reward"))
+        rows = []
+        for split in self.plan.splits:
+            found = learner.evaluate(self.world.images(split))
+            rows.append(common | {"split": split} | bill | _figures(found, self.world.dataset.classes) | last)
+        return rows
 
 
 def _figures(confusion: Confusion, classes: Sequence[str]) -> dict[str, float]:

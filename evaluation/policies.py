@@ -9,6 +9,7 @@ from typing import Any
 from ralseg.agents.acquisitions import make, names
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
+from ralseg.envs import Pool, World
 from ralseg.foundation import RalsegError, read_json
 
 
@@ -19,7 +20,7 @@ class NamedPolicy:
     Attributes:
         name: as in files and tables; policies of one name are training seeds of one policy.
         policy: what chooses.
-        training_seed: root seed of its training; None if it was not trained.
+        training_seed: seed of its training; None if it was not trained.
         training: the configuration that it was trained with; None likewise.
         identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
         draws: noisy predictions that it reads; above 0 the network needs dropout.
@@ -57,11 +58,11 @@ def make_policies(texts: Sequence[str]) -> list[NamedPolicy]:
     """Policies from a list of texts; a pattern such as `run:runs/ddqn-*` names the training seeds of one policy.
 
     Raises:
-        RalsegError: see `make_policy`; or if the list is empty or names a policy twice, a pattern meets no folder, or its
-            folders differ in more than their seeds.
+        RalsegError: see `make_policy`; or if the list is empty or names a policy twice, or the folders of a pattern
+            are none or differ in more than their seeds.
     """
-    if not texts:
-        raise RalsegError("policies is empty; name one, e.g. policies=[random,entropy]")
+    if not texts or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+        raise RalsegError(f"policies={texts} is not a list of names; name one or more, e.g. policies=[random,entropy]")
     made = []
     for text in texts:
         if text.startswith("run:") and glob.has_magic(text):
@@ -69,7 +70,7 @@ def make_policies(texts: Sequence[str]) -> list[NamedPolicy]:
         else:
             found = [make_policy(text)]
         if twice := next((old.name for old in made if old.name == found[0].name), None):
-            raise RalsegError(f"policies names {twice} twice; training seeds of one policy are given by a pattern, run:PATH*")
+            raise RalsegError(f"policies: {twice} is there twice; training seeds of one policy are given as run:PATH*")
         made += found
     return made
 
@@ -88,12 +89,20 @@ def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -
     dropout = config["network"].get("dropout", 0)
     for entry in policies:
         if entry.draws and not dropout:
-            raise RalsegError(f"{entry.name} needs a network with dropout; set network.dropout, e.g. network.dropout=0.1")
+            raise RalsegError(f"{entry.name} needs a network with dropout; set e.g. network.dropout=0.1")
         if entry.training is not None and entry.training["features"] != config["features"]:
             keys = sorted(entry.training["features"].keys() | config["features"].keys())
             pairs = [(key, entry.training["features"].get(key), config["features"].get(key)) for key in keys]
             differing = ", ".join(f"{key} {theirs} (here {ours})" for key, theirs, ours in pairs if theirs != ours)
-            raise RalsegError(f"{entry.name} was trained on other features: {differing}; set features as in its training")
+            raise RalsegError(f"{entry.name} was trained on other features: {differing}; set features as there")
+
+
+def label_cost(policy: NamedPolicy) -> int:
+    """Units of D_T and D_R, whose labels a trained policy has read; 0 for any other."""
+    if policy.training is None:
+        return 0
+    world = World(policy.training)
+    return sum(len(Pool(world.store, world.images(role), world.unit)) for role in ("train", "reward"))
 
 
 def _trained(folder: Path, name: str) -> NamedPolicy:
@@ -101,9 +110,9 @@ def _trained(folder: Path, name: str) -> NamedPolicy:
     path = folder / "config.json"
     record = read_json(path)
     config = record.get("config") if isinstance(record, dict) else None
-    if not isinstance(config, dict) or not {"seed", "features", "dataset", "protocol", "game"} <= config.keys():
+    if not isinstance(config, dict) or not {"training", "features", "dataset", "protocol", "game"} <= config.keys():
         raise RalsegError(f"{path}: not the configuration of a training; train the policy again")
-    return NamedPolicy(name, policy, config["seed"], config, policy.description["sha256"])
+    return NamedPolicy(name, policy, config["training"]["seed"], config, policy.description["sha256"])
 
 
 def _training_seeds(pattern: str) -> list[NamedPolicy]:
@@ -114,15 +123,18 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
     if len({entry.training_seed for entry in found}) < len(found):
         raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
     for entry, folder in zip(found, folders, strict=True):
-        apart = ("seed", "run", "resume")
-        differing = [
-            key
-            for key in sorted(entry.training.keys() | found[0].training.keys())
-            if key not in apart and entry.training.get(key) != found[0].training.get(key)
-        ]
+        ours, first = _learned_from(entry.training), _learned_from(found[0].training)
+        differing = [key for key in sorted(ours.keys() | first.keys()) if ours.get(key) != first.get(key)]
         if differing:
             raise RalsegError(
                 f"run:{pattern}: {folder} and {folders[0]} differ in {', '.join(differing)}; "
                 "training seeds of one policy differ in their seeds alone"
             )
     return found
+
+
+def _learned_from(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes a training, its seed left out."""
+    apart = ("run", "resume", "comparison", "device", "training")
+    own = {key: value for key, value in training["training"].items() if key not in ("seed", "processes", "tensorboard")}
+    return {key: value for key, value in training.items() if key not in apart} | {"training": own}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+from ralseg.foundation import RalsegError, atomic_write, read_json
 
 Row = dict[str, Any]
 
@@ -67,9 +68,9 @@ class ResultsStore:
         try:
             lines = list(csv.reader(self.path.read_text().splitlines(), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise RalsegError(f"{self.path}: not a table of results ({error}); restore it or choose another folder") from error
+            raise RalsegError(f"{self.path}: not a table of results ({error}); restore it") from error
         if not lines or lines[0] != list(self._columns):
-            raise RalsegError(f"{self.path}: its columns are not those of this data set's results; choose another folder")
+            raise RalsegError(f"{self.path}: these are no results on this data set; choose another folder")
         for number, line in enumerate(lines[1:], 2):
             if len(line) != len(self._columns):
                 raise RalsegError(
@@ -104,8 +105,12 @@ class Results:
     rows: list[Row]
 
     def bought(self, run_id: str) -> dict[str, Any]:
-        """What one run bought: `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x,
-        height, width), `counts` (units bought at each budget) and `class_pixels` (true pixels per class at each)."""
+        """What one run bought.
+
+        Returns:
+            `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x, height, width), and at
+            each budget `counts` (units bought) and `class_pixels` (their true pixels per class).
+        """
         return read_json(bought_path(self.folder, run_id))
 
 
@@ -124,7 +129,9 @@ def load_results(folder: str | Path) -> Results:
 
 def write_bought(folder: str | Path, run_id: str, bought: Mapping[str, Any]) -> None:
     """Write what `Results.bought` reads."""
-    write_json(bought_path(folder, run_id), dict(bought))
+    # On one line: indented, each number of a unit would take a line of its own.
+    with atomic_write(bought_path(folder, run_id), "w") as file:
+        json.dump(bought, file, allow_nan=False)
 
 
 def bought_path(folder: str | Path, run_id: str) -> Path:

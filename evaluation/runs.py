@@ -17,12 +17,12 @@ from typing import Any
 
 from ralseg.envs import Pool, World
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
-from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
+from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
 from ralseg.evaluation.results import ALL, Results, ResultsStore, Row, bought_path, load_results, write_bought
 from ralseg.foundation import RalsegError, write_json
 from ralseg.segmentation.learners import FitOptions
-from ralseg.segmentation.pretraining import revealed
+from ralseg.segmentation.labels import revealed
 
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"
@@ -40,7 +40,7 @@ class RunDone:
         rows: of the run.
         done: runs that are done, those of earlier calls included.
         total: runs of the comparison.
-        seconds_left: estimate.
+        seconds_left: estimate; None after the first run.
     """
 
     policy: str
@@ -48,7 +48,7 @@ class RunDone:
     rows: list[Row]
     done: int
     total: int
-    seconds_left: float
+    seconds_left: float | None
 
 
 def compare(
@@ -70,17 +70,17 @@ def compare(
 ) -> Results:
     """Compare policies.
 
-    Runs whose rows the folder holds already are not played again, so a comparison that was killed goes on, and one can be
-    widened by policies, draws or splits. The same arguments give the same rows with any number of processes.
+    Runs whose rows the folder holds already are not played again: a comparison that was killed goes on, and one can be
+    widened by policies or draws. The same arguments give the same rows with any number of processes.
 
     Args:
         config: a composed configuration of either door, plain values.
         policies: see `make_policies`; or policies made elsewhere, which must be picklable with more than one process.
         folder: gets `results.csv`, `comparison.json` and `bought/`.
         draws: runs of every policy; run i meets the draws of seed i.
-        budgets: where the network is evaluated, in `game.budget_measure`; None: at `game.budget` alone. 0 is theta_0. In
-            units each but the largest is a multiple of `game.slates`; in other measures a network is evaluated at the
-            first turn that reaches the budget.
+        budgets: where the network is evaluated, in `game.budget_measure`; None: at `game.budget` alone; 0 is theta_0.
+            In units each but the largest is a multiple of `game.slates`; in other measures the network is evaluated at
+            the first turn that reaches the budget.
         splits: "dev", "test" or both; an empty dev is left out and noted.
         processes: how many play at once; 1: this one.
         fit_draws: runs (the first ones) after which, at each budget, a fresh network is trained to convergence from
@@ -93,8 +93,8 @@ def compare(
         on_theta0: called with (step, steps) while theta_0 is trained.
 
     Raises:
-        RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it would
-            be judged on, the folder's results are damaged or of another data set, or a process was killed.
+        RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it
+            would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
     named = _named(policies)
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
@@ -137,22 +137,25 @@ def compare(
         names = " ".join(dict.fromkeys(job.name for job in waiting))
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))
-    begun = time.perf_counter()
+    begun = None
     for number, (job, rows, bought) in enumerate(_played(plan, waiting, processes), 1):
         if bought is not None:
             write_bought(folder, job.run_id, bought)
         store.put(rows)
         if on_run is not None:
-            left = (time.perf_counter() - begun) / number * (len(waiting) - number)
+            # Counted from the first run's end: what comes before it, processes and caches, is paid once.
+            begun = begun or time.perf_counter()
+            left = (time.perf_counter() - begun) / (number - 1) * (len(waiting) - number) if number > 1 else None
             on_run(RunDone(job.name, job.seed, rows, len(jobs) - len(waiting) + number, len(jobs), left))
     return load_results(folder)
 
 
 def _named(policies: Sequence[str | NamedPolicy]) -> list[NamedPolicy]:
-    texts = [policy for policy in policies if isinstance(policy, str)]
-    made = iter(make_policies(texts)) if texts or not policies else iter(())
-    ready = [policy for policy in policies if not isinstance(policy, str)]
-    return [*made, *ready]
+    if isinstance(policies, str):
+        return make_policies(policies)
+    ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
+    texts = [policy for policy in policies if not isinstance(policy, NamedPolicy)]
+    return [*(make_policies(texts) if texts or not ready else ()), *ready]
 
 
 def _with_budgets(config: Mapping[str, Any], budgets: Sequence[float] | None) -> tuple[dict[str, Any], list[float]]:
@@ -181,8 +184,8 @@ def _splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...], list[
         raise RalsegError(f"splits={splits} is unknown; choose from [{', '.join(SPLITS)}]")
     kept = tuple(split for split in SPLITS if split in splits and world.images(split))
     if not kept:
-        raise RalsegError("splits=[dev], but the protocol has no dev; add test to the splits or choose another protocol")
-    return kept, [f"the protocol has no {split}; it is left out" for split in SPLITS if split in splits and split not in kept]
+        raise RalsegError("splits=[dev], but the protocol has no dev; add test or choose another protocol")
+    return kept, [f"the protocol has no {split}; it is left out" for split in splits if split not in kept]
 
 
 def _check_unseen(entry: NamedPolicy, world: World) -> None:
@@ -202,14 +205,14 @@ def _check_unseen(entry: NamedPolicy, world: World) -> None:
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:
     facts = [{key: plan.config[key] for key in _KEYS}, plan.budgets]
     # Draw by draw, so that whatever is there of a comparison under way is paired.
-    jobs = []
+    jobs, costs = [], [label_cost(entry) for entry in policies]
     for seed in range(draws):
-        for entry in policies:
+        for entry, cost in zip(policies, costs, strict=True):
             slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", entry.name).strip("_")
             stem = f"{slug}-{'' if entry.training_seed is None else f's{entry.training_seed}-'}d{seed}"
             own = [*facts, entry.identity]
             fitted = f"{stem}-fit-{_digest([*own, asdict(plan.fit)])}" if seed < fit_draws else None
-            jobs.append(Job(entry, seed, f"{stem}-{_digest(own)}", fitted))
+            jobs.append(Job(entry, seed, f"{stem}-{_digest(own)}", fitted, cost))
     if supervised:
         jobs.append(Job(None, 0, None, f"{SUPERVISED}-fit-{_digest([facts[0], asdict(plan.fit)])}"))
     return jobs
@@ -247,7 +250,7 @@ def _played(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[tuple]:
             yield futures[future], *future.result()
     except BrokenProcessPool as error:
         raise RalsegError(
-            "a game process was ended from outside, perhaps for want of memory; run again to go on, if need be with processes=1"
+            "a game process was ended from outside, perhaps for want of memory; run again to go on, with processes=1"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)

@@ -8,6 +8,8 @@ import numpy as np
 def sequence(root: int, *names: str | int) -> np.random.SeedSequence:
     """The seed sequence of a stream, e.g. `sequence(0, "draws", 3)`.
 
+    A trailing 0 may add nothing (numpy fills up with zeros): no stream's names are another's followed by a number.
+
     Args:
         root: the root seed, 0 or more.
         names: what the stream is for; words and numbers (0 or more).

@@ -50,9 +50,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
             raise RalsegError(f"{where}={value!r} is unknown; choose from {', '.join(map(str, choices))}")
         return value
     if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence) or (... not in choices and len(value) != len(choices)):
-            raise RalsegError(f"{where}={value!r} must be a list of {len(choices)} values")
-        kinds = choices if ... not in choices else [choices[0]] * len(value)
+        length = None if ... in choices else len(choices)
+        if isinstance(value, str) or not isinstance(value, Sequence) or length not in (None, len(value)):
+            raise RalsegError(f"{where}={value!r} must be a list of {'' if length is None else f'{length} '}values")
+        kinds = choices if length else [choices[0]] * len(value)
         return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     numbers = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):

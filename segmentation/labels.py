@@ -1,11 +1,12 @@
 """Partial labels: what a learner may know of the label maps, and the targets it is trained on."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import IGNORE
+from ralseg.segmentation.store import ImageStore
 
 
 class PartialLabels:
@@ -81,6 +82,14 @@ class PartialLabels:
         if image not in self._targets or self._targets[image].shape[1:] != tuple(size):
             self._targets[image] = soft_targets(self._maps[image], self.classes, size)
         return self._targets[image]
+
+
+def revealed(store: ImageStore, images: Sequence[int]) -> PartialLabels:
+    """The full labels of some images of a store."""
+    labels = PartialLabels(len(store.dataset.classes))
+    for i in images:
+        labels.reveal(i, store.size(i), (0, 0, *store.size(i)), store.label(i))
+    return labels
 
 
 def soft_targets(

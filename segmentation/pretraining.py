@@ -13,11 +13,14 @@ from torch import Tensor
 
 from ralseg.foundation import RalsegError, atomic_write, generator, integer
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, read_tensors
 from ralseg.segmentation.store import ImageStore
+
+RECIPE = 1
+"""Part of the name of kept weights: raise it whenever the training below gives other weights."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,17 @@ def theta0(
     if options.file:
         load_weights(network, read_tensors(options.file), options.file)
         return network
-    names = {role: [store.names[i] for i in images[role]] for role in ("state", "train")}
-    prints = [store.dataset.fingerprint(name) for role in names.values() for name in role]
-    facts = [
-        description,
-        asdict(options),
-        loss,
-        cut == "frozen",
-        seed,
-        names,
-        prints,
-        store.scale,
-        store.dataset.identity,
-    ]
+    roles = ("state", "train") if options.use_train else ("state",)
+    names = [store.names[i] for role in roles for i in images[role]]
+    facts = {
+        "recipe": RECIPE,
+        "network": description,
+        "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
+        "options": asdict(options),
+        "loss": loss,
+        "seed": seed,
+        "data": [store.dataset.identity, store.scale, [(name, store.dataset.fingerprint(name)) for name in names]],
+    }
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
     if path.exists():
@@ -129,14 +130,6 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
-
-
-def revealed(store: ImageStore, images: Sequence[int]) -> PartialLabels:
-    """The full labels of some images."""
-    labels = PartialLabels(len(store.dataset.classes))
-    for i in images:
-        labels.reveal(i, store.size(i), (0, 0, *store.size(i)), store.label(i))
-    return labels
 
 
 def _pretrain_on_streets(network, store, options, loss, seed, cache, on_step) -> None:

@@ -30,13 +30,12 @@ class LowerMaps:
         """Stacked maps (B, D, h, w) of images of one size, channels last in memory."""
         if self.cut == "full":
             return (self._images(images),)
-        missing = [i for i in dict.fromkeys(images) if i not in self._maps]
-        if missing:
-            with torch.no_grad():
-                maps = self.network.lower(self._images(missing), self.cut)
-                rows = [m.permute(0, 2, 3, 1).contiguous() for m in maps]
-            for place, i in enumerate(missing):
-                self._maps[i] = tuple(row[place] for row in rows)
+        for i in dict.fromkeys(images):
+            if i not in self._maps:
+                # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.
+                with torch.no_grad():
+                    maps = self.network.lower(self._images([i]), self.cut)
+                self._maps[i] = tuple(m[0].permute(1, 2, 0).contiguous() for m in maps)
         stacks = zip(*(self._maps[i] for i in images), strict=True)
         return tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in stacks)
 

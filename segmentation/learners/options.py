@@ -32,6 +32,8 @@ class LearnOptions:
         weight_decay: of AdamW.
         averaging: weights of the averaged network are its own by this share after each step, 0 (no averaging) to 1.
         clip: largest norm of the gradient.
+        rehearse: whether D_S, which is labelled as well, is among the earlier images; else a turn may unlearn what its
+            few units do not show.
         crops: windows of the full game; the other games train on whole cached images.
     """
 
@@ -43,6 +45,7 @@ class LearnOptions:
     weight_decay: float = 1e-4
     averaging: float = 0.95
     clip: float = 4.0
+    rehearse: bool = True
     crops: Crops = field(default_factory=lambda: Crops((112, 112)))
 
     def __post_init__(self) -> None:

@@ -136,6 +136,8 @@ class SupervisedLearner:
             if len(validation)
             else set()
         )
+        # Dropout draws from torch's own generator.
+        torch.manual_seed(int(rng.spawn(1)[0].integers(2**63 - 1)))
         self._network.train(options.train_batch_norm)
         for taken in range(1, steps + 1):
             chosen = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
@@ -221,8 +223,9 @@ class SupervisedLearner:
         return self._averaged.last_layer(self.options.cut)
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights, for a checkpoint."""
-        return {key: value.detach().cpu().contiguous() for key, value in self._averaged.state_dict().items()}
+        """A copy of the averaged weights, for a checkpoint."""
+        state = self._averaged.state_dict()
+        return {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
 
     def _start(self, cut: str, learning_rate: float, weight_decay: float) -> None:
         self._network.requires_grad_(False)

@@ -49,7 +49,6 @@ class SmallFPN(SegmentationNetwork):
         )
         self.lateral = nn.ModuleList(nn.Conv2d(widths[level], pyramid, 1) for level in self.levels)
         self.smooth = nn.ModuleList(_convolution(pyramid, pyramid) for _ in self.levels)
-        self.fuse = _convolution(pyramid, pyramid)
 
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
         """See `SegmentationNetwork.run_stages`."""
@@ -67,7 +66,7 @@ class SmallFPN(SegmentationNetwork):
             if top is not None:
                 merged = merged + functional.interpolate(top, size=merged.shape[-2:], mode="bilinear")
             top = smooth(merged)
-        return self.fuse(top)
+        return top
 
     def stage_modules(self) -> list[nn.Module]:
         """See `SegmentationNetwork.stage_modules`."""
@@ -75,4 +74,4 @@ class SmallFPN(SegmentationNetwork):
 
     def decoder_modules(self) -> list[nn.Module]:
         """See `SegmentationNetwork.decoder_modules`."""
-        return [self.lateral, self.smooth, self.fuse]
+        return [self.lateral, self.smooth]

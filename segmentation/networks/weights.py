@@ -27,7 +27,7 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
         weights = get_weight(f"{name.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V2")
         try:
             tensors = weights.get_state_dict(progress=False, check_hash=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise RalsegError(
                 f"ImageNet weights of {name} cannot be downloaded ({error}); give the path of a checkpoint instead of 'hub'"
             ) from error
@@ -58,6 +58,10 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RalsegError(f"{path}: not a readable checkpoint ({type(error).__name__}: {error})") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise RalsegError(f"{path}: not a readable checkpoint ({reason})") from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise RalsegError(f"{path}: not a mapping of names to tensors; save the network's state_dict alone")
+    return tensors

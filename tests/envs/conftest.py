@@ -50,8 +50,13 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def configured(cache):
-    """The configuration of a small game; further overrides come last."""
-    return lambda *overrides: composed("train_agent", [*SMALL, *overrides])
+    """The configuration of a small game; another data set or other features drop what is set for the small one's."""
+
+    def make(*overrides):
+        others = tuple(g for g in ("dataset", "protocol", "features") if any(o.startswith(f"{g}=") for o in overrides))
+        return composed("train_agent", [*(o for o in SMALL if not o.startswith(others)), *overrides])
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +107,7 @@ def ragged(ragged_folder, configured):
     def make(*overrides):
         return configured(
             "dataset=folder", f"dataset.root={ragged_folder}", "protocol=folder",
-            "protocol.fractions={state: 0.2, train: 0.4, compare: 0.4}", *overrides,
+            "protocol.fractions={state: 0.2, train: 0.4, compare: 0.4, dev: 0}", *overrides,
         )  # fmt: skip
 
     return make

@@ -1,0 +1,165 @@
+"""What stands behind the door `train_agent.py`: theta_0, learning with live progress, the comparison at the end."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from ralseg.agents.options import SB3Options, agent_options
+from ralseg.agents.progress import Progress
+from ralseg.envs import EnvFactory, World
+from ralseg.evaluation.door import compare_and_report
+from ralseg.foundation import RalsegError, read_json, settings, write_json
+from ralseg.segmentation.learners import FitOptions
+
+SILENCE = 5.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How much is played.
+
+    Attributes:
+        seed: of the agent: network, exploration, replay and the draws of its episodes (theta_0 has the root seed).
+        episodes: games played on D_T.
+        streams: games played side by side; part of the result.
+        processes: 1, or as many as streams; not part of the result.
+        tensorboard: whether to log to TensorBoard.
+    """
+
+    seed: int = 0
+    episodes: int = 40
+    streams: int = 2
+    processes: int = 2
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.episodes < 1 or not 1 <= self.streams <= self.episodes:
+            raise RalsegError(
+                f"training.seed={self.seed}, episodes={self.episodes}, streams={self.streams}: "
+                "seed is 0 or more, episodes 1 or more, streams 1 to episodes"
+            )
+        if self.processes not in (1, self.streams):
+            raise RalsegError(f"training.processes={self.processes} must be 1 or as many as streams, {self.streams}")
+
+
+def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Learn the policy that a configuration describes and compare it; a run folder that is there is continued.
+
+    Args:
+        config: composed from `train_agent.yaml`.
+        overrides: kept beside it in the run folder.
+
+    Raises:
+        RalsegError: for bad settings, before anything is written; or if the run folder is of other settings.
+    """
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    options = agent_options(config["agent"])
+    training = settings(TrainingOptions, config["training"], "training")
+    comparison = config["comparison"]
+    settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
+    world = World(config)
+    world.check()
+    folder = Path(config["run"])
+    _check_folder(folder, config)
+    console.print(
+        f"{world.dataset.name}: D_S {len(world.splits.state)}, D_T {len(world.splits.train)}, "
+        f"D_R {len(world.splits.reward)}, D_V {len(world.splits.compare)} images; game {config['game']['learn']['cut']}, "
+        f"loss {config['loss']}; run folder {folder}",
+        highlight=False,
+    )
+    write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
+    write_json(folder / "splits.json", world.splits.to_dict())
+    with _Ticker(console) as ticker:
+        world.theta0(lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
+        _learn(config, options, training, folder, ticker)
+    chosen = [f"run:{folder}", *comparison["policies"]]
+    compare_and_report({**config, **comparison, "policies": chosen}, folder / "comparison", console)
+    console.print(f"The policy is in {folder}; compare it further: evaluate_policy.py 'policies=[random,run:{folder}]'")
+
+
+def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
+    make_env = EnvFactory(config, "train", credit=True)
+    observation = {"features": config["features"], "dataset": config["dataset"]}
+    shared = {"seed": training.seed, "episodes": training.episodes, "observation": observation}
+    shared |= {"tensorboard": training.tensorboard, "on_step": ticker.progress}
+    if isinstance(options, SB3Options):
+        # Stable-Baselines3 is only imported where it is asked for: it takes seconds, as tianshou does.
+        from ralseg.agents.sb3 import train_sb3
+
+        train_sb3(make_env, options, folder, **shared)
+    else:
+        from ralseg.agents.training import train
+
+        train(
+            make_env,
+            options,
+            folder,
+            streams=training.streams,
+            processes=training.processes,
+            resume=config["resume"],
+            **shared,
+        )
+
+
+def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """A run folder belongs to one configuration; what is compared afterwards may change."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before = read_json(path)["config"]
+    free = ("run", "resume", "comparison", "device")
+    differing = [key for key in config if key not in free and _plain(before.get(key)) != _plain(config[key])]
+    if differing:
+        raise RalsegError(
+            f"{folder} holds a run with another {', '.join(differing)}; choose another folder with run=<folder>"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items() if key != "processes"}
+    return list(value) if isinstance(value, tuple) else value
+
+
+class _Ticker:
+    """Progress: one line that is rewritten in a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._status, self._last = console, None, 0.0
+
+    def __enter__(self) -> "_Ticker":
+        if self._console.is_terminal:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tell(self, text: str, last: bool = False) -> None:
+        """Show where things stand; `last` is never dropped."""
+        now = time.monotonic()
+        if self._status is not None:
+            self._status.update(text)
+        if (self._status is None and now - self._last >= SILENCE) or last:
+            self._console.print(text, highlight=False, soft_wrap=True)
+            self._last = now
+
+    def progress(self, at: Progress) -> None:
+        """Show the progress of learning."""
+        left = "?" if at.seconds_left is None else f"{at.seconds_left / 60:.1f} min"
+        exploration = "" if at.exploration is None else f", exploration {at.exploration:.2f}"
+        text = (
+            f"episode {at.episode}/{at.episodes}, step {at.env_steps}: mIoU {at.miou:.2f}, return {at.episode_return:+.2f}"
+            f"{exploration}, {at.steps_per_second:.2f} steps/s, {left} left"
+        )
+        self.tell(text, last=at.episode >= at.episodes and at.seconds_left is not None and at.seconds_left <= 0)

@@ -1,0 +1,63 @@
+"""Everything that is made of a comparison's results: summary, tables, pictures, TensorBoard."""
+
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch.utils.tensorboard import SummaryWriter
+
+from ralseg.evaluation.pictures import bought_regions, class_shares, curves
+from ralseg.evaluation.results import Results
+from ralseg.evaluation.summary import summarise
+from ralseg.evaluation.tables import markdown
+from ralseg.foundation import atomic_write, write_json
+from ralseg.segmentation.datasets import Dataset
+
+
+def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
+    """Write `summary.json`, `summary.md`, the pictures (`curves.png`, `curves_fit.png` after training to convergence,
+    `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison; what was there is replaced.
+
+    Args:
+        results: of the comparison; the only source of every figure.
+        dataset: its data set, for the images.
+
+    Returns:
+        The summary; see `summarise`.
+    """
+    summary = summarise(results)
+    write_json(results.folder / "summary.json", summary)
+    with atomic_write(results.folder / "summary.md", "w") as file:
+        file.write(markdown(summary))
+    games = list(dict.fromkeys(entry["game"] for entry in summary["entries"]))
+    figures = {f"curves{'_fit' * game.endswith('+fit')}": curves(summary, game) for game in games}
+    figures |= {"class_shares": class_shares(results), "bought": bought_regions(results, dataset)}
+    for name, figure in figures.items():
+        with atomic_write(results.folder / f"{name}.png") as file:
+            figure.savefig(file, format="png")
+    _write_tensorboard(results, summary, figures)
+    return summary
+
+
+def _write_tensorboard(results: Results, summary: Mapping[str, Any], figures: Mapping[str, Figure]) -> None:
+    """One run per policy, so that curves share a chart; the x axis is units labelled."""
+    folder = results.folder / "tensorboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    for policy in dict.fromkeys(entry["policy"] for entry in summary["entries"]):
+        with SummaryWriter(str(folder / policy.replace(":", "_").replace("*", "_"))) as writer:
+            for entry in (entry for entry in summary["entries"] if entry["policy"] == policy):
+                where = f"{entry['game'].replace('+', '_')}/{entry['split']}"
+                units = round(entry["units"])
+                writer.add_scalar(f"miou/{where}", entry["miou"], units)
+                writer.add_scalar(f"class_entropy/{entry['game'].replace('+', '_')}", entry["class_entropy"], units)
+                for name, iou in entry["iou"].items():
+                    if iou is not None:
+                        writer.add_scalar(f"iou_{name}/{where}".replace(" ", "_"), iou, units)
+    with SummaryWriter(str(folder / "pictures")) as writer:
+        for name, figure in figures.items():
+            canvas = FigureCanvasAgg(figure)
+            canvas.draw()
+            writer.add_image(name, np.asarray(canvas.buffer_rgba())[..., :3], 0, dataformats="HWC")

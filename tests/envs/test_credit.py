@@ -1,0 +1,154 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from ralseg.envs import GradientCredit, Pool, World, class_truth_scores
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.networks import RalisFPN
+
+LOSSES = ["balanced_cross_entropy", "soft_iou"]
+
+
+@pytest.fixture(scope="module", params=["small", "frozen", "three_by_three"])
+def parts(request, configured):
+    """A learner, its store, a pool of units of 24 x 32 and the images of D_R; cells are 8 x 8 pixels and divide a unit."""
+    cut = "frozen" if request.param == "frozen" else "partial"
+    world = World(configured(f"game={cut}"))
+    if request.param == "three_by_three":
+        torch.manual_seed(0)
+        network = RalisFPN(11)
+        # Drawn weights give logits near 0: larger ones make the softmax matter.
+        with torch.no_grad():
+            network.head.weight.mul_(20)
+        learner = SupervisedLearner(network, world.store, LearnOptions())
+    else:
+        learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+    images = world.images("train")[: 2 if request.param == "three_by_three" else 4]
+    return learner, Pool(world.store, images, world.unit), world.images("reward")[:3]
+
+
+def pixel_logits(learner, image):
+    """(C, H, W) logits of the nearest cell, as a function of the last layer's weights, and the true label."""
+    found = []
+    learner.predict([image], [lambda p, i: found.append(p.decoded.clone()) or {}])
+    head = learner.head
+    weight = head.weight.detach().clone().requires_grad_(True)
+    bias = head.bias.detach().clone().requires_grad_(True)
+    logits = functional.conv2d(found[0], weight, bias, padding=head.padding)
+    label = torch.from_numpy(learner.store.label(image).astype(np.int64))
+    return functional.interpolate(logits, size=label.shape, mode="nearest")[0], label, (weight, bias)
+
+
+def gradient(value, weights):
+    return torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)]).double()
+
+
+def reward_gradient(learner, reward, loss):
+    """Gradient of D_R's loss in the last layer, all pixels at once."""
+    parts = [pixel_logits(learner, i) for i in reward]
+    labels = torch.cat([label.flatten() for _, label, _ in parts])
+    present = [c for c in range(learner.classes) if (labels == c).any()]
+    assert 3 < len(present)
+    weights = [w for _, _, pair in parts for w in pair]
+    logits = torch.cat([logits.flatten(1) for logits, _, _ in parts], dim=1)
+    if loss == "balanced_cross_entropy":
+        each = functional.cross_entropy(logits.T, labels, ignore_index=255, reduction="none")
+        value = sum(each[labels == c].mean() for c in present) / len(present)
+    else:
+        probability = logits.softmax(0)[:, labels != 255]
+        labels = labels[labels != 255]
+        iou = []
+        for c in present:
+            hits = probability[c][labels == c].sum()
+            iou.append(hits / (probability[c].sum() + (labels == c).sum() - hits))
+        value = 1 - sum(iou) / len(present)
+    found = [g.double() for g in torch.autograd.grad(value, weights)]
+    return torch.cat([sum(found[0::2]).flatten(), sum(found[1::2]).flatten()])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_credit_is_the_agreement_of_gradients(parts, loss):
+    learner, pool, reward = parts
+    credit = GradientCredit(learner, reward, loss)
+    with pytest.raises(RalsegError, match="credit needs the gradient of D_R"):
+        learner.predict(reward[:1], [lambda p, i: credit(p, i, pool.grid(i[0]))])
+    learner.evaluate(reward, credit.observe)
+    credit.finish()
+    images = pool.images.tolist()
+    found = learner.predict(images, [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
+    towards = reward_gradient(learner, reward, loss)
+    expected = []
+    for image in images:
+        logits, label, weights = pixel_logits(learner, image)
+        rows = []
+        for y, x, height, width in pool.grid(image).boxes:
+            part = slice(y, y + height), slice(x, x + width)
+            each = functional.cross_entropy(logits[None, :, *part], label[None, *part], ignore_index=255, reduction="sum")
+            own = gradient(each / (height * width), weights) if (label[part] != 255).any() else torch.zeros(len(towards))
+            rows.append(float(own.double() @ towards))
+            logits, label, weights = pixel_logits(learner, image)
+        expected.append(rows)
+    expected = np.array(expected)
+    np.testing.assert_allclose(np.array(found), expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
+    assert expected.std() > 0.1 * np.abs(expected).mean() > 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_second_pass_forgets_the_first(parts, loss):
+    learner, pool, reward = parts
+    credit, fresh = (GradientCredit(learner, reward, loss) for _ in range(2))
+
+    def look(credit):
+        learner.evaluate(reward, credit.observe)
+        credit.finish()
+        return learner.predict(pool.images.tolist(), [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
+
+    look(credit)
+    np.testing.assert_array_equal(look(credit), look(fresh))
+
+
+def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
+    """What credit means: a small step on one unit alone changes D_R's loss by minus credit times the step."""
+    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+    pool, reward = Pool(world.store, world.images("train"), world.unit), world.images("reward")
+    credit = GradientCredit(learner, reward, "balanced_cross_entropy")
+    learner.evaluate(reward, credit.observe)
+    credit.finish()
+    image = int(pool.images[0])
+    rows = learner.predict([image], [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"][0]
+    unit = int(np.abs(rows).argmax())
+
+    def loss():
+        logits, labels = zip(*[pixel_logits(learner, i)[:2] for i in reward], strict=True)
+        logits, labels = torch.cat([z.flatten(1) for z in logits], 1).T.detach(), torch.cat([y.flatten() for y in labels])
+        each = functional.cross_entropy(logits.double(), labels, ignore_index=255, reduction="none")
+        present = [c for c in range(11) if (labels == c).any()]
+        return float(sum(each[labels == c].mean() for c in present) / len(present))
+
+    before = loss()
+    y, x, height, width = pool.grid(image).boxes[unit]
+    logits, label, weights = pixel_logits(learner, image)
+    part = slice(y, y + height), slice(x, x + width)
+    value = functional.cross_entropy(logits[None, :, *part], label[None, *part], ignore_index=255, reduction="sum")
+    steps = torch.autograd.grad(value / (height * width), weights)
+    rate = 1e-3
+    with torch.no_grad():
+        for parameter, step in zip((learner.head.weight, learner.head.bias), steps, strict=True):
+            parameter -= rate * step
+    assert (before - loss()) / rate == pytest.approx(rows[unit], rel=0.05)
+
+
+def test_class_truth_by_hand():
+    counts = np.array([[9, 0, 16], [0, 0, 0], [0, 25, 0]])
+    np.testing.assert_allclose(class_truth_scores(counts, np.zeros(3)), [7, 0, 5])
+    np.testing.assert_allclose(class_truth_scores(counts, np.array([16, 0, 9])), [(5 - 4) + (5 - 3), 0, 5])
+    assert class_truth_scores(counts, np.zeros(3)).dtype == np.float32
+    assert class_truth_scores(np.zeros((2, 4, 3)), np.zeros(3)).shape == (2, 4)
+
+
+def test_unknown_loss(world):
+    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+    with pytest.raises(RalsegError, match="game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"):
+        GradientCredit(learner, [0], "dice")

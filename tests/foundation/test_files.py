@@ -1,0 +1,96 @@
+import errno
+import json
+import os
+import stat
+import tempfile
+
+import numpy as np
+import pytest
+
+from ralseg.foundation import RalsegError, atomic_write, read_array, read_json, write_array, write_json
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "deep" / "down" / "file.bin"
+    with atomic_write(path) as file:
+        file.write(b"new")
+        assert not path.exists()
+    assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["file.bin"]
+
+
+def test_the_umask_decides_who_reads(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_json(tmp_path / "a.json", {})
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt(), OSError(errno.EIO, "broken disk")])
+def test_an_exception_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)), atomic_write(path) as file:
+        file.write(b"half of the ne")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace", "mkstemp"])
+def test_a_full_disk_is_one_clear_error(tmp_path, monkeypatch, where):
+    path = tmp_path / "file.json"
+    write_json(path, {"old": 1})
+    monkeypatch.setattr(tempfile if where == "mkstemp" else os, where, full)
+    with pytest.raises(RalsegError, match=r"file.json: no space left on the disk; free some and start again"):
+        write_json(path, {"new": 2})
+    monkeypatch.undo()
+    assert read_json(path) == {"old": 1}
+    assert os.listdir(tmp_path) == ["file.json"]
+
+
+def test_json(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, 2.5, None]})
+    assert read_json(path) == {"a": [1, 2.5, None]}
+    assert path.read_text().endswith("\n")
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": [1, 2.5, None]}
+    with pytest.raises(RalsegError, match=r"b.json: no such file"):
+        read_json(tmp_path / "b.json")
+    for damage in (b'{"a": [1,', b"\xff\xfe\x00"):
+        path.write_bytes(damage)
+        with pytest.raises(RalsegError, match=r"a.json: not JSON .*; restore or delete it"):
+            read_json(path)
+
+
+def test_arrays(tmp_path):
+    path = tmp_path / "a.npy"
+    array = np.arange(6, dtype=np.int16).reshape(2, 3)
+    write_array(path, array)
+    found = read_array(path)
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    with pytest.raises(RalsegError, match=r"b.npy: no such file"):
+        read_array(tmp_path / "b.npy")
+    for damage in (path.read_bytes()[:-4], path.read_bytes()[:20], b"", b"no array at all"):
+        path.write_bytes(damage)
+        with pytest.raises(RalsegError, match=r"a.npy: not a .npy array"):
+            read_array(path)
+
+
+def test_nothing_is_pickled(tmp_path):
+    path = tmp_path / "a.npy"
+    with pytest.raises(ValueError, match="allow_pickle"):
+        write_array(path, np.array([{}], dtype=object))
+    assert not path.exists()
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(RalsegError, match="not a .npy array"):
+        read_array(path)

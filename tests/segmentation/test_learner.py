@@ -1,0 +1,427 @@
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.augmentation import Crops
+from ralseg.segmentation.datasets import Folder, Streets
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.metrics import confusion
+from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
+from ralseg.segmentation.store import ImageStore
+
+CROPS = Crops((32, 48))
+FIT = FitOptions(steps=12, batch=4, evaluations=3, crops=Crops((32, 48), (0.7, 1.5), True, 0.2))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    streets = Streets(10, (96, 128))
+    return ImageStore(streets, streets.names, 0.5, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def ragged_store(tmp_path_factory):
+    """Images of three sizes, one pair of which shrinks to one input size."""
+    root = tmp_path_factory.mktemp("ragged")
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for i, (height, width) in enumerate([(70, 90), (64, 101), (70, 90), (64, 102)]):
+        label = np.kron(rng.integers(0, 3, (9, 13)), np.ones((8, 8), int))[:height, :width].astype(np.uint8)
+        cv2.imwrite(str(root / "labels" / f"{i}.png"), label)
+        cv2.imwrite(str(root / "images" / f"{i}.png"), np.stack([80 * label] * 3, axis=-1))
+    (root / "classes.yaml").write_text("[{name: a, id: 0}, {name: b, id: 1}, {name: c, id: 2}]")
+    data = Folder(root)
+    return ImageStore(data, data.names, 0.5, tmp_path_factory.mktemp("cache"))
+
+
+def network_of(classes=11, dropout=0.0, seed=0):
+    torch.manual_seed(seed)
+    network = SmallFPN(classes, dropout=dropout)
+    network.add_frozen_head(16)
+    return network
+
+
+def learner_of(store, cut="partial", network=None, **options):
+    network = network or network_of(len(store.dataset.classes))
+    return SupervisedLearner(network, store, LearnOptions(**{"cut": cut, "crops": CROPS, "steps": 2, "batch": 4} | options))
+
+
+def some_labels(store, images=(0, 1, 2), box=(24, 32, 24, 48)):
+    """One unit of each image, and what `learn` is told of them."""
+    labels, new = PartialLabels(len(store.dataset.classes)), []
+    for i in images:
+        y, x, height, width = box
+        labels.reveal(i, store.size(i), box, store.label(i)[y : y + height, x : x + width])
+        new.append((i, ((y + height / 2) / store.size(i)[0], (x + width / 2) / store.size(i)[1])))
+    return labels, new
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def same(first, second):
+    return set(first) == set(second) and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def logits_of(learner, images):
+    return learner.predict(images, [lambda p, i: {"z": p.logits.float().numpy()}])["z"]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_reset_goes_back_to_theta0_bit_for_bit(store, cut):
+    network = network_of()
+    theta0 = {key: value.clone() for key, value in network.state_dict().items()}
+    learner = learner_of(store, cut, network)
+    labels, new = some_labels(store)
+    before = logits_of(learner, [0, 5])
+    losses = [learner.learn(labels, new, rng(i)) for i in range(3)]
+    after = learner.weights()
+    assert not same(after, theta0)
+    learner.reset()
+    assert same(learner.weights(), theta0)
+    np.testing.assert_array_equal(logits_of(learner, [0, 5]), before)
+    # The optimiser is fresh, too: the same turns give the same weights again.
+    assert [learner.learn(labels, new, rng(i)) for i in range(3)] == losses
+    assert same(learner.weights(), after)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_learn_changes_what_lies_above_the_cut_and_nothing_else(store, cut):
+    network = network_of()
+    theta0 = {key: value.clone() for key, value in network.state_dict().items()}
+    learner = learner_of(store, cut, network)
+    labels, new = some_labels(store)
+    learner.learn(labels, new, rng())
+    above = {name for name in theta0 if _above(name, cut)}
+    for weights in (learner.weights(), learner._network.state_dict()):
+        changed = {name for name in theta0 if not torch.equal(weights[name], theta0[name])}
+        assert changed <= above
+        # Statistics stand still, all weights move (a bias of a unit that never fires may not).
+        assert not any("running" in name or "num_batches" in name for name in changed)
+        assert sum("weight" in name for name in changed) == sum("weight" in name for name in above)
+
+
+def _above(name, cut):
+    if cut == "frozen":
+        return name.startswith("frozen_head")
+    if name.startswith("frozen_head"):
+        return False
+    return cut == "full" or not name.startswith(("stages.0", "stages.1", "stages.2"))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("loss", ["plain", "balanced"])
+def test_learning_lowers_the_loss(store, cut, loss):
+    learner = learner_of(store, cut, loss=loss, learning_rate=3e-3, steps=4)
+    labels, new = some_labels(store)
+    losses = [learner.learn(labels, new, rng(i)) for i in range(12)]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_the_same_rng_gives_the_same_weights(store, cut):
+    labels, new = some_labels(store)
+
+    def weights(seed):
+        learner = learner_of(store, cut)
+        for turn in range(2):
+            learner.learn(labels, new, rng(seed + turn))
+        return learner.weights()
+
+    assert same(weights(0), weights(0))
+    assert not same(weights(0), weights(10))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_labels_that_were_not_bought_change_nothing(store, monkeypatch, cut):
+    def weights():
+        labels, new = some_labels(store)
+        learner = learner_of(store, cut)
+        learner.learn(labels, new, rng())
+        if cut == "full":
+            learner.fit(labels, FIT, rng())
+        return learner.weights()
+
+    expected = weights()
+    true, asked = store.label, []
+
+    def scrambled(i):
+        asked.append(i)
+        label = (true(i) + 3) % 11
+        label[24:48, 32:80] = true(i)[24:48, 32:80]
+        return label.astype(np.uint8)
+
+    monkeypatch.setattr(store, "label", scrambled)
+    assert same(weights(), expected)
+    # Only `some_labels` looked.
+    assert asked == [0, 1, 2]
+
+
+@pytest.mark.parametrize("cut", ["partial", "frozen"])
+def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cut):
+    """One step on every labelled image at once, against the same step written out."""
+    learner = learner_of(store, cut, steps=1, batch=3, averaging=0.5, weight_decay=0.1, clip=0.5)
+    labels, new = some_labels(store)
+    value = learner.learn(labels, new, rng())
+    network = network_of().eval()
+    parameters = [p for module in network.trained(cut) for p in module.parameters()]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
+    images = normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
+    with torch.no_grad():
+        maps = network.lower(images, cut)
+    logits = network.upper(maps, cut).logits
+    known = torch.full((3, 96, 128), 255)
+    for i in range(3):
+        known[i, 24:48, 32:80] = torch.from_numpy(store.label(i)[24:48, 32:80].astype(np.int64))
+    upsampled = torch.nn.functional.interpolate(logits, size=(96, 128), mode="nearest")
+    loss = torch.nn.functional.cross_entropy(upsampled, known, ignore_index=255)
+    assert value == pytest.approx(loss.item(), rel=1e-5)
+    before = [p.detach().clone() for p in parameters]
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+    optimiser.step()
+    for old, own, found in zip(before, parameters, learner._twins, strict=True):
+        # Adam's first step has the gradient's sign: where a gradient is nearly 0 rounding may turn it.
+        close = torch.isclose(found, (old + own) / 2, rtol=1e-3, atol=2e-5)
+        assert close.float().mean() > 0.98
+
+
+def test_new_units_are_trained_on_first(store):
+    learner = learner_of(store, steps=2, batch=2)
+    labels, new = some_labels(store, range(8))
+    seen = []
+    batch = learner._batch
+    learner._batch = lambda samples, *rest: seen.append([image for image, _ in samples]) or batch(samples, *rest)
+    learner.learn(labels, new[:3], rng())
+    chosen = [image for images in seen for image in images]
+    assert [len(images) for images in seen] == [2, 2]
+    assert {0, 1, 2} <= set(chosen)
+    learner._batch = batch
+
+
+def test_crops_contain_the_new_units(store, monkeypatch):
+    learner = learner_of(store, "full", steps=1, batch=3)
+    labels, new = some_labels(store)
+    groups = []
+    crop_batch = learner._crop_batch
+    monkeypatch.setattr(learner, "_crop_batch", lambda *a: groups.append(crop_batch(*a)) or groups[-1])
+    for seed in range(20):
+        learner.learn(labels, new, rng(seed))
+    targets = torch.cat([targets for batch in groups for _, targets in batch])
+    assert len(targets) == 60
+    assert (targets.sum((1, 2, 3)) > 0).all()
+
+
+def test_nothing_new_changes_nothing(store):
+    learner = learner_of(store)
+    labels, new = some_labels(store)
+    version, weights = learner.version, learner.weights()
+    assert learner.learn(PartialLabels(11), [], rng()) == 0
+    assert learner.learn(labels, [], rng()) == 0
+    assert (learner.version, same(weights, learner.weights())) == (version, True)
+    learner.learn(labels, new, rng())
+    assert learner.version != version
+
+
+def test_void_alone_teaches_nothing(store):
+    learner = learner_of(store, weight_decay=0.0)
+    labels = PartialLabels(11)
+    labels.reveal(0, (96, 128), (0, 0, 24, 32), np.full((24, 32), 255, np.uint8))
+    weights = learner.weights()
+    assert learner.learn(labels, [(0, (0.1, 0.1))], rng()) == 0
+    assert same(weights, learner.weights())
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_ragged_images(ragged_store, cut):
+    """Batches of several sizes weigh every labelled pixel alike; predictions come in the order asked."""
+    learner = learner_of(ragged_store, cut, steps=1, batch=4)
+    labels = PartialLabels(3)
+    for i in range(4):
+        labels.reveal(i, ragged_store.size(i), (0, 0, *ragged_store.size(i)), ragged_store.label(i))
+    new = [(i, (0.5, 0.5)) for i in range(4)]
+    expected = None
+    if cut != "full":
+        total = pixels = 0
+        for i in range(4):
+            z = torch.from_numpy(logits_of(learner, [i])[0])
+            target = torch.from_numpy(labels.targets(i, z.shape[1:]))
+            total -= float((target * z.log_softmax(0)).sum())
+            pixels += float(target.sum())
+        expected = total / pixels
+    value = learner.learn(labels, new, rng())
+    assert np.isfinite(value)
+    if expected is not None:
+        assert value == pytest.approx(expected, rel=1e-4)
+    order = [3, 0, 2, 1, 0]
+    for image, z in zip(order, logits_of(learner, order), strict=True):
+        height, width = ragged_store.input_size(image)
+        assert z.shape == (3, -(-height // 4), -(-width // 4))
+        np.testing.assert_allclose(z, logits_of(learner, [image])[0], atol=1e-5)
+    slow = np.zeros((3, 3), int)
+    for i in range(4):
+        z = torch.from_numpy(logits_of(learner, [i])[0])[None]
+        resized = torch.nn.functional.interpolate(z, size=ragged_store.size(i), mode="bilinear")
+        slow += confusion(resized.argmax(1)[0].numpy().astype(np.uint8), ragged_store.label(i), 3).counts
+    found = learner.evaluate(range(4)).counts
+    assert found.sum() == slow.sum()
+    assert np.abs(found - slow).sum() <= 4
+
+
+def test_kept_maps_do_not_depend_on_who_asked_first(store):
+    first, second = learner_of(store), learner_of(store)
+    logits_of(first, range(10))
+    for i in (7, 3, 0):
+        logits_of(second, [i])
+    for own, other in zip(first._lower([0, 3, 7]), second._lower([0, 3, 7]), strict=True):
+        assert torch.equal(own, other)
+
+
+def test_an_observer_sees_every_prediction_once(store):
+    learner, seen = learner_of(store), []
+    plain = learner.evaluate(range(10))
+    with_observer = learner.evaluate(range(10), lambda p, images: seen.append((len(p.logits), list(images))))
+    np.testing.assert_array_equal(plain.counts, with_observer.counts)
+    assert sorted(i for _, images in seen for i in images) == list(range(10))
+    assert all(count == len(images) for count, images in seen)
+
+
+def test_noisy_predictions_reach_the_reducers(store):
+    learner = learner_of(store, network=network_of(dropout=0.5))
+
+    def draws(seed):
+        generator = torch.Generator().manual_seed(seed)
+        return learner.predict([0, 1], [lambda p, i: {"n": p.noisy.numpy().swapaxes(0, 1)}], 3, generator)["n"]
+
+    first, again, other = draws(0), draws(0), draws(1)
+    assert first[0].shape == (3, 11, 12, 16)
+    np.testing.assert_array_equal(first, again)
+    assert (np.array(first) != np.array(other)).mean() > 0.9
+
+
+def test_weights_are_a_copy(store):
+    learner = learner_of(store)
+    weights = learner.weights()
+    kept = {key: value.clone() for key, value in weights.items()}
+    learner.learn(*some_labels(store), rng())
+    assert same(weights, kept)
+    assert all(value.is_contiguous() for value in weights.values())
+
+
+def test_fit_learns_and_keeps_the_best_weights(store, monkeypatch):
+    labels = PartialLabels(11)
+    for i in range(6):
+        labels.reveal(i, (96, 128), (0, 0, 96, 128), store.label(i))
+    learner = learner_of(store, "full")
+    plain = []
+    evaluate = learner.evaluate
+    # An evaluation that finds the second of the three best, and remembers what it was shown.
+    scores = iter([10.0, 30.0, 20.0])
+
+    def scripted(images, observer=None):
+        plain.append(learner.weights())
+        return dataclasses.make_dataclass("Found", ["miou"])(next(scores))
+
+    monkeypatch.setattr(learner, "evaluate", scripted)
+    steps = []
+    assert learner.fit(labels, FIT, rng(), validation=[8, 9], on_step=lambda *s: steps.append(s)) == 12
+    assert steps == [(i, 12) for i in range(1, 13)]
+    assert same(learner.weights(), plain[1])
+    assert not same(plain[1], plain[2])
+    assert same({k: v for k, v in learner._network.state_dict().items()}, plain[1])
+    assert not learner._network.training
+    monkeypatch.setattr(learner, "evaluate", evaluate)
+    version = learner.version
+    before = learner.evaluate(range(6)).accuracy
+    learner.fit(labels, dataclasses.replace(FIT, steps=60), rng())
+    assert learner.evaluate(range(6)).accuracy > before + 10
+    assert learner.version != version
+    learner.reset()
+    assert learner.evaluate(range(6)).accuracy < before + 10
+
+
+def test_fit_ends_early_without_progress(store, monkeypatch):
+    learner = learner_of(store, "full")
+    monkeypatch.setattr(learner, "evaluate", lambda images: dataclasses.make_dataclass("Found", ["miou"])(1.0))
+    labels, _ = some_labels(store)
+    options = dataclasses.replace(FIT, steps=20, evaluations=10, patience=2)
+    # The first is the best of all, the second and the third are not better.
+    assert learner.fit(labels, options, rng(), validation=[8]) == 6
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 21])
+def test_fit_of_any_length(store, steps):
+    learner = learner_of(store, "full")
+    assert learner.fit(some_labels(store)[0], dataclasses.replace(FIT, steps=steps), rng(), [0]) == steps
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_fit_is_deterministic(store, dropout):
+    def weights(seed):
+        learner = learner_of(store, "full", network_of(dropout=dropout))
+        torch.rand(3)
+        learner.fit(some_labels(store)[0], FIT, rng(seed))
+        return learner.weights()
+
+    assert same(weights(0), weights(0))
+    assert not same(weights(0), weights(1))
+
+
+def test_steps_follow_the_labelled_pixels():
+    options = FitOptions(steps=100, steps_per_megapixel=50, max_steps=220)
+    assert [options.steps_for(n) for n in (0, 1_000_000, 2_000_000, 9_000_000)] == [100, 150, 200, 220]
+
+
+@pytest.mark.parametrize("crops", [(32, 48), (144, 192), (40, 44)])
+@pytest.mark.parametrize("architecture", ["fpn", "deeplabv3plus"])
+def test_other_networks_are_trained_whole_on_any_crop(store, crops, architecture):
+    torch.manual_seed(0)
+    network = SmpNetwork(11, architecture, "tu-mobilenetv3_small_100")
+    learner = learner_of(store, "full", network, crops=Crops(crops), steps=1, batch=2)
+    labels, new = some_labels(store)
+    assert np.isfinite(learner.learn(labels, new, rng()))
+    assert learner.fit(labels, dataclasses.replace(FIT, steps=2, crops=Crops(crops)), rng()) == 2
+
+
+def test_refusals(store):
+    labels, new = some_labels(store)
+    with pytest.raises(RalsegError, match="fit: no pixel is labelled; buy units with labels first"):
+        learner_of(store, "full").fit(PartialLabels(11), FIT, rng())
+    with pytest.raises(RalsegError, match="fit trains the whole network; this learner keeps what the partial game froze"):
+        learner_of(store).fit(labels, FIT, rng())
+    network = SmallFPN(11)
+    with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head"):
+        SupervisedLearner(network, store, LearnOptions(cut="frozen"))
+    learner = learner_of(store)
+    with torch.no_grad():
+        learner._network.head.weight.fill_(float("nan"))
+    before = learner.weights()
+    with pytest.raises(RalsegError, match="the segmentation loss is nan; lower the learning rate"):
+        learner.learn(labels, new, rng())
+    assert same(learner.weights(), before)
+
+
+@pytest.mark.parametrize(
+    ("cls", "changes", "message"),
+    [
+        (LearnOptions, {"cut": "half"}, "game='half' is unknown; choose from full, partial, frozen"),
+        (LearnOptions, {"loss": "focal"}, "loss='focal' is unknown; choose from plain, balanced"),
+        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; choose from 1"),
+        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; choose from 0 to 1"),
+        (LearnOptions, {"learning_rate": float("nan")}, "learning_rate=nan is out of range"),
+        (LearnOptions, {"averaging": 1.0}, "averaging=1.0 is out of range"),
+        (FitOptions, {"batch": 0}, "FitOptions.batch=0 is out of range"),
+        (FitOptions, {"patience": 0}, "patience=0 is out of range"),
+        (FitOptions, {"steps_per_megapixel": -1.0}, "steps_per_megapixel=-1.0 is out of range"),
+    ],
+)
+def test_options_out_of_range(cls, changes, message):
+    with pytest.raises(RalsegError, match=message):
+        cls(**changes)

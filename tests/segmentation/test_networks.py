@@ -1,0 +1,291 @@
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import resnet50
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks import CUTS, RalisFPN, SmallFPN, SmpNetwork, normalise, read_tensors
+from ralseg.segmentation.networks import weights as weights_module
+from ralseg.segmentation.networks.weights import load_imagenet
+
+
+def images_of(height, width, batch=2, seed=0):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+class NetworkContract:
+    """What every network keeps; a subclass says how to make one."""
+
+    sizes = [(64, 96), (50, 70), (33, 32)]
+
+    def make(self, classes=5, dropout=0.0):
+        raise NotImplementedError
+
+    @pytest.fixture
+    def network(self):
+        torch.manual_seed(0)
+        network = self.make()
+        network.add_frozen_head(8)
+        return network.eval()
+
+    @pytest.mark.parametrize("place", range(3))
+    def test_shapes_at_any_size(self, network, place):
+        height, width = self.sizes[place]
+        with torch.no_grad():
+            logits, embedding = network(images_of(height, width))
+            prediction = network.upper(network.lower(images_of(height, width), "full"), "full")
+        assert logits.shape == (2, 5, *network.logit_size((height, width)))
+        assert prediction.decoded.shape == (2, network.decoded, *logits.shape[-2:])
+        assert prediction.noisy is None
+        assert [m.shape[1] for m in embedding] == [network.widths[level] for level in network.levels[1:]]
+        sides = [m.shape[-1] for m in embedding]
+        assert sides == sorted(sides, reverse=True)
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_the_cut_changes_nothing(self, network, cut):
+        images = images_of(*self.sizes[1])
+        with torch.no_grad():
+            whole = network.upper(network.lower(images, "full"), "full")
+            logits, embedding = network(images)
+            found = network.upper(network.lower(images, cut), cut)
+        assert found.logits.shape == whole.logits.shape
+        for own, other in zip(found.embedding, whole.embedding, strict=True):
+            torch.testing.assert_close(own, other)
+        if cut != "frozen":
+            torch.testing.assert_close(found.logits, logits)
+            torch.testing.assert_close(found.decoded, whole.decoded)
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_the_last_layer_makes_the_logits(self, network, cut):
+        with torch.no_grad():
+            prediction = network.upper(network.lower(images_of(64, 64), cut), cut)
+            head = network.last_layer(cut)
+            linear = functional.conv2d(prediction.decoded, head.weight, head.bias, padding=head.padding)
+        torch.testing.assert_close(linear, prediction.logits)
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_trained_is_exactly_what_upper_uses(self, network, cut):
+        with torch.no_grad():
+            maps = network.lower(images_of(64, 64), cut)
+        network.upper(maps, cut).logits.square().sum().backward()
+        used = {name for name, p in network.named_parameters() if p.grad is not None}
+        own = {id(p) for module in network.trained(cut) for p in module.parameters()}
+        assert used == {name for name, p in network.named_parameters() if id(p) in own}
+        assert used
+
+    def test_no_parameter_is_without_a_place(self, network):
+        parts = [*network.stage_modules(), *network.decoder_modules(), network.head, network.frozen_head]
+        counted = [id(p) for part in parts for p in part.parameters()]
+        assert sorted(counted) == sorted(id(p) for p in network.parameters())
+        assert len(network.stage_modules()) == len(network.widths)
+
+    def test_images_do_not_see_each_other(self, network):
+        images = images_of(64, 64, batch=3)
+        with torch.no_grad():
+            torch.testing.assert_close(network(images)[0][1:2], network(images[1:2])[0], rtol=1e-4, atol=1e-4)
+
+    def test_training_mode_moves_statistics_and_gives_gradients(self, network):
+        network.train()
+        before = [b.clone() for b in network.buffers()]
+        network(images_of(64, 64))[0].sum().backward()
+        assert any((b != a).any() for a, b in zip(before, network.buffers(), strict=True))
+        assert all(p.grad is not None for module in network.trained("full") for p in module.parameters())
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_noisy_predictions(self, cut):
+        torch.manual_seed(0)
+        network = self.make(dropout=0.5)
+        network.add_frozen_head(8)
+        network.eval()
+
+        def predict(seed, draws=3):
+            with torch.no_grad():
+                generator = torch.Generator().manual_seed(seed)
+                return network.upper(network.lower(images_of(64, 64), cut), cut, draws, generator)
+
+        first = predict(0)
+        assert first.noisy.shape == (3, *first.logits.shape)
+        assert (first.noisy[0] != first.noisy[1]).float().mean() > 0.5
+        torch.testing.assert_close(first.noisy, predict(0).noisy, rtol=0, atol=0)
+        assert (first.noisy != predict(1).noisy).float().mean() > 0.5
+        # Without noise it predicts as without draws; the draws scatter around that.
+        torch.testing.assert_close(first.logits, predict(0, 0).logits)
+        many = predict(2, 200).noisy
+        spread = many.std(0) / np.sqrt(200)
+        assert ((many.mean(0) - first.logits).abs() < 5 * spread + 1e-6).float().mean() > 0.99
+
+    def test_noise_needs_dropout(self, network):
+        with pytest.raises(RalsegError, match=r"noisy predictions need a network trained with dropout; set network.dropout"):
+            network.upper(network.lower(images_of(64, 64), "full"), "full", 2, torch.Generator())
+
+    def test_the_frozen_game_needs_its_head(self):
+        network = self.make()
+        maps = network.eval().lower(images_of(64, 64), "frozen")
+        for ask in (lambda: network.upper(maps, "frozen"), lambda: network.trained("frozen")):
+            with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head; call add_frozen_head"):
+                ask()
+
+    @pytest.mark.parametrize(("options", "message"), [({"classes": 1}, "2 classes or more"), ({"dropout": 1.0}, "dropout=1.0")])
+    def test_arguments_out_of_range(self, options, message):
+        with pytest.raises(RalsegError, match=message):
+            self.make(**options)
+
+
+class TestSmallFPN(NetworkContract):
+    def make(self, classes=5, dropout=0.0):
+        return SmallFPN(classes, dropout=dropout)
+
+    def test_about_a_million_parameters(self):
+        assert 0.8e6 < sum(p.numel() for p in SmallFPN(11).parameters()) < 1.1e6
+
+
+class TestSmallFPNOfOtherWidths(NetworkContract):
+    def make(self, classes=5, dropout=0.0):
+        return SmallFPN(classes, widths=(8, 12, 16, 20, 24), pyramid=16, dropout=dropout)
+
+
+class TestRalisFPN(NetworkContract):
+    sizes = [(32, 64), (34, 38), (33, 32)]
+
+    def make(self, classes=5, dropout=0.0):
+        return RalisFPN(classes, dropout=dropout)
+
+    def test_the_published_size(self):
+        with torch.device("meta"):
+            network = RalisFPN(11)
+            images = torch.empty(1, 3, 360, 480)
+        assert sum(p.numel() for p in network.parameters()) == 28_526_027
+        with FlopCounterMode(display=False) as flops:
+            network(images)
+        assert flops.get_total_flops() / 1e9 == pytest.approx(67.5, abs=0.1)
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_100"])
+class SmpContract(NetworkContract):
+    architecture = ""
+
+    @pytest.fixture(autouse=True)
+    def _encoder(self, encoder):
+        self.encoder = encoder
+
+    def make(self, classes=5, dropout=0.0):
+        return SmpNetwork(classes, self.architecture, self.encoder, dropout)
+
+
+class TestSmpFPN(SmpContract):
+    architecture = "fpn"
+
+
+class TestDeepLabV3Plus(SmpContract):
+    architecture = "deeplabv3plus"
+
+
+def test_unknown_parts_of_the_library():
+    with pytest.raises(RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"):
+        SmpNetwork(5, "unet")
+    with pytest.raises(RalsegError, match="encoder 'resnet19' with weights None cannot be built"):
+        SmpNetwork(5, "fpn", "resnet19")
+    with pytest.raises(RalsegError, match="encoder 'tu-nothing' with weights None cannot be built"):
+        SmpNetwork(5, "fpn", "tu-nothing")
+
+
+def test_normalise():
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8))
+    found = normalise(images)
+    expected = (images.numpy() / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    """Tensors in torchvision's names, drawn."""
+    torch.manual_seed(5)
+    return resnet50(weights=None).state_dict()
+
+
+@pytest.fixture(params=["safetensors", "pth"])
+def written(request, tmp_path):
+    """Writes tensors to a file of either kind."""
+
+    def write(tensors):
+        path = tmp_path / f"resnet50.{request.param}"
+        if request.param == "safetensors":
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+        else:
+            torch.save(tensors, path)
+        return str(path)
+
+    return write
+
+
+def test_imagenet_weights_from_a_file(checkpoint, written):
+    network = RalisFPN(5, imagenet=written(checkpoint))
+    loaded = resnet50(weights=None)
+    stem, first = network.stages[0], network.stages[1]
+    pairs = [(stem[0], "conv1"), (stem[1], "bn1"), (first[1], "layer1"), *zip(network.stages[2:], ("layer2", "layer3", "layer4"))]
+    for module, name in pairs:
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, checkpoint[f"{name}.{key}"]), f"{name}.{key}"
+    assert sum(len(module.state_dict()) for module, _ in pairs) + 2 == len(loaded.state_dict())
+
+
+def test_a_checkpoint_of_another_network_is_refused(checkpoint, written):
+    def without(*names):
+        return {name: tensor for name, tensor in checkpoint.items() if name not in names}
+
+    RalisFPN(5, imagenet=written(without("fc.weight", "fc.bias")))
+    with pytest.raises(RalsegError, match=r"layer1.0.conv1.weight has shape \(1, 2\), not \(64, 64, 1, 1\)"):
+        RalisFPN(5, imagenet=written(checkpoint | {"layer1.0.conv1.weight": torch.zeros(1, 2)}))
+    with pytest.raises(RalsegError, match=r"tensor layer4.2.bn3.running_var is missing \(1 in all\); it is not a resnet50"):
+        RalisFPN(5, imagenet=written(without("layer4.2.bn3.running_var")))
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_damaged_or_missing_files(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(RalsegError, match=f"{name}: no such checkpoint"):
+        read_tensors(path)
+    path.write_bytes(b"\x08\x00\x00\x00 these are no weights")
+    with pytest.raises(RalsegError, match=f"{name}: not a readable checkpoint"):
+        read_tensors(path)
+
+
+@pytest.mark.parametrize("value", [[torch.zeros(2)], torch.zeros(2), {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3}])
+def test_files_that_hold_something_else_than_named_tensors(tmp_path, value):
+    torch.save(value, tmp_path / "weights.pth")
+    with pytest.raises(RalsegError, match=r"weights.pth: .*not"):
+        RalisFPN(5, imagenet=str(tmp_path / "weights.pth"))
+
+
+class Unpicklable:
+    """Stands for code in a checkpoint."""
+
+    def __reduce__(self):
+        return (print, ("code from a file was run",))
+
+
+def test_nothing_is_unpickled(tmp_path, capsys):
+    torch.save({"conv1.weight": Unpicklable()}, tmp_path / "weights.pth")
+    with pytest.raises(RalsegError, match="not a readable checkpoint"):
+        read_tensors(tmp_path / "weights.pth")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "error", [urllib.error.URLError("no route"), OSError("timed out"), RuntimeError("invalid hash value (expected 1)")]
+)
+def test_the_hub_cannot_be_reached(monkeypatch, error):
+    class Unreachable:
+        def get_state_dict(self, **_):
+            raise error
+
+    monkeypatch.setattr(weights_module, "get_weight", lambda name: Unreachable())
+    with pytest.raises(RalsegError, match=r"ImageNet weights of resnet50 cannot be downloaded .*give the path"):
+        load_imagenet(resnet50(weights=None), "hub", "resnet50")

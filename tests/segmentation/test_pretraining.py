@@ -1,0 +1,197 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.augmentation import Crops
+from ralseg.segmentation.datasets import Streets
+from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.networks import SmallFPN
+from ralseg.segmentation.pretraining import Theta0Options, load_weights, revealed, theta0
+from ralseg.segmentation.store import ImageStore
+
+FIT = FitOptions(steps=4, batch=2, crops=Crops((32, 48)))
+OPTIONS = Theta0Options(fit=FIT, frozen_hidden=8, frozen_steps=3)
+IMAGES = {"state": [0, 1, 2], "train": [3, 4]}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    streets = Streets(9, (64, 96))
+    return ImageStore(streets, streets.names, 0.5, tmp_path_factory.mktemp("store"))
+
+
+def make_network():
+    return SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=16)
+
+
+def pretrained(store, cache, options=OPTIONS, images=IMAGES, **changes):
+    settings = {"loss": "plain", "cut": "partial", "seed": 0, "description": {"widths": [8]}} | changes
+    return theta0(settings.pop("make", make_network), store, images, options, cache=cache, **settings)
+
+
+def weights_of(network):
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(first, second):
+    return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def kept(cache):
+    return sorted(cache.glob("theta0-*.safetensors"))
+
+
+def test_the_same_seed_is_the_same_theta0(store, tmp_path):
+    first = weights_of(pretrained(store, tmp_path / "a"))
+    torch.manual_seed(99)
+    assert same(first, weights_of(pretrained(store, tmp_path / "b")))
+    assert not same(first, weights_of(pretrained(store, tmp_path / "b", seed=1)))
+
+
+@pytest.mark.parametrize("cut", ["partial", "frozen"])
+def test_what_was_trained_once_is_kept(store, tmp_path, cut):
+    steps = []
+    first = weights_of(pretrained(store, tmp_path, cut=cut, on_step=lambda *s: steps.append(s)))
+    assert steps == [(i, 4) for i in range(1, 5)]
+    assert len(kept(tmp_path)) == 1
+    again = pretrained(store, tmp_path, cut=cut, on_step=lambda *s: steps.append(s))
+    assert same(first, weights_of(again))
+    assert (len(steps), len(kept(tmp_path))) == (4, 1)
+
+
+def test_what_changes_it_makes_another(store, tmp_path):
+    """Everything that theta_0 depends on is part of the name under which it is kept."""
+    variants = [
+        {},
+        {"seed": 1},
+        {"loss": "balanced"},
+        {"cut": "frozen"},
+        {"description": {"widths": [16]}},
+        {"options": dataclasses.replace(OPTIONS, use_train=True)},
+        {"options": dataclasses.replace(OPTIONS, fit=dataclasses.replace(FIT, learning_rate=1e-3))},
+        {"images": IMAGES | {"state": [0, 1, 5]}},
+        {"make": lambda: SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=20)},
+    ]
+    for number, variant in enumerate(variants, 1):
+        pretrained(store, tmp_path, **variant)
+        assert len(kept(tmp_path)) == number, variant
+    pretrained(store, tmp_path, cut="full")
+    assert len(kept(tmp_path)) == len(variants)
+
+
+def test_it_learns_from_the_images_it_may_see(store, tmp_path, monkeypatch):
+    asked = []
+    label = store.label
+    monkeypatch.setattr(store, "label", lambda i: asked.append(i) or label(i))
+    pretrained(store, tmp_path / "a")
+    assert set(asked) == {0, 1, 2}
+    asked.clear()
+    pretrained(store, tmp_path / "b", dataclasses.replace(OPTIONS, use_state=False, use_train=True))
+    assert set(asked) == {3, 4}
+    options = dataclasses.replace(OPTIONS, fit=dataclasses.replace(FIT, steps=60, batch=4))
+    trained, untrained = (
+        SupervisedLearner(network, store, LearnOptions()).evaluate(IMAGES["state"]).accuracy
+        for network in (pretrained(store, tmp_path / "c", options), make_network())
+    )
+    assert trained > untrained + 10
+
+
+def test_pretraining_on_streets(store, tmp_path):
+    options = dataclasses.replace(OPTIONS, streets=9, use_state=False)
+    network = pretrained(store, tmp_path, options)
+    assert len(kept(tmp_path)) == 1
+    assert [path.name.split("-")[0] for path in tmp_path.iterdir() if path.is_dir()] == ["streets"]
+    fresh = pretrained(store, tmp_path / "other", options)
+    assert same(weights_of(network), weights_of(fresh))
+    further = pretrained(store, tmp_path, dataclasses.replace(options, use_state=True))
+    assert not same(weights_of(network), weights_of(further))
+
+
+def test_streets_of_other_classes(tmp_path):
+    class Renamed(Streets):
+        def __init__(self):
+            super().__init__(9, (64, 96))
+            self.classes = tuple(f"class {i}" for i in range(11))
+
+    data = Renamed()
+    store = ImageStore(data, data.names, 0.5, tmp_path)
+    with pytest.raises(RalsegError, match=r"streets has other classes than Streets; set theta0.streets=0"):
+        pretrained(store, tmp_path, dataclasses.replace(OPTIONS, streets=9))
+    assert not kept(tmp_path)
+
+
+def test_the_frozen_head_is_trained_and_its_statistics_are_those_of_the_state_set(store, tmp_path):
+    network = pretrained(store, tmp_path, cut="frozen").eval()
+    partial = weights_of(pretrained(store, tmp_path))
+    body = {name: tensor for name, tensor in weights_of(network).items() if not name.startswith("frozen_head")}
+    # The two games share everything below; only drawing the head may come between them.
+    assert set(body) == set(partial)
+    columns = list(SupervisedLearner(network, store, LearnOptions(cut="frozen")).lower_maps(IMAGES["state"]))
+    values = torch.cat([maps[0].permute(1, 0, 2, 3).flatten(1) for maps in columns], dim=1)
+    torch.testing.assert_close(network.frozen_head.norm.running_mean, values.mean(1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network.frozen_head.norm.running_var, values.var(1), rtol=1e-4, atol=1e-5)
+    longer = pretrained(store, tmp_path, dataclasses.replace(OPTIONS, frozen_steps=60), cut="frozen")
+    accuracy = [
+        SupervisedLearner(n, store, LearnOptions(cut="frozen")).evaluate(IMAGES["state"]).accuracy
+        for n in (network, longer)
+    ]
+    assert accuracy[1] > accuracy[0]
+
+
+def test_weights_from_a_file(store, tmp_path):
+    network = make_network()
+    save_file(weights_of(network), tmp_path / "own.safetensors")
+    options = dataclasses.replace(OPTIONS, file=str(tmp_path / "own.safetensors"))
+    assert same(weights_of(network), weights_of(pretrained(store, tmp_path, options)))
+    assert not kept(tmp_path)
+    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint is of another network .*frozen_head"):
+        pretrained(store, tmp_path, options, cut="frozen")
+    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint is of another network") as caught:
+        pretrained(store, tmp_path, options, make=lambda: SmallFPN(5))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RalsegError, match=r"nowhere.safetensors: no such checkpoint"):
+        pretrained(store, tmp_path, dataclasses.replace(OPTIONS, file=str(tmp_path / "nowhere.safetensors")))
+
+
+def test_a_damaged_cache_is_refused(store, tmp_path):
+    pretrained(store, tmp_path)
+    kept(tmp_path)[0].write_bytes(b"damaged")
+    with pytest.raises(RalsegError, match="not a readable checkpoint"):
+        pretrained(store, tmp_path)
+
+
+def test_load_weights_names_the_source():
+    network = make_network()
+    tensors = weights_of(network)
+    load_weights(network, tensors, "here")
+    with pytest.raises(RalsegError, match=r"there: the checkpoint is of another network"):
+        load_weights(network, {name: t for name, t in tensors.items() if name != "head.bias"}, "there")
+
+
+def test_revealed_is_all_there_is(store):
+    labels = revealed(store, [4, 1])
+    assert labels.images == [4, 1]
+    np.testing.assert_array_equal(labels.label(1), store.label(1))
+    np.testing.assert_array_equal(labels.class_counts, store.class_counts()[[1, 4]].sum(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"streets": -1}, "streets is 0 or more"),
+        ({"frozen_hidden": 0}, "frozen_hidden and frozen_steps are 1 or more"),
+        ({"use_state": False}, "theta0 is trained on nothing; set theta0.use_state=true"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(RalsegError, match=message):
+        Theta0Options(**options)
+
+
+def test_options_can_be_written():
+    assert json.loads(json.dumps(dataclasses.asdict(OPTIONS)))["fit"]["steps"] == 4
