@@ -35,7 +35,8 @@ def composed(door: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def _explained(door: str, overrides: Sequence[str], error: Exception) -> str:
     message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if "Missing mandatory value" in message:
-        return f"{getattr(error, 'full_key', None) or message} must be given, e.g. dataset.root=<folder>"
+        key = getattr(error, "full_key", None) or message
+        return f"{key} must be given: {key}=<...>"
     for override in overrides:
         key = override.split("=")[0].lstrip("+~")
         if f"'{key}'" in message and "Could not override" in message:

@@ -68,7 +68,9 @@ class World:
     @cached_property
     def learn_options(self) -> LearnOptions:
         """What one turn trains."""
-        return settings(LearnOptions, dict(self.config["game"]["learn"]) | {"loss": self.config["loss"]}, "game.learn")
+        learn = self.config["game"]["learn"]
+        learn = {**learn, "loss": self.config["loss"]} if isinstance(learn, Mapping) else learn
+        return settings(LearnOptions, learn, "game.learn")
 
     @cached_property
     def theta0_options(self) -> Theta0Options:
@@ -110,12 +112,21 @@ class World:
         Raises:
             RalsegError: for the first thing that is wrong.
         """
+        seed, scale, device = (self.config.get(key) for key in ("seed", "input_scale", "device"))
+        if type(seed) is not int or seed < 0:
+            raise RalsegError(f"seed={seed!r} is out of range; it is a whole number of 0 or more")
+        if type(scale) not in (int, float) or not 0 < scale <= 1:
+            raise RalsegError(f"input_scale={scale!r} is out of range; it is a number above 0 and at most 1")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
         _ = self.game_options, self.learn_options, self.theta0_options, self.spec()
-        if self.config["seed"] < 0:
-            raise RalsegError(f"seed={self.config['seed']} is out of range; it is 0 or more")
-        self.network()
-        _ = self.splits
+        _ = self.network(), self.splits
         Pool(self.store, self.images("state"), self.unit)
+        if self.theta0_options.file:
+            self.theta0()
 
     def game(self, role: Role, credit: bool = False) -> Game:
         """A game on D_T (`train`) or D_V (`compare`).

@@ -12,10 +12,9 @@ from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, Row, class_entropy
 from ralseg.foundation import generator
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.labels import revealed
 
 SUPERVISED = "supervised"
 

@@ -66,11 +66,14 @@ class ResultsStore:
 
     def _read(self) -> None:
         try:
-            lines = list(csv.reader(self.path.read_text().splitlines(), strict=True))
+            text = self.path.read_text()
+            lines = list(csv.reader(text.splitlines(), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
             raise RalsegError(f"{self.path}: not a table of results ({error}); restore it") from error
         if not lines or lines[0] != list(self._columns):
             raise RalsegError(f"{self.path}: these are no results on this data set; choose another folder")
+        if not text.endswith("\n"):
+            raise RalsegError(f"{self.path} line {len(lines)}: cut off; restore the file or delete the line")
         for number, line in enumerate(lines[1:], 2):
             if len(line) != len(self._columns):
                 raise RalsegError(

@@ -21,8 +21,8 @@ from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, 
 from ralseg.evaluation.readings import code_version, log_reading
 from ralseg.evaluation.results import ALL, Results, ResultsStore, Row, bought_path, load_results, write_bought
 from ralseg.foundation import RalsegError, write_json
-from ralseg.segmentation.learners import FitOptions
 from ralseg.segmentation.labels import revealed
+from ralseg.segmentation.learners import FitOptions
 
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"

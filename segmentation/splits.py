@@ -225,6 +225,8 @@ def _rows(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
 
 
 def _check_keys(value: Mapping, where: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    if not isinstance(value, Mapping):
+        raise RalsegError(f"protocol: {where} is {value!r}; it must be a group of {', '.join(known)}")
     for key in value:
         if key not in known:
             raise RalsegError(f"protocol: {where} has an unknown key {key!r}; the known ones are {', '.join(known)}")
@@ -320,7 +322,9 @@ def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.nda
 
 
 def _counts_of(fractions: Mapping[str, float], dataset: Dataset) -> dict[str, int]:
-    if not all(value >= 0 for value in fractions.values()) or sum(fractions.values()) > 1 + 1e-9:
+    _check_keys(fractions, "fractions", ROLES, needed=())
+    shares = fractions.values()
+    if not all(isinstance(share, int | float) and share >= 0 for share in shares) or sum(shares) > 1 + 1e-9:
         raise RalsegError(f"protocol: the fractions {dict(fractions)} must be 0 or more and add up to at most 1")
     images = len(_training_images(dataset))
     return {role: int(images * value + 1e-9) for role, value in fractions.items()}

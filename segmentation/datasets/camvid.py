@@ -21,7 +21,7 @@ class CamVid(FileDataset):
             under `root`; None: every PNG of the six folders.
         download: fetch the public archive into `root` if there is no `root` yet.
         url: the zip archive to fetch.
-        sha256: the archive's checksum; nothing is fetched without one.
+        sha256: the checksum of its contents, see `download.content_sha256`; another one is refused.
 
     Raises:
         RalsegError: if a folder, a list or a label is missing, two images share a name, or the download fails.
@@ -39,7 +39,7 @@ class CamVid(FileDataset):
         list_files: Mapping[str, str | Path] | None = None,
         download: bool = False,
         url: str = CAMVID_URL,
-        sha256: str | None = CAMVID_SHA256,
+        sha256: str = CAMVID_SHA256,
     ):
         root = Path(root).expanduser()
         if download and not root.exists():

@@ -1,4 +1,3 @@
-import hashlib
 import http.server
 import os
 import re
@@ -15,6 +14,7 @@ from PIL import Image
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import IGNORE, CamVid, Folder, Streets
+from ralseg.segmentation.datasets.download import CAMVID_SHA256, content_sha256
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, spread_colors
 
 
@@ -232,9 +232,7 @@ class TestDownload:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
         def address(file):
-            path = site / file
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "0" * 64
-            return f"http://127.0.0.1:{server.server_port}/{file}", sha256
+            return f"http://127.0.0.1:{server.server_port}/{file}", content_sha256(camvid_tree)
 
         yield address
         server.shutdown()
@@ -255,7 +253,7 @@ class TestDownload:
     @pytest.mark.parametrize(
         ("file", "sha256", "message"),
         [
-            ("repo.zip", "1" * 64, "the archive is not the one with sha256 111"),
+            ("repo.zip", "1" * 64, "the images have the checksum .*, not 111"),
             ("empty.zip", None, "no CamVid/train/"),
             ("text.zip", None, "not a zip archive"),
             ("missing.zip", None, "cannot be fetched"),
@@ -268,10 +266,18 @@ class TestDownload:
             CamVid(folder / "camvid", download=True, url=url, sha256=sha256 or right)
         assert not list(folder.iterdir())
 
-    def test_nothing_is_fetched_without_a_checksum(self, served, tmp_path):
-        with pytest.raises(RalsegError, match="nothing is downloaded without a checksum"):
-            CamVid(tmp_path / "new", download=True, url=served("repo.zip")[0])
-        assert not (tmp_path / "new").exists()
+    def test_the_checksum_sees_every_pixel_and_name(self, camvid_tree):
+        before = content_sha256(camvid_tree)
+        path = sorted((camvid_tree / "valannot").iterdir())[0]
+        path.rename(path.with_name("renamed.png"))
+        renamed = content_sha256(camvid_tree)
+        label = cv2.imread(str(path.with_name("renamed.png")), cv2.IMREAD_UNCHANGED)
+        label[0, 0] = (label[0, 0] + 1) % 11
+        cv2.imwrite(str(path.with_name("renamed.png")), label)
+        assert len({before, renamed, content_sha256(camvid_tree)}) == 3
+
+    def test_the_built_in_checksum_is_that_of_the_real_data(self, camvid_root):
+        assert content_sha256(camvid_root) == CAMVID_SHA256
 
 
 def write_folder(root, settings=None):

@@ -1,0 +1,163 @@
+import importlib.resources
+
+import pytest
+
+from ralseg.agents.options import agent_options
+from ralseg.configs import composed
+from ralseg.envs import World
+from ralseg.foundation import RalsegError, settings
+from ralseg.segmentation.learners import FitOptions
+
+DOORS = ("train_agent", "evaluate_policy")
+SMALL = ["dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}"]
+NEEDS = {
+    ("dataset", "camvid"): "dataset.root",
+    ("dataset", "folder"): "dataset.root",
+    ("protocol", "ralis_camvid"): "protocol.path",
+}
+"""Choices that cannot be had without a value of the user's own."""
+
+
+def groups():
+    """group -> choices, as they lie in the package."""
+    root = importlib.resources.files("ralseg.configs")
+    folders = [entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    return {f.name: sorted(p.name[:-5] for p in f.iterdir() if p.name.endswith(".yaml")) for f in folders}
+
+
+CHOICES = [(group, choice) for group, choices in groups().items() for choice in choices]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RALSEG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def test_the_groups_are_all_there():
+    assert {"dataset", "protocol", "network", "theta0", "game", "features", "agent", "comparison"} <= set(groups())
+    assert all(groups().values())
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_defaults(door):
+    config = composed(door, SMALL)
+    assert type(config) is dict
+    World(config).check()
+    assert composed(door, SMALL) == config
+
+
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")])
+def test_choices_of_the_game(group, choice):
+    World(composed("train_agent", [*SMALL, f"{group}={choice}"])).check()
+
+
+@pytest.mark.parametrize("choice", groups()["agent"])
+def test_agents(choice):
+    agent_options(composed("train_agent", [f"agent={choice}"])["agent"])
+
+
+@pytest.mark.parametrize("choice", groups()["comparison"])
+def test_comparisons(choice):
+    config = composed("train_agent", [f"comparison={choice}"])["comparison"]
+    settings(FitOptions, config["fit"]["options"], "comparison.fit.options")
+    other = composed("evaluate_policy", [f"comparison@_global_={choice}"])
+    assert other["fit"] == config["fit"]
+
+
+@pytest.mark.parametrize(("group", "choice"), NEEDS)
+def test_what_only_the_user_knows_must_be_given(group, choice):
+    key = NEEDS[group, choice]
+    with pytest.raises(RalsegError, match=rf"^{key} must be given: {key}=<\.\.\.>$"):
+        composed("train_agent", [f"{group}={choice}"])
+
+
+def test_data_sets_of_files(camvid_tree, tmp_path):
+    # The generated tree has fewer images than the real one: other counts.
+    counts = "protocol.counts={state: 4, train: 8, compare: 10, dev: 2}"
+    world = World(composed("train_agent", ["dataset=camvid", f"dataset.root={camvid_tree}", counts]))
+    world.check()
+    assert world.unit == (90, 80)
+    images = sorted((camvid_tree / "train").iterdir())
+    (tmp_path / "own").mkdir()
+    (camvid_tree / "train").rename(tmp_path / "own" / "images")
+    (camvid_tree / "trainannot").rename(tmp_path / "own" / "labels")
+    entries = ", ".join(f"{{name: c{i}, id: {i}}}" for i in range(11))
+    names = [path.stem for path in images]
+    (tmp_path / "own" / "classes.yaml").write_text(
+        f"classes: [{entries}]\nignore: 11\nsubsets: {{train: [{', '.join(names[:16])}], "
+        f"val: [{', '.join(names[16:20])}], test: [{', '.join(names[20:])}]}}\n"
+    )
+    fractions = "protocol.fractions={state: 0.25, train: 0.25, compare: 0.5, dev: 0}"
+    world = World(composed("train_agent", ["dataset=folder", f"dataset.root={tmp_path / 'own'}", fractions]))
+    world.check()
+    assert (len(world.splits.state), len(world.splits.compare), len(world.splits.test)) == (4, 8, 4)
+
+
+def test_camvid_as_it_is(camvid_root):
+    config = composed("train_agent", ["dataset=camvid", f"dataset.root={camvid_root}", "input_scale=0.25"])
+    splits = World(config).splits
+    sizes = [len(getattr(splits, role)) for role in ("state", "train", "compare", "dev", "reward", "twin", "test")]
+    assert sizes == [10, 100, 197, 60, 51, 50, 233]
+
+
+def test_the_protocol_follows_the_data_set(tmp_path):
+    assert composed("train_agent")["protocol"]["counts"]["state"] == 10
+    assert composed("train_agent", ["dataset=camvid", "dataset.root=x"])["protocol"]["exact"] is True
+    assert "fractions" in composed("train_agent", ["dataset=folder", "dataset.root=x"])["protocol"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("foo=3", "^foo is not a setting; the top level has dataset, protocol, network, "),
+        ("game.slatez=3", r"^game.slatez is not a setting; game has slates, .*learn \(did you mean game.slates\?\)$"),
+        ("game.learn.stepz=3", r"^game.learn.stepz is not a setting; game.learn has cut, .*did you mean game.learn.steps"),
+        ("game=partly", "Could not find 'game/partly' Available options in 'game': frozen full partial"),
+        ("network=unet", "Available options in 'network': deeplabv3plus ralis_fpn small_fpn smp_fpn"),
+        ("game.slates=[1", "no viable alternative at input"),
+        ("game", "missing EQUAL"),
+    ],
+)
+def test_unknown_keys_and_choices_name_the_valid_ones(door, override, message):
+    with pytest.raises(RalsegError, match=message) as caught:
+        composed(door, [override])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
+    with pytest.raises(RalsegError, match=r"^dataset.images is not a setting; dataset has _target_, root, unit_size"):
+        composed("train_agent", ["dataset=folder", "dataset.root=x", "dataset.images=3"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=-1"], "seed=-1 is out of range"),
+        (["seed=abc"], "seed='abc' is out of range; it is a whole number"),
+        (["input_scale=2"], "input_scale=2 is out of range"),
+        (["input_scale=null"], "input_scale=None is out of range"),
+        (["device=gpu"], "device='gpu' cannot be used"),
+        (["loss=focal"], "loss='focal' is unknown; choose from plain, balanced"),
+        (["game.learn=3"], "game.learn is 3; it must be a group of cut"),
+        (["game.unit=regions"], "unit='regions' is unknown"),
+        (["game.budget=nan"], "game.budget=nan units is out of range"),
+        (["game.slates=2.5"], "game.slates=2.5 must be a whole number"),
+        (["network.dropout=2"], "dropout=2 is not a share"),
+        (["network._target_=nowhere.Network"], "network: .*nowhere"),
+        (["dataset.size=[8,8]"], "60 pixels a side"),
+        (["protocol.counts=3"], "protocol: counts is 3"),
+        (["protocol.kind=lists"], "protocol: kind lists has an unknown key"),
+        (["features.preset=ralis"], "no preset 'ralis'; choose from published, as_released, compact"),
+        (["features.components=0"], "components is 0"),
+        (["theta0.fit.steps=0"], "FitOptions.steps=0 is out of range"),
+        (["theta0.use_state=false"], "theta0 is trained on nothing"),
+        (["theta0.file=/nowhere/weights.safetensors"], "no such checkpoint"),
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_trained(overrides, message):
+    with pytest.raises(RalsegError, match=message) as caught:
+        World(composed("train_agent", [*SMALL, *overrides])).check()
+    assert "\n" not in str(caught.value)

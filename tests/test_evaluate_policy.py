@@ -1,0 +1,75 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ralseg.evaluate_policy import main
+from ralseg.foundation import read_json
+
+TINY = [
+    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
+    "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
+    "theta0.fit.steps=5", "theta0.fit.batch=4", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
+    "processes=1", "draws=2", "policies=[random,class_truth]", "run=runs/x",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Everything is written into an empty folder."""
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_comparison_from_the_command_line(capsys, tmp_path):
+    assert main(TINY) == 0
+    output = capsys.readouterr().out
+    assert "4/4 class_truth, draw 1: mIoU dev" in output and "class_truth*" in output and "runs/x" in output
+    files = {path.name for path in Path("runs/x").iterdir()}
+    assert files == {
+        "results.csv", "comparison.json", "summary.json", "summary.md", "curves.png", "class_shares.png", "bought.png",
+        "bought", "tensorboard",
+    }  # fmt: skip
+    assert "evaluate_policy random class_truth" in Path("results/test_readings.csv").read_text()
+    before = read_json("runs/x/summary.json")
+    assert main(TINY) == 0
+    assert "draw 1:" not in capsys.readouterr().out and read_json("runs/x/summary.json") == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("policies=[rnd]", "policy 'rnd' is unknown"),
+        ("fit.draws=many", "fit.draws='many' must be a whole number"),
+        ("fit.options.steps=0", "FitOptions.steps=0 is out of range"),
+        ("polices=[random]", "polices is not a setting"),
+        ("dataset=nowhere", "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, override, message):
+    assert main([*TINY, override]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_table_is_refused_and_kept(capsys):
+    assert main([*TINY, "draws=1", "splits=[dev]"]) == 0
+    path = Path("runs/x/results.csv")
+    path.write_text(path.read_text()[:-9])
+    damaged = path.read_text()
+    capsys.readouterr()
+    assert main([*TINY, "draws=1", "splits=[dev]"]) == 2
+    assert "results.csv line" in capsys.readouterr().err and path.read_text() == damaged
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from ralseg.evaluate_policy import main; assert main(['--help']) == 0; "
+        "assert not {'torch', 'tianshou', 'matplotlib'} & set(sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    for text in ("run:runs/train", "network: ", "policies: [random, entropy, margin]"):
+        assert text in found.stdout
