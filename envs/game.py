@@ -240,7 +240,7 @@ class Game:
         prices = self.ledger.prices(self.pool.areas[self.units], options.budget_measure)
         # A unit that the budget cannot pay alone is never on offer: whoever asks for it again and again would not end.
         self.mask = (self.units >= 0) & (prices <= left)
-        self.mask[self.can_pay :] = False
+        self.mask[np.cumsum(self.mask.any(axis=1)) > self.can_pay] = False
 
     def _affordable(self, units: np.ndarray) -> np.ndarray:
         measure = self.options.budget_measure

@@ -14,6 +14,7 @@ from ralseg.agents.options import SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.envs import EnvFactory, World
 from ralseg.evaluation.door import compare_and_report
+from ralseg.evaluation.policies import make_policies
 from ralseg.foundation import RalsegError, read_json, settings, write_json
 from ralseg.segmentation.learners import FitOptions
 
@@ -65,6 +66,8 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     training = settings(TrainingOptions, config["training"], "training")
     comparison = config["comparison"]
     settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
+    if comparison["policies"]:
+        make_policies(comparison["policies"])
     world = World(config)
     world.check()
     folder = Path(config["run"])

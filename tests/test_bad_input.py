@@ -165,7 +165,7 @@ def test_bad_training(refused, override, message):
 @pytest.fixture
 def policy(tmp_path):
     """A policy of other widths than any game here."""
-    network = CompactQueryNetwork(state_units=3, state_features=5, candidate_features=6)
+    network = CompactQueryNetwork(state_features=5, candidate_features=6)
     save_policy(tmp_path / "policy", network, observation={}, options={})
     return tmp_path / "policy"
 
@@ -199,7 +199,7 @@ def test_files_of_a_policy(policy):
 def test_a_policy_of_another_shape(policy):
     game = World(composed("train_agent", [*STREETS, "features=compact"])).game("compare")
     game.reset(0)
-    with pytest.raises(RalsegError, match="the policy was trained with state_units=3, this game has 80"):
+    with pytest.raises(RalsegError, match="the policy was trained with state_features=5, this game has 15"):
         load_policy(policy).select(game.view(), np.random.default_rng(0))
 
 

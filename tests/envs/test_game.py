@@ -37,9 +37,10 @@ UNITS = {"region": [24, 32], "ragged": [20, 50], "image": "image", "pixel": "pix
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize("source", ["streets", "folder"])
-def test_every_figure_of_the_ledger(configured, ragged, unit, source):
-    overrides = [f"game.unit={UNITS[unit]}".replace("'", ""), "features=compact", "game.budget=4", "network.dropout=0.3"]
+@pytest.mark.parametrize(("source", "rehearse"), [("streets", False), ("streets", True), ("folder", True)])
+def test_every_figure_of_the_ledger(configured, ragged, unit, source, rehearse):
+    overrides = [f"game.unit={UNITS[unit]}".replace("'", ""), "features=compact", "game.budget=4"]
+    overrides.append(f"game.learn.rehearse={rehearse}")
     world = World((configured if source == "streets" else ragged)(*overrides))
     game = world.game("train")
     turns = play(game)
@@ -56,17 +57,25 @@ def test_every_figure_of_the_ledger(configured, ragged, unit, source):
         "images": len({name for name, *_ in records}),
     }
     assert len(units) == min(4, len(game.pool))
-    np.testing.assert_array_equal(game.labels.class_counts, expected.sum(0))
+    np.testing.assert_array_equal(game.bought_counts, expected.sum(0))
+    np.testing.assert_array_equal(game.view().labelled_counts, expected.sum(0))
     np.testing.assert_array_equal(sum(turn.class_counts for turn in turns), expected.sum(0))
     assert all(np.isfinite(turn.loss) for turn in turns)
-    # What is known is the truth inside the units bought and nothing outside.
+    # What is known is the truth inside the units bought, of D_S where it is rehearsed, and nothing outside.
+    state = set(game.state) if rehearse else set()
+    assert set(game.labels.images) == state | {game.learner.store.index(name) for name, *_ in records}
+    class_counts = np.zeros(game.learner.classes, int)
     for image in game.labels.images:
         known = np.full(game.learner.store.size(image), 255)
+        if image in state:
+            known[:] = game.learner.store.label(image)
         for name, y, x, height, width in records:
             if game.learner.store.index(name) == image:
                 part = slice(y, y + height), slice(x, x + width)
                 known[part] = game.learner.store.label(image)[part]
         np.testing.assert_array_equal(game.labels.label(image), known)
+        class_counts += [(known == c).sum() for c in range(game.learner.classes)]
+    np.testing.assert_array_equal(game.labels.class_counts, class_counts)
 
 
 @pytest.mark.parametrize(("measure", "budget"), [("units", 7), ("pixels", 5000), ("share", 0.2), ("share", 1)])

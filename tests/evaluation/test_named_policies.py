@@ -55,14 +55,14 @@ def test_a_pattern_names_training_seeds(trained, tmp_path):
     with pytest.raises(RalsegError, match="trained with the same seed"):
         make_policies([f"run:{tmp_path}/a-*"])
     trained("a-2", 2, loss="balanced")
-    with pytest.raises(RalsegError, match="differ in loss"):
+    with pytest.raises(RalsegError, match=r"differ in loss"):
         make_policies([f"run:{tmp_path}/a-*"])
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["nonsense"], "policy 'nonsense' is unknown; choose from random, .*class_truth, or run:PATH"),
+        (["nonsense"], r"policy 'nonsense' is unknown; choose from random, .*class_truth, or run:PATH"),
         (["zoo:best"], "zoo:best: this version brings no trained policies"),
         (["run:nowhere"], "nowhere/policy.json: no such file"),
         (["run:nowhere-*"], "no folder fits the pattern"),
@@ -79,24 +79,22 @@ def test_what_is_no_policy_is_refused(texts, message):
 def test_a_run_folder_without_its_configuration_is_refused(trained):
     folder = trained("first")
     (folder / "config.json").write_text("{}")
-    with pytest.raises(RalsegError, match="not the configuration of a training"):
+    with pytest.raises(RalsegError, match=r"not the configuration of a training"):
         make_policy(f"run:{folder}")
     (folder / "config.json").unlink()
-    with pytest.raises(RalsegError, match="config.json: no such file"):
+    with pytest.raises(RalsegError, match=r"config.json: no such file"):
         make_policy(f"run:{folder}")
 
 
 def test_other_features_are_named(trained, tiny):
     found = make_policy(f"run:{trained('first')}")
     check_policies([found], tiny())
-    with pytest.raises(
-        RalsegError, match="run:first was trained on other features: preset compact \\(here published\\)"
-    ):
+    with pytest.raises(RalsegError, match=r"run:first was trained on other features: .*preset compact .here published"):
         check_policies([found], tiny("features=published"))
 
 
 def test_a_policy_is_not_judged_on_images_that_it_learned_on(trained, tiny, tmp_path):
     folder = trained("first", config=tiny("protocol.seed=5"))
-    with pytest.raises(RalsegError, match="run:first learned on [0-9]+ images that it would be judged on"):
+    with pytest.raises(RalsegError, match=r"run:first learned on [0-9]+ images that it would be judged on"):
         compare(tiny(), [f"run:{folder}"], tmp_path / "out", draws=1)
     assert not (tmp_path / "out").exists()

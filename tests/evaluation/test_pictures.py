@@ -16,6 +16,11 @@ def reported(play, tiny):
     return results, write_report(results, World(tiny()).dataset)
 
 
+def curve(summary, split, policy):
+    wanted = ("partial", split, policy)
+    return [e["miou"] for e in summary["entries"] if (e["game"], e["split"], e["policy"]) == wanted]
+
+
 def test_everything_is_written_and_pictures_hold_the_figures(reported):
     results, summary = reported
     for name in ("curves", "curves_fit", "class_shares", "bought"):
@@ -27,12 +32,7 @@ def test_everything_is_written_and_pictures_hold_the_figures(reported):
     figure = curves(summary, "partial")
     dev = next(axis for axis in figure.axes if axis.get_title() == "dev")
     (line,) = [line for line in dev.lines if line.get_label() == "class_truth (sees truth)"]
-    expected = [
-        e["miou"]
-        for e in summary["entries"]
-        if (e["game"], e["split"], e["policy"]) == ("partial", "dev", "class_truth")
-    ]
-    np.testing.assert_allclose(line.get_ydata(), expected)
+    np.testing.assert_allclose(line.get_ydata(), curve(summary, "dev", "class_truth"))
     fitted = curves(summary, "partial+fit")
     full = [line for line in fitted.axes[0].lines if line.get_label() == "fully supervised"]
     assert full[0].get_ydata()[0] == summary["supervised"]["partial+fit"]["dev"]
@@ -40,10 +40,8 @@ def test_everything_is_written_and_pictures_hold_the_figures(reported):
     axis = class_shares(results).axes[0]
     heights = np.array([bar.get_height() for bar in axis.containers[0]])
     assert axis.containers[0].get_label() == "random" and heights.sum() == pytest.approx(100)
-    runs = [
-        results.bought(i)
-        for i in dict.fromkeys(r["run_id"] for r in results.rows if r["policy"] == "random" and r["game"] == "partial")
-    ]
+    own = [row for row in results.rows if row["policy"] == "random" and row["game"] == "partial"]
+    runs = [results.bought(run_id) for run_id in {row["run_id"] for row in own}]
     shares = np.mean([np.array(run["class_pixels"][-1]) / sum(run["class_pixels"][-1]) for run in runs], axis=0)
     np.testing.assert_allclose(np.sort(heights), np.sort(100 * shares), atol=1e-9)
 
@@ -55,10 +53,7 @@ def test_tensorboard_holds_curves_by_units_and_is_written_anew(reported, tiny):
     events.Reload()
     points = events.Scalars("miou/partial/test")
     assert [point.step for point in points] == [2, 6]
-    expected = [
-        e["miou"] for e in summary["entries"] if (e["game"], e["split"], e["policy"]) == ("partial", "test", "random")
-    ]
-    np.testing.assert_allclose([point.value for point in points], expected, rtol=1e-6)
+    np.testing.assert_allclose([point.value for point in points], curve(summary, "test", "random"), rtol=1e-6)
     pictures = EventAccumulator(str(results.folder / "tensorboard/pictures"))
     pictures.Reload()
     assert {"curves", "bought", "class_shares"} <= set(pictures.Tags()["images"])
