@@ -1,6 +1,6 @@
 """Reinforced active learning for semantic segmentation.
 
-Importing it registers the environment `ralseg/RegionSelection-v0`; torch is left until a part that needs it is imported.
+Importing it registers the environment `ralseg/RegionSelection-v0`. It does not import torch.
 """
 
 from importlib.metadata import version

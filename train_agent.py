@@ -9,7 +9,7 @@ Learn a query policy and compare it with baselines.
 
   train_agent.py                                             on drawn streets, nothing needed
   train_agent.py dataset=camvid dataset.root=<folder>        on CamVid
-  train_agent.py agent=ralis game=full loss=balanced         another agent, another game
+  train_agent.py agent=ralis features=published game=full    another agent, another game
 """
 
 

@@ -54,8 +54,9 @@ def _settings(door: str) -> str:
 
     root = files("ralseg.configs")
     groups = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
+    names = {group.name: sorted(entry.name for entry in group.iterdir()) for group in groups}
     choices = [
-        f"{group.name}: {', '.join(sorted(f.name.removesuffix('.yaml') for f in group.iterdir() if f.name.endswith('.yaml')))}"
-        for group in groups
+        f"{group}: {', '.join(name.removesuffix('.yaml') for name in files if name.endswith('.yaml'))}"
+        for group, files in names.items()
     ]
     return "\n".join(["", *choices, "", (root / f"{door}.yaml").read_text()])

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -102,10 +101,6 @@ class World:
             on_step=on_step,
         )
 
-    def spec(self) -> ObservationSpec:
-        """What an observation holds; its components are not yet fitted."""
-        return spec_from_config(self.config["features"], len(self.dataset.classes))
-
     def check(self) -> None:
         """Make everything that is cheap to make.
 
@@ -122,7 +117,7 @@ class World:
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
-        _ = self.game_options, self.learn_options, self.theta0_options, self.spec()
+        _ = self.game_options, self.learn_options, self.theta0_options
         _ = self.network(), self.splits
         Pool(self.store, self.images("state"), self.unit)
         if self.theta0_options.file:
@@ -137,11 +132,16 @@ class World:
         """
         learner = SupervisedLearner(self.theta0(), self.store, self.learn_options, self.config["device"])
         pool = Pool(self.store, self.images(role), self.unit)
-        state = self.images("state")
-        spec = self.spec()
-        if "embedding" in spec.needs:
-            spec = spec.with_components(fit_components(learner, pool, [*state, *self.images("train")], spec.embedding_width))
-        return Game(learner, pool, state, self.images("reward"), spec, self.game_options, credit=credit)
+        spec = self.fitted_spec(learner, pool, self.config["features"])
+        return Game(learner, pool, self.images("state"), self.images("reward"), spec, self.game_options, credit=credit)
+
+    def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:
+        """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
+        spec = spec_from_config(features, len(self.dataset.classes))
+        if "embedding" not in spec.needs:
+            return spec
+        images = [*self.images("state"), *self.images("train")]
+        return spec.with_components(fit_components(learner, pool, images, spec.embedding_width))
 
 
 def fit_components(learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int) -> PrincipalComponents:

@@ -2,8 +2,8 @@
 
 Two figures per candidate stand beside the shared reward:
 
-- the agreement of its loss gradient with the reward set's: how much a step on this unit alone lowers the loss on D_R, to
-  first order, in the weights of the last layer;
+- the agreement of its loss gradient with the reward set's: how much a step on this unit alone lowers the loss on D_R,
+  to first order, in the weights of the last layer;
 - what `class_truth`, a reference that sees the true classes, would score it.
 """
 
@@ -30,8 +30,8 @@ class GradientCredit:
     """The agreement of each unit's loss gradient with D_R's, in the last layer, without a gradient per unit.
 
     The last layer is linear in its weights W on the map X: the gradient of a pixel's cross-entropy is its residual
-    (p - y) times X, so its inner product with D_R's gradient G is the residual times the response of a layer with weights
-    G to X. One convolution gives it for all pixels, one pooling for all units.
+    (p - y) times X, so its inner product with D_R's gradient G is the residual times the response of a layer with
+    weights G to X. One convolution gives it for all pixels, one pooling for all units.
 
     Show `observe` every prediction of D_R at some weights, call `finish`, then reduce candidates at the same weights.
 

@@ -18,7 +18,6 @@ from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
 from ralseg.segmentation.networks import Prediction
 
-
 KEPT_UNITS = 4096
 """True class counts are kept for images of so many units at most: a pixel pool's would fill the memory."""
 
@@ -153,7 +152,9 @@ class Game:
         if choice.shape != (slates,) or not np.issubdtype(choice.dtype, np.integer):
             raise RalsegError(f"a choice is {slates} integers, one for each slate; got {choice.dtype} {choice.shape}")
         if choice.min() < -1 or choice.max() >= size:
-            raise RalsegError(f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}")
+            raise RalsegError(
+                f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}"
+            )
         slate = np.arange(slates)
         open_ = (choice >= 0) & self.mask[slate, choice]
         units = self._affordable(self.units[slate, choice][open_])
@@ -164,7 +165,7 @@ class Game:
         return Turn(units, slates - len(units), counts.sum(0), loss)
 
     def evaluate_reward(self) -> float:
-        """mIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
+        """MIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
         if self._credit is None:
             return self.learner.evaluate(self.reward).miou
         found = self.learner.evaluate(self.reward, self._credit.observe)
@@ -195,8 +196,12 @@ class Game:
         order, inverse = np.unique(places, return_inverse=True)
         images = self.pool.images[order].tolist()
         draws = max((reducer.draws for reducer in reducers), default=0)
-        noise = torch.Generator(self.learner.device).manual_seed(integer(self.seed, "noise", self.turn)) if draws else None
-        rows = self.learner.predict(images, [self._adapted(r) for r in reducers] + [self._features] * observed, draws, noise)
+        noise = (
+            torch.Generator(self.learner.device).manual_seed(integer(self.seed, "noise", self.turn)) if draws else None
+        )
+        rows = self.learner.predict(
+            images, [self._adapted(r) for r in reducers] + [self._features] * observed, draws, noise
+        )
         starts = np.concatenate([[0], np.cumsum([len(self.pool.grid(i)) for i in images])])
         return {name: np.concatenate(parts)[starts[inverse] + local] for name, parts in rows.items()}
 

@@ -15,7 +15,8 @@ class Pool:
     Args:
         store: the images.
         images: indices in the store, each once.
-        unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; a unit larger than an image is cut to it.
+        unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; one larger than an image is cut to
+            it.
 
     Attributes:
         images: (n,) int64 indices in the store.
@@ -29,7 +30,9 @@ class Pool:
 
     def __init__(self, store: ImageStore, images: Sequence[int], unit: Sequence[int] | str) -> None:
         if not len(images) or len(set(images)) != len(images):
-            raise RalsegError(f"a pool needs one image or more, each once; got {len(images)}, {len(set(images))} different")
+            raise RalsegError(
+                f"a pool needs one image or more, each once; got {len(images)}, {len(set(images))} different"
+            )
         self.store = store
         self.unit = _checked_unit(unit)
         self.images = np.asarray(images, np.int64)
@@ -62,7 +65,9 @@ class Pool:
         """
         units = np.asarray(units, np.int64)
         if units.size and (units.min() < 0 or units.max() >= len(self)):
-            raise RalsegError(f"unit {units.min() if units.min() < 0 else units.max()} is not in the pool of {len(self)} units")
+            raise RalsegError(
+                f"unit {units.min() if units.min() < 0 else units.max()} is not in the pool of {len(self)} units"
+            )
         places = np.searchsorted(self.offsets, units, side="right") - 1
         return places, units - self.offsets[places]
 

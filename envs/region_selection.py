@@ -15,10 +15,10 @@ class RegionSelectionEnv(gymnasium.Env):
     """Choose, in each of K slates, the unit whose label a segmentation network learns most from.
 
     ## Description
-    A segmentation network starts from theta_0, trained on little. Each step offers K slates of N unlabelled units of the
-    pool; the agent takes one of each slate, an oracle labels them, the network is trained on them, and the reward is the
-    gain in mean IoU on a reward set. After RALIS (Casanova et al., ICLR 2020); what is not published there is fixed in
-    `docs/game.md`.
+    A segmentation network starts from theta_0, trained on little. Each step offers K slates of N unlabelled units of
+    the pool; the agent takes one of each slate, an oracle labels them, the network is trained on them, and the reward
+    is the gain in mean IoU on a reward set. After RALIS (Casanova et al., ICLR 2020); what is not published there is
+    fixed in `docs/game.md`.
 
     ## Action Space
     `MultiDiscrete([N] * K)`: one candidate of each slate. A masked choice buys nothing, costs nothing and is counted.
@@ -51,7 +51,7 @@ class RegionSelectionEnv(gymnasium.Env):
     float32, 0 where masked, and `credit` (K,) float32 of the chosen; see `ralseg.envs.credit`.
 
     ## Arguments
-    `game`: a `ralseg.envs.Game`. `gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=["dataset=camvid", ...])`
+    `game`: a `ralseg.envs.Game`. `gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=["game=frozen", ...])`
     builds one from the configuration of `train_agent.py`; see `ralseg.envs.make_env`.
 
     ## Vectorisation

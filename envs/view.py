@@ -29,7 +29,7 @@ class ViewSource(Protocol):
     def reduce_candidates(
         self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool
     ) -> dict[str, np.ndarray]:
-        """Name -> (n, ...) for n units, in one forward pass per image; with the observation's features if `observed`."""
+        """Name -> (n, ...) for n units, one forward pass per image; with the observation's features if `observed`."""
 
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The observation of these candidates."""

@@ -1,7 +1,7 @@
 """What stands behind the door `evaluate_policy.py`: compare, report, tell."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from ralseg.envs import World
+from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.runs import RunDone, compare
@@ -33,13 +34,19 @@ class FitPlan:
     options: FitOptions
 
 
-def compare_and_report(config: Mapping[str, Any], folder: str | Path, console: Console | None = None) -> Results:
+def compare_and_report(
+    config: Mapping[str, Any],
+    folder: str | Path,
+    console: Console | None = None,
+    extra: Sequence[NamedPolicy] = (),
+) -> Results:
     """Play the comparison that a configuration describes and write all that comes of it.
 
     Args:
         config: composed from `evaluate_policy.yaml`.
         folder: of the comparison.
         console: where progress and the table are shown.
+        extra: policies that come before those that the configuration names.
 
     Raises:
         RalsegError: see `compare`.
@@ -48,7 +55,7 @@ def compare_and_report(config: Mapping[str, Any], folder: str | Path, console: C
     fit = settings(FitPlan, config["fit"], "fit")
     results = compare(
         config,
-        config["policies"],
+        [*extra, *config["policies"]],
         folder,
         draws=config["draws"],
         budgets=config["budgets"],

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from ralseg.agents.options import SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.envs import EnvFactory, World
 from ralseg.evaluation.door import compare_and_report
-from ralseg.evaluation.policies import make_policies
+from ralseg.evaluation.policies import make_policies, make_policy
+from ralseg.evaluation.runs import playable_splits
 from ralseg.foundation import RalsegError, read_json, settings, write_json
 from ralseg.segmentation.learners import FitOptions
 
@@ -68,14 +69,16 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
     if comparison["policies"]:
         make_policies(comparison["policies"])
+    make_policies(comparison["policies"])
     world = World(config)
     world.check()
+    playable_splits(world, comparison["splits"])
     folder = Path(config["run"])
     _check_folder(folder, config)
+    splits, cut = world.splits, config["game"]["learn"]["cut"]
     console.print(
-        f"{world.dataset.name}: D_S {len(world.splits.state)}, D_T {len(world.splits.train)}, "
-        f"D_R {len(world.splits.reward)}, D_V {len(world.splits.compare)} images; game {config['game']['learn']['cut']}, "
-        f"loss {config['loss']}; run folder {folder}",
+        f"{world.dataset.name}: D_S {len(splits.state)}, D_T {len(splits.train)}, D_R {len(splits.reward)}, "
+        f"D_V {len(splits.compare)} images; game {cut}, loss {config['loss']}; run folder {folder}",
         highlight=False,
     )
     write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
@@ -83,9 +86,14 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     with _Ticker(console) as ticker:
         world.theta0(lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
         _learn(config, options, training, folder, ticker)
-    chosen = [f"run:{folder}", *comparison["policies"]]
-    compare_and_report({**config, **comparison, "policies": chosen}, folder / "comparison", console)
-    console.print(f"The policy is in {folder}; compare it further: evaluate_policy.py 'policies=[random,run:{folder}]'")
+    learned = replace(make_policy(f"run:{folder}"), name="learned")
+    compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
+    console.print(
+        f"The policy is in {folder}. Compare it further: evaluate_policy.py 'policies=[random,run:{folder}]' ...",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
@@ -162,7 +170,7 @@ class _Ticker:
         left = "?" if at.seconds_left is None else f"{at.seconds_left / 60:.1f} min"
         exploration = "" if at.exploration is None else f", exploration {at.exploration:.2f}"
         text = (
-            f"episode {at.episode}/{at.episodes}, step {at.env_steps}: mIoU {at.miou:.2f}, return {at.episode_return:+.2f}"
-            f"{exploration}, {at.steps_per_second:.2f} steps/s, {left} left"
+            f"episode {at.episode}/{at.episodes}, step {at.env_steps}: mIoU {at.miou:.2f}, "
+            f"return {at.episode_return:+.2f}{exploration}, {at.steps_per_second:.2f} steps/s, {left} left"
         )
         self.tell(text, last=at.episode >= at.episodes and at.seconds_left is not None and at.seconds_left <= 0)

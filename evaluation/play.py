@@ -1,5 +1,6 @@
 """One run of a comparison: a game is played, its network evaluated at each budget, perhaps one trained to the end."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, Row, class_entropy
+from ralseg.features import ObservationSpec
 from ralseg.foundation import generator
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
@@ -73,6 +75,7 @@ class Player:
         # Two threads of one process stall each other and round differently.
         torch.set_num_threads(1)
         self.plan, self.world = plan, World(plan.config)
+        self._specs: dict[str, ObservationSpec] = {}
 
     @cached_property
     def game(self) -> Game:
@@ -84,6 +87,14 @@ class Player:
             pass
         return game
 
+    def _spec(self, features: Mapping[str, Any]) -> ObservationSpec:
+        """What a trained policy observes: the features that it learned with, whatever those of this comparison are."""
+        key = json.dumps(features, sort_keys=True)
+        if key not in self._specs:
+            self.game.learner.reset()
+            self._specs[key] = self.world.fitted_spec(self.game.learner, self.game.pool, features)
+        return self._specs[key]
+
     def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None]:
         """Play one run.
 
@@ -94,6 +105,8 @@ class Player:
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any]]:
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
+        if job.policy.training is not None:
+            game.spec = self._spec(job.policy.training["features"])
         game.reset(job.seed)
         seconds, rows, counts, class_pixels = 0.0, [], [], []
         for budget in self.plan.budgets:

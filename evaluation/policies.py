@@ -84,17 +84,12 @@ def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -
     """Refuse policies that cannot play the game of a configuration.
 
     Raises:
-        RalsegError: if a policy needs dropout that the network does not have, or was trained on other features.
+        RalsegError: if a policy needs dropout that the network does not have.
     """
     dropout = config["network"].get("dropout", 0)
     for entry in policies:
         if entry.draws and not dropout:
             raise RalsegError(f"{entry.name} needs a network with dropout; set e.g. network.dropout=0.1")
-        if entry.training is not None and entry.training["features"] != config["features"]:
-            keys = sorted(entry.training["features"].keys() | config["features"].keys())
-            pairs = [(key, entry.training["features"].get(key), config["features"].get(key)) for key in keys]
-            differing = ", ".join(f"{key} {theirs} (here {ours})" for key, theirs, ours in pairs if theirs != ours)
-            raise RalsegError(f"{entry.name} was trained on other features: {differing}; set features as there")
 
 
 def label_cost(policy: NamedPolicy) -> int:

@@ -96,7 +96,9 @@ def compare(
         RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it
             would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
-    named = _named(policies)
+    texts = [policy for policy in policies if isinstance(policy, str)]
+    ready = [policy for policy in policies if not isinstance(policy, str)]
+    named = [*ready, *(make_policies(texts) if texts or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
     config, budgets = _with_budgets(config, budgets)
     for name, value, least in (("draws", draws, 1), ("processes", processes, 1), ("fit.draws", fit_draws, 0)):
@@ -105,7 +107,7 @@ def compare(
     check_policies(named, config)
     world = World(config)
     world.check()
-    splits, notes = _splits(world, splits)
+    splits, notes = playable_splits(world, splits)
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets)
     for entry in named:
@@ -150,14 +152,6 @@ def compare(
     return load_results(folder)
 
 
-def _named(policies: Sequence[str | NamedPolicy]) -> list[NamedPolicy]:
-    if isinstance(policies, str):
-        return make_policies(policies)
-    ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
-    texts = [policy for policy in policies if not isinstance(policy, NamedPolicy)]
-    return [*(make_policies(texts) if texts or not ready else ()), *ready]
-
-
 def _with_budgets(config: Mapping[str, Any], budgets: Sequence[float] | None) -> tuple[dict[str, Any], list[float]]:
     budgets = [config["game"]["budget"]] if budgets is None else budgets
     if isinstance(budgets, str) or not budgets or any(isinstance(b, bool | str) or b < 0 for b in budgets):
@@ -179,7 +173,12 @@ def _check_budgets(world: World, pool: Pool, budgets: Sequence[float]) -> None:
         )
 
 
-def _splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The splits that the protocol has, of those asked for, and a note on each that is left out.
+
+    Raises:
+        RalsegError: for an unknown split, or if none is left.
+    """
     if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
         raise RalsegError(f"splits={splits} is unknown; choose from [{', '.join(SPLITS)}]")
     kept = tuple(split for split in SPLITS if split in splits and world.images(split))

@@ -37,7 +37,9 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RalsegError(f"{path}: no space left on the disk; free some and start again, nothing is lost") from error
+            raise RalsegError(
+                f"{path}: no space left on the disk; free some and start again, nothing is lost"
+            ) from error
         raise
 
 

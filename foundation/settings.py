@@ -23,7 +23,9 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         RalsegError: for an unknown or a missing key, or a value of another kind, with the valid ones named.
     """
     if not isinstance(mapping, Mapping):
-        raise RalsegError(f"{where} is {mapping!r}; it must be a group of {', '.join(f.name for f in dataclasses.fields(cls))}")
+        raise RalsegError(
+            f"{where} is {mapping!r}; it must be a group of {', '.join(f.name for f in dataclasses.fields(cls))}"
+        )
     hints = typing.get_type_hints(cls)
     names = [field.name for field in dataclasses.fields(cls)]
     for key in mapping:

@@ -1,0 +1,1 @@
+"""What is being taught: data sets, splits, networks, learners, metrics."""

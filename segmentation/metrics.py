@@ -22,14 +22,14 @@ class Confusion:
 
     @property
     def iou(self) -> np.ndarray:
-        """Intersection over union per class, (C,) float64 in [0, 1]; NaN where a class is neither true nor predicted."""
+        """IoU per class, (C,) float64 in [0, 1]; NaN where a class is neither true nor predicted."""
         hits = np.diag(self.counts).astype(float)
         union = self.counts.sum(0) + self.counts.sum(1) - hits
         return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
 
     @property
     def miou(self) -> float:
-        """Mean IoU in percent over the classes that are true or predicted somewhere; never NaN (0 if no pixel is labelled)."""
+        """Mean IoU in percent over the classes that are true or predicted somewhere; 0 if there is none, never NaN."""
         iou = self.iou
         return 100 * float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
@@ -63,7 +63,7 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Confus
 
 
 def upsampled_classes(logits: Tensor, height: int, width: int) -> np.ndarray:
-    """Classes of logits brought to the label's size: argmax of the bilinear interpolation, exactly, at a fraction of its cost.
+    """Classes at the label's size: argmax of the bilinearly interpolated logits, exactly, at a fraction of the cost.
 
     Bilinear weights are a convex combination: where the four logits around a pixel agree on the class, the pixel has it
     too. Only the cells between disagreeing neighbours are interpolated.
@@ -76,7 +76,7 @@ def upsampled_classes(logits: Tensor, height: int, width: int) -> np.ndarray:
     Returns:
         (B, height, width) uint8.
     """
-    batch, classes, rows, columns = logits.shape
+    batch, _, rows, columns = logits.shape
     if height % rows or width % columns or (height, width) == (rows, columns):
         resized = functional.interpolate(logits.float(), size=(height, width), mode="bilinear")
         return resized.argmax(1).to(torch.uint8).numpy(force=True)
@@ -99,7 +99,7 @@ def upsampled_classes(logits: Tensor, height: int, width: int) -> np.ndarray:
 
 
 def _cell_winner(values: Tensor) -> Tensor:
-    """Argmax over dim 1, (cells, C, pixels) -> (cells, pixels) uint8, as a running maximum: argmax itself is slow there."""
+    """Argmax over dim 1, (cells, C, pixels) -> (cells, pixels) uint8, as a running maximum: argmax is slow there."""
     best = values[:, 0].clone()
     winner = torch.zeros(best.shape, dtype=torch.uint8, device=values.device)
     for c in range(1, values.shape[1]):
@@ -110,7 +110,7 @@ def _cell_winner(values: Tensor) -> Tensor:
 
 
 def _cell_weights(fy: int, fx: int) -> Tensor:
-    """(4, fy * fx) weights of the corners (top left, top right, bottom left, bottom right) for the pixels of one cell."""
+    """(4, fy * fx) weights of the top left, top right, bottom left, bottom right corner for the pixels of one cell."""
     ty = (torch.arange(fy, dtype=torch.float32) + (0.5 if fy % 2 == 0 else 0)) / fy
     tx = (torch.arange(fx, dtype=torch.float32) + (0.5 if fx % 2 == 0 else 0)) / fx
     sy, sx = torch.stack([1 - ty, ty]), torch.stack([1 - tx, tx])

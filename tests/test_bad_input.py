@@ -62,7 +62,9 @@ def write_lists(folder, **changes):
     config = composed("train_agent", STREETS[:3])
     lists = World(config).splits.to_dict()
     path = folder / "lists.json"
-    path.write_text(json.dumps({role: changes.get(role, lambda names, lists=lists: names)(names) for role, names in lists.items()}))
+    path.write_text(
+        json.dumps({role: changes.get(role, lambda names, lists=lists: names)(names) for role, names in lists.items()})
+    )
     return [*STREETS[:2], "protocol=ralis_camvid", "protocol.kind=lists", f"protocol.path={path}"]
 
 
@@ -100,7 +102,11 @@ def unseen_class(tmp_path):
     entries = "[{name: road, id: 0}, {name: car, id: 1}, {name: tram, id: 2}]"
     subsets = "{train: ['0', '1', '2', '3'], val: ['4', '5'], test: ['6', '7']}"
     (tmp_path / "own" / "classes.yaml").write_text(f"classes: {entries}\nsubsets: {subsets}\n")
-    return ["dataset=folder", f"dataset.root={tmp_path / 'own'}", "protocol.fractions={state: 0.25, train: 0.5, compare: 0.25, dev: 0}"]
+    return [
+        "dataset=folder",
+        f"dataset.root={tmp_path / 'own'}",
+        "protocol.fractions={state: 0.25, train: 0.5, compare: 0.25, dev: 0}",
+    ]
 
 
 def checkpoint(tmp_path, classes):
@@ -208,7 +214,9 @@ def test_a_prediction_that_is_nan():
     for network in (env.game.learner._averaged, env.game.learner._network):
         with torch.no_grad():
             network.head.weight.fill_(float("nan"))
-    env.game.learner._theta0 = {name: tensor.clone() for name, tensor in env.game.learner._averaged.state_dict().items()}
+    env.game.learner._theta0 = {
+        name: tensor.clone() for name, tensor in env.game.learner._averaged.state_dict().items()
+    }
     with pytest.raises(RalsegError, match="NaN"):
         env.reset(seed=0)
 

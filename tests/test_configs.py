@@ -48,7 +48,9 @@ def test_the_defaults(door):
     assert composed(door, SMALL) == config
 
 
-@pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")])
+@pytest.mark.parametrize(
+    ("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")]
+)
 def test_choices_of_the_game(group, choice):
     World(composed("train_agent", [*SMALL, f"{group}={choice}"])).check()
 
@@ -114,7 +116,10 @@ def test_the_protocol_follows_the_data_set(tmp_path):
     [
         ("foo=3", "^foo is not a setting; the top level has dataset, protocol, network, "),
         ("game.slatez=3", r"^game.slatez is not a setting; game has slates, .*learn \(did you mean game.slates\?\)$"),
-        ("game.learn.stepz=3", r"^game.learn.stepz is not a setting; game.learn has cut, .*did you mean game.learn.steps"),
+        (
+            "game.learn.stepz=3",
+            r"^game.learn.stepz is not a setting; game.learn has cut, .*did you mean game.learn.steps",
+        ),
         ("game=partly", "Could not find 'game/partly' Available options in 'game': frozen full partial"),
         ("network=unet", "Available options in 'network': deeplabv3plus ralis_fpn small_fpn smp_fpn"),
         ("game.slates=[1", "no viable alternative at input"),

@@ -29,8 +29,8 @@ class _Shares:
 class ClassAwareRandom(Acquisition):
     """Random choice balanced over predicted classes: the baseline that heuristics must beat.
 
-    In each slate a class is drawn, all classes that some candidate is predicted to hold alike; then a candidate is drawn
-    with a chance in proportion to its pixels of that class.
+    In each slate a class is drawn, all classes that some candidate is predicted to hold alike; then a candidate is
+    drawn with a chance in proportion to its pixels of that class.
     """
 
     name = "class_aware_random"

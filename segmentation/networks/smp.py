@@ -13,7 +13,8 @@ ARCHITECTURES = {"fpn": smp.FPN, "deeplabv3plus": smp.DeepLabV3Plus}
 class SmpNetwork(SegmentationNetwork):
     """An encoder-decoder of segmentation-models-pytorch, logits at stride 4.
 
-    Images are brought to the next multiple of 32, as the library's decoders need. The encoder counts as one stage: the partial game caches all of it and trains decoder and head.
+    Images are brought to the next multiple of 32, as the library's decoders need. The encoder counts as one stage: the
+    partial game caches all of it and trains decoder and head.
 
     Args:
         classes: number of classes C.

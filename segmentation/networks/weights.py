@@ -29,7 +29,7 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
             tensors = weights.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise RalsegError(
-                f"ImageNet weights of {name} cannot be downloaded ({error}); give the path of a checkpoint instead of 'hub'"
+                f"ImageNet weights of {name} cannot be downloaded ({error}); give the path of a checkpoint, not 'hub'"
             ) from error
     else:
         tensors = read_tensors(source)

@@ -210,7 +210,9 @@ class TestClassTruth(Scored):
 
     def slow(self, source):
         labelled = np.array([9, 0, 100, 4])
-        return np.array([sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in source.counts])
+        return np.array(
+            [sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in source.counts]
+        )
 
     def test_it_sees_the_truth(self, acquisition):
         assert acquisition.sees_truth

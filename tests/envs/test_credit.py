@@ -50,7 +50,7 @@ def reward_gradient(learner, reward, loss):
     parts = [pixel_logits(learner, i) for i in reward]
     labels = torch.cat([label.flatten() for _, label, _ in parts])
     present = [c for c in range(learner.classes) if (labels == c).any()]
-    assert 3 < len(present)
+    assert len(present) > 3
     weights = [w for _, _, pair in parts for w in pair]
     logits = torch.cat([logits.flatten(1) for logits, _, _ in parts], dim=1)
     if loss == "balanced_cross_entropy":
@@ -85,8 +85,12 @@ def test_credit_is_the_agreement_of_gradients(parts, loss):
         rows = []
         for y, x, height, width in pool.grid(image).boxes:
             part = slice(y, y + height), slice(x, x + width)
-            each = functional.cross_entropy(logits[None, :, *part], label[None, *part], ignore_index=255, reduction="sum")
-            own = gradient(each / (height * width), weights) if (label[part] != 255).any() else torch.zeros(len(towards))
+            each = functional.cross_entropy(
+                logits[None, :, *part], label[None, *part], ignore_index=255, reduction="sum"
+            )
+            own = (
+                gradient(each / (height * width), weights) if (label[part] != 255).any() else torch.zeros(len(towards))
+            )
             rows.append(float(own.double() @ towards))
             logits, label, weights = pixel_logits(learner, image)
         expected.append(rows)
@@ -122,7 +126,10 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
 
     def loss():
         logits, labels = zip(*[pixel_logits(learner, i)[:2] for i in reward], strict=True)
-        logits, labels = torch.cat([z.flatten(1) for z in logits], 1).T.detach(), torch.cat([y.flatten() for y in labels])
+        logits, labels = (
+            torch.cat([z.flatten(1) for z in logits], 1).T.detach(),
+            torch.cat([y.flatten() for y in labels]),
+        )
         each = functional.cross_entropy(logits.double(), labels, ignore_index=255, reduction="none")
         present = [c for c in range(11) if (labels == c).any()]
         return float(sum(each[labels == c].mean() for c in present) / len(present))
@@ -150,5 +157,7 @@ def test_class_truth_by_hand():
 
 def test_unknown_loss(world):
     learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
-    with pytest.raises(RalsegError, match="game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"):
+    with pytest.raises(
+        RalsegError, match="game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
+    ):
         GradientCredit(learner, [0], "dice")

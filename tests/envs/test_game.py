@@ -135,7 +135,12 @@ def test_it_ends_when_the_pool_is_exhausted(configured, unit):
 def test_the_same_seed_is_the_same_game(world, game):
     def trace(game, seed):
         turns = play(game, seed)
-        return [t.units.tolist() for t in turns], [t.loss for t in turns], game.evaluate_reward(), game.learner.weights()
+        return (
+            [t.units.tolist() for t in turns],
+            [t.loss for t in turns],
+            game.evaluate_reward(),
+            game.learner.weights(),
+        )
 
     first = trace(game, 5)
     other_seed, again = trace(game, 6), trace(game, 5)

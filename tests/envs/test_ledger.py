@@ -15,7 +15,14 @@ def test_measures():
 
 @pytest.mark.parametrize(
     ("budget", "measure", "left"),
-    [(5, "units", 2), (3, "units", 0), (2.9, "units", -1), (150, "pixels", 50), (100.5, "pixels", 0), (0.3, "share", 20)],
+    [
+        (5, "units", 2),
+        (3, "units", 0),
+        (2.9, "units", -1),
+        (150, "pixels", 50),
+        (100.5, "pixels", 0),
+        (0.3, "share", 20),
+    ],
 )
 def test_what_a_budget_still_pays(budget, measure, left):
     ledger = Ledger(total=400, units=3, pixels=100)

@@ -205,7 +205,12 @@ def gymnasium_streams(venv):
     def split(observation, reward, terminated, info):
         names = [key for key in ("miou", "refused", "loss", "credit", "candidate_credit") if key in info]
         return [
-            ({k: array[i] for k, array in observation.items()}, reward[i], terminated[i], {k: info[k][i] for k in names})
+            (
+                {k: array[i] for k, array in observation.items()},
+                reward[i],
+                terminated[i],
+                {k: info[k][i] for k in names},
+            )
             for i in range(len(reward))
         ]
 

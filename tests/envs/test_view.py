@@ -82,11 +82,15 @@ def count_passes(learner, monkeypatch):
 @pytest.mark.parametrize("features", ["compact", "embedding"])
 @pytest.mark.parametrize("extra", [[], ["iou"]])
 def test_one_forward_pass_per_image_and_version(configured, monkeypatch, features, extra):
-    overrides = [f"features={features}", f"+features.extra={extra}"] if features == "compact" else [f"features={features}"]
+    overrides = (
+        [f"features={features}", f"+features.extra={extra}"] if features == "compact" else [f"features={features}"]
+    )
     game = World(configured("network.dropout=0.5", "game.draw=uniform", *overrides)).game("train", credit=True)
     game.reset(0)
     passes = count_passes(game.learner, monkeypatch)
-    acquisitions = [make(name) for name in ("entropy", "margin", "class_aware_random", "class_truth")] + [make("bald", draws=2)]
+    acquisitions = [make(name) for name in ("entropy", "margin", "class_aware_random", "class_truth")] + [
+        make("bald", draws=2)
+    ]
     reducers = [*game.credit_reducers, *(reducer for a in acquisitions for reducer in a.needs)]
     rng = np.random.default_rng(0)
     for _ in range(2):

@@ -33,7 +33,9 @@ def test_soft_targets_against_loops(shape, size):
     assert found.sum() == (labels != 255).sum()
 
 
-@pytest.mark.parametrize(("offset", "shape"), [((0, 0), (5, 9)), ((3, 11), (6, 4)), ((17, 23), (6, 8)), ((22, 30), (1, 1))])
+@pytest.mark.parametrize(
+    ("offset", "shape"), [((0, 0), (5, 9)), ((3, 11), (6, 4)), ((17, 23), (6, 8)), ((22, 30), (1, 1))]
+)
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
 def test_soft_targets_of_a_part(offset, shape, size):
     labels = labels_of(shape, seed=2)

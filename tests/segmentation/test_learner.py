@@ -49,7 +49,9 @@ def network_of(classes=11, dropout=0.0, seed=0):
 
 def learner_of(store, cut="partial", network=None, **options):
     network = network or network_of(len(store.dataset.classes))
-    return SupervisedLearner(network, store, LearnOptions(**{"cut": cut, "crops": CROPS, "steps": 2, "batch": 4} | options))
+    return SupervisedLearner(
+        network, store, LearnOptions(**{"cut": cut, "crops": CROPS, "steps": 2, "batch": 4} | options)
+    )
 
 
 def some_labels(store, images=(0, 1, 2), box=(24, 32, 24, 48)):
@@ -394,7 +396,9 @@ def test_refusals(store):
     labels, new = some_labels(store)
     with pytest.raises(RalsegError, match="fit: no pixel is labelled; buy units with labels first"):
         learner_of(store, "full").fit(PartialLabels(11), FIT, rng())
-    with pytest.raises(RalsegError, match="fit trains the whole network; this learner keeps what the partial game froze"):
+    with pytest.raises(
+        RalsegError, match="fit trains the whole network; this learner keeps what the partial game froze"
+    ):
         learner_of(store).fit(labels, FIT, rng())
     network = SmallFPN(11)
     with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head"):

@@ -120,17 +120,23 @@ class NetworkContract:
         assert ((many.mean(0) - first.logits).abs() < 5 * spread + 1e-6).float().mean() > 0.99
 
     def test_noise_needs_dropout(self, network):
-        with pytest.raises(RalsegError, match=r"noisy predictions need a network trained with dropout; set network.dropout"):
+        with pytest.raises(
+            RalsegError, match=r"noisy predictions need a network trained with dropout; set network.dropout"
+        ):
             network.upper(network.lower(images_of(64, 64), "full"), "full", 2, torch.Generator())
 
     def test_the_frozen_game_needs_its_head(self):
         network = self.make()
         maps = network.eval().lower(images_of(64, 64), "frozen")
         for ask in (lambda: network.upper(maps, "frozen"), lambda: network.trained("frozen")):
-            with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head; call add_frozen_head"):
+            with pytest.raises(
+                RalsegError, match="the frozen game needs a network with its MLP head; call add_frozen_head"
+            ):
                 ask()
 
-    @pytest.mark.parametrize(("options", "message"), [({"classes": 1}, "2 classes or more"), ({"dropout": 1.0}, "dropout=1.0")])
+    @pytest.mark.parametrize(
+        ("options", "message"), [({"classes": 1}, "2 classes or more"), ({"dropout": 1.0}, "dropout=1.0")]
+    )
     def test_arguments_out_of_range(self, options, message):
         with pytest.raises(RalsegError, match=message):
             self.make(**options)
@@ -186,7 +192,9 @@ class TestDeepLabV3Plus(SmpContract):
 
 
 def test_unknown_parts_of_the_library():
-    with pytest.raises(RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"):
+    with pytest.raises(
+        RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"
+    ):
         SmpNetwork(5, "unet")
     with pytest.raises(RalsegError, match="encoder 'resnet19' with weights None cannot be built"):
         SmpNetwork(5, "fpn", "resnet19")
@@ -229,7 +237,12 @@ def test_imagenet_weights_from_a_file(checkpoint, written):
     network = RalisFPN(5, imagenet=written(checkpoint))
     loaded = resnet50(weights=None)
     stem, first = network.stages[0], network.stages[1]
-    pairs = [(stem[0], "conv1"), (stem[1], "bn1"), (first[1], "layer1"), *zip(network.stages[2:], ("layer2", "layer3", "layer4"))]
+    pairs = [
+        (stem[0], "conv1"),
+        (stem[1], "bn1"),
+        (first[1], "layer1"),
+        *zip(network.stages[2:], ("layer2", "layer3", "layer4")),
+    ]
     for module, name in pairs:
         for key, value in module.state_dict().items():
             assert torch.equal(value, checkpoint[f"{name}.{key}"]), f"{name}.{key}"
@@ -243,7 +256,9 @@ def test_a_checkpoint_of_another_network_is_refused(checkpoint, written):
     RalisFPN(5, imagenet=written(without("fc.weight", "fc.bias")))
     with pytest.raises(RalsegError, match=r"layer1.0.conv1.weight has shape \(1, 2\), not \(64, 64, 1, 1\)"):
         RalisFPN(5, imagenet=written(checkpoint | {"layer1.0.conv1.weight": torch.zeros(1, 2)}))
-    with pytest.raises(RalsegError, match=r"tensor layer4.2.bn3.running_var is missing \(1 in all\); it is not a resnet50"):
+    with pytest.raises(
+        RalsegError, match=r"tensor layer4.2.bn3.running_var is missing \(1 in all\); it is not a resnet50"
+    ):
         RalisFPN(5, imagenet=written(without("layer4.2.bn3.running_var")))
 
 
@@ -257,7 +272,9 @@ def test_damaged_or_missing_files(tmp_path, name):
         read_tensors(path)
 
 
-@pytest.mark.parametrize("value", [[torch.zeros(2)], torch.zeros(2), {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3}])
+@pytest.mark.parametrize(
+    "value", [[torch.zeros(2)], torch.zeros(2), {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3}]
+)
 def test_files_that_hold_something_else_than_named_tensors(tmp_path, value):
     torch.save(value, tmp_path / "weights.pth")
     with pytest.raises(RalsegError, match=r"weights.pth: .*not"):

@@ -1,0 +1,197 @@
+"""The wheel, the lock file and the list of dependencies: what an editable install would not show to be missing."""
+
+import ast
+import configparser
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import gymnasium
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import ralseg
+
+ROOT = Path(__file__).parents[1]
+NO_PART = {"build", "dist", "docs", "outputs", "results", "runs", "tests"}
+"""Folders of the root that are no part of the package."""
+TINY = [
+    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
+    "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
+    "theta0.fit.steps=2", "theta0.fit.batch=2", "game.candidates=3", "game.budget=2", "game.learn.batch=2",
+]  # fmt: skip
+
+
+def parts():
+    """The folders of the root that belong to the package."""
+    folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+    return sorted(path for path in folders if path.name not in NO_PART and path.suffix != ".egg-info")
+
+
+def sources():
+    """All Python files of the package."""
+    return [*ROOT.glob("*.py"), *(file for part in parts() for file in part.rglob("*.py"))]
+
+
+def setup(key):
+    """The lines of an entry of setup.cfg's [options]."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser["options"][key].split("\n")[1:]
+
+
+def required():
+    """name -> specifier of what setup.cfg requires."""
+    found = map(Requirement, setup("install_requires"))
+    return {canonicalize_name(requirement.name): requirement.specifier for requirement in found}
+
+
+def locked():
+    """The packages of uv.lock."""
+    return tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+
+
+def python(*arguments, cwd, path, cache):
+    """Run this interpreter elsewhere, with the unpacked wheel in front of everything."""
+    env = {**os.environ, "PYTHONPATH": str(path), "RALSEG_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy: a build folder in the checkout would leak old files into it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    leave = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
+    (folder / "tree").mkdir()
+    for path in [*ROOT.glob("*.*"), *parts(), ROOT / "LICENSE"]:
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, folder / "tree")
+        elif path in parts():
+            shutil.copytree(path, folder / "tree" / path.name, ignore=leave)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
+    done = subprocess.run([*command, str(folder / "tree")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory):
+    """A folder as `pip install --target` leaves it: a wheel of pure Python is unpacked."""
+    folder = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_listed_packages_are_those_of_the_tree():
+    folders = {file.parent.relative_to(ROOT) for file in sources()}
+    assert sorted(setup("packages")) == sorted(".".join(("ralseg", *folder.parts)) for folder in folders)
+    assert all((ROOT / folder / "__init__.py").exists() for folder in folders)
+
+
+def test_what_is_imported_is_what_is_required():
+    imported = set()
+    for file in sources():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module)
+    # PyTorch's writer imports TensorBoard, which PyTorch does not require.
+    imported = {"tensorboard" if name == "torch.utils.tensorboard" else name.split(".")[0] for name in imported}
+    outside = imported - sys.stdlib_module_names - {"ralseg"}
+    distributions = importlib.metadata.packages_distributions()
+    assert {canonicalize_name(distributions[name][0]) for name in outside} == set(required())
+
+
+def test_no_name_of_the_root_hides_a_module():
+    # Run from a checkout, the root comes first on sys.path.
+    names = {path.name for path in ROOT.iterdir() if path.is_dir()} | {path.stem for path in ROOT.glob("*.py")}
+    names -= {"__init__"}
+    assert not names & sys.stdlib_module_names
+    distributions = importlib.metadata.packages_distributions()
+    assert not {name: distributions[name] for name in names & distributions.keys() if distributions[name] != ["ralseg"]}
+
+
+def test_the_lock_is_in_step_and_names_the_public_index_alone():
+    packages = locked()
+    (own,) = (package for package in packages if package["name"] == "ralseg")
+    recorded = {
+        entry["name"]: Requirement(f"x{entry['specifier']}").specifier for entry in own["metadata"]["requires-dist"]
+    }
+    assert recorded == required()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    dev = {canonicalize_name(Requirement(text).name) for text in project["dependency-groups"]["dev"]}
+    assert {entry["name"] for entry in own["metadata"]["requires-dev"]["dev"]} == dev
+    assert {str(p["source"]) for p in packages} == {str(own["source"]), "{'registry': 'https://pypi.org/simple'}"}
+    hosts = set(re.findall(r'url = "(\w+://[^/]*)', (ROOT / "uv.lock").read_text()))
+    assert hosts == {"https://files.pythonhosted.org"}
+
+
+def test_python_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    assert parser["options"]["python_requires"] == project["requires-python"] == ">=3.11,<3.14"
+    named = re.findall(r"Python :: (3\.\d+)", parser["metadata"]["classifiers"])
+    assert named == ["3.11", "3.12", "3.13"]
+
+
+def test_no_tracked_file_names_a_folder_of_somebodys_machine():
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("no git checkout")
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    theirs = re.compile(rb"(?<![\w.:/<>-])(/(home|Users|root|work|mnt|opt)/|[A-Z]:\\Users\\)\w")
+    files = [ROOT / name for name in done.stdout.split("\0") if name]
+    assert len(files) > 100
+    assert not {str(file): found for file in files if file.is_file() and (found := theirs.search(file.read_bytes()))}
+
+
+def test_the_wheel_holds_the_package_and_all_its_yaml(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    expected = {f"ralseg/{file.relative_to(ROOT)}" for file in [*sources(), *(ROOT / "configs").rglob("*.yaml")]}
+    metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert names - metadata == expected
+    assert any(name.endswith("LICENSE") for name in metadata)
+
+
+def test_the_doors_run_from_the_wheel(site, tmp_path):
+    where = {"cwd": tmp_path, "path": site, "cache": tmp_path / "cache"}
+    source = "import ralseg; print(ralseg.__file__, ralseg.__version__)"
+    assert python("-c", source, **where).split() == [str(site / "ralseg/__init__.py"), ralseg.__version__]
+    (metadata,) = importlib.metadata.distributions(path=[str(site)])
+    doors = {entry.name: entry.value for entry in metadata.entry_points if entry.group == "console_scripts"}
+    assert doors == {"ralseg-train": "ralseg.train_agent:main", "ralseg-evaluate": "ralseg.evaluate_policy:main"}
+    small = ["training.episodes=1", "training.streams=1", "training.processes=1", "agent=regression"]
+    compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
+    output = python("-m", "ralseg.train_agent", *TINY, *small, *compared, "run=learned", **where)
+    assert "random" in output and (tmp_path / "learned/policy.safetensors").exists()
+    played = ["policies=[random,run:learned]", "draws=1", "processes=1", "splits=[dev]", "run=compared"]
+    output = python("-m", "ralseg.evaluate_policy", *TINY, *played, **where)
+    assert "run:learned" in output and (tmp_path / "compared/results.csv").exists()
+
+
+def test_importing_the_package_leaves_torch_alone(tmp_path):
+    code = "import sys, ralseg; assert not {'torch', 'tianshou', 'hydra', 'cv2', 'matplotlib'} & set(sys.modules)"
+    python("-c", code, cwd=tmp_path, path="", cache=tmp_path)
+
+
+def test_gymnasium_makes_the_env_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path))
+    env = gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=TINY)
+    observation, info = env.reset(seed=0)
+    assert env.spec.id == "ralseg/RegionSelection-v0" and env.action_space.nvec.tolist() == [3, 3]
+    action = env.action_space.sample(mask=info["action_mask"])
+    _, reward, terminated, truncated, after = env.step(action)
+    assert terminated and not truncated and after["ledger"]["units"] == 2
+    assert reward == pytest.approx(after["miou"] - info["miou"]) and observation["mask"].shape == (2, 3)
