@@ -86,8 +86,8 @@ class World:
         """An untrained network."""
         return _made(self.config["network"], "network", classes=len(self.dataset.classes))
 
-    def theta0(self, on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
-        """A network at theta_0, trained or from the cache."""
+    def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
+        """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
         return theta0(
             self.network,
             self.store,
@@ -95,6 +95,7 @@ class World:
             self.theta0_options,
             loss=self.config["loss"],
             cut=self.learn_options.cut,
+            comparing=role == "compare",
             seed=self.config["seed"],
             description=self.config["network"],
             cache=cache_folder(),
@@ -118,7 +119,13 @@ class World:
             reason = str(error).splitlines()[0]
             raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
         _ = self.game_options, self.learn_options, self.theta0_options
-        _ = self.network(), self.splits
+        spec, network = spec_from_config(self.config["features"], len(self.dataset.classes)), self.network()
+        if "embedding" in spec.needs and spec.embedding_width > network.embedding_width:
+            raise RalsegError(
+                f"features.components={spec.embedding_width} is more than the network's embedding has, "
+                f"{network.embedding_width}"
+            )
+        _ = self.splits
         Pool(self.store, self.images("state"), self.unit)
         if self.theta0_options.file:
             self.theta0()
@@ -130,7 +137,7 @@ class World:
             role: whose pool.
             credit: whether candidates get credit, in learning only.
         """
-        learner = SupervisedLearner(self.theta0(), self.store, self.learn_options, self.config["device"])
+        learner = SupervisedLearner(self.theta0(role), self.store, self.learn_options, self.config["device"])
         pool = Pool(self.store, self.images(role), self.unit)
         spec = self.fitted_spec(learner, pool, self.config["features"])
         return Game(learner, pool, self.images("state"), self.images("reward"), spec, self.game_options, credit=credit)

@@ -84,7 +84,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
     write_json(folder / "splits.json", world.splits.to_dict())
     with _Ticker(console) as ticker:
-        world.theta0(lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
+        world.theta0("train", lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
         _learn(config, options, training, folder, ticker)
     learned = replace(make_policy(f"run:{folder}"), name="learned")
     compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])

@@ -159,7 +159,7 @@ class Player:
             size = world.store.size(image)
             labels.reveal(image, size, (0, 0, *size), bought.label(image))
         options = LearnOptions(cut="full", loss=world.config["loss"])
-        learner = SupervisedLearner(world.theta0(), world.store, options, world.config["device"])
+        learner = SupervisedLearner(world.theta0("compare"), world.store, options, world.config["device"])
         learner.fit(labels, self.plan.fit, generator(seed, "fit"), world.images("reward"))
         return learner
 

@@ -135,7 +135,7 @@ def compare(
     )
     if waiting:
         # Trained here once, so that the processes find it in the cache.
-        world.theta0(on_theta0)
+        world.theta0("compare", on_theta0)
         names = " ".join(dict.fromkeys(job.name for job in waiting))
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import save
@@ -29,7 +30,7 @@ class Theta0Options:
     Attributes:
         streets: images of Streets to pretrain on, in GTA's role; 0: none. The classes must be Streets' own.
         use_state: whether D_S is trained on (afterwards).
-        use_train: whether D_T is, too: as released, when policies are compared.
+        use_train: whether D_T is, too: "no", "yes", or "compare" (only when policies are compared, as released).
         file: a checkpoint to take instead of training.
         fit: how long and how, each time.
         frozen_hidden: width of the MLP head of the frozen game.
@@ -38,7 +39,7 @@ class Theta0Options:
 
     streets: int = 0
     use_state: bool = True
-    use_train: bool = False
+    use_train: Literal["no", "compare", "yes"] = "no"
     file: str | None = None
     fit: FitOptions = field(default_factory=lambda: FitOptions(steps=500))
     frozen_hidden: int = 64
@@ -47,7 +48,7 @@ class Theta0Options:
     def __post_init__(self) -> None:
         if self.streets < 0 or self.frozen_hidden < 1 or self.frozen_steps < 1:
             raise RalsegError("theta0: streets is 0 or more, frozen_hidden and frozen_steps are 1 or more")
-        if not (self.streets or self.use_state or self.use_train or self.file):
+        if not (self.streets or self.use_state or self.use_train == "yes" or self.file):
             raise RalsegError("theta0 is trained on nothing; set theta0.use_state=true, theta0.streets or theta0.file")
 
 
@@ -59,6 +60,7 @@ def theta0(
     *,
     loss: Loss,
     cut: Cut,
+    comparing: bool = False,
     seed: int,
     description: object,
     cache: Path,
@@ -73,6 +75,7 @@ def theta0(
         options: see `Theta0Options`.
         loss: of the training.
         cut: with `frozen` the network gets its MLP head, trained on D_S.
+        comparing: whether policies are compared, or else one is learned.
         seed: the root seed.
         description: what tells the network from others, JSON values.
         cache: folder of the kept weights.
@@ -88,13 +91,14 @@ def theta0(
     if options.file:
         load_weights(network, read_tensors(options.file), options.file)
         return network
-    roles = ("state", "train") if options.use_train else ("state",)
-    names = [store.names[i] for role in roles for i in images[role]]
+    with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
+    chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
+    names = [store.names[i] for i in dict.fromkeys([*images["state"], *chosen])]
     facts = {
         "recipe": RECIPE,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
-        "options": asdict(options),
+        "options": asdict(options) | {"use_train": with_train},
         "loss": loss,
         "seed": seed,
         "data": [store.dataset.identity, store.scale, [(name, store.dataset.fingerprint(name)) for name in names]],
@@ -106,7 +110,6 @@ def theta0(
         return network
     if options.streets:
         _pretrain_on_streets(network, store, options, loss, seed, cache, on_step)
-    chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if options.use_train else ())]
     if chosen:
         learner = SupervisedLearner(network, store, LearnOptions(cut="full", loss=loss))
         learner.fit(revealed(store, chosen), options.fit, generator(seed, "theta0", "state"), on_step=on_step)

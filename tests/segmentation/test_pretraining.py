@@ -72,7 +72,7 @@ def test_what_changes_it_makes_another(store, tmp_path):
         {"loss": "balanced"},
         {"cut": "frozen"},
         {"description": {"widths": [16]}},
-        {"options": dataclasses.replace(OPTIONS, use_train=True)},
+        {"options": dataclasses.replace(OPTIONS, use_train="yes")},
         {"options": dataclasses.replace(OPTIONS, fit=dataclasses.replace(FIT, learning_rate=1e-3))},
         {"images": IMAGES | {"state": [0, 1, 5]}},
         {"make": lambda: SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=20)},
@@ -91,7 +91,7 @@ def test_it_learns_from_the_images_it_may_see(store, tmp_path, monkeypatch):
     pretrained(store, tmp_path / "a")
     assert set(asked) == {0, 1, 2}
     asked.clear()
-    pretrained(store, tmp_path / "b", dataclasses.replace(OPTIONS, use_state=False, use_train=True))
+    pretrained(store, tmp_path / "b", dataclasses.replace(OPTIONS, use_state=False, use_train="yes"))
     assert set(asked) == {3, 4}
     options = dataclasses.replace(OPTIONS, fit=dataclasses.replace(FIT, steps=60, batch=4))
     trained, untrained = (
