@@ -22,9 +22,16 @@ from ralseg.segmentation.networks import SmallFPN
 
 DOORS = {"train": ralseg.train_agent.main, "evaluate": ralseg.evaluate_policy.main}
 STREETS = [
-    "dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}",
-    "theta0.fit.steps=2", "theta0.fit.batch=2", "game.unit=[24,32]", "game.slates=2", "game.candidates=2", "game.budget=2",
-]  # fmt: skip
+    "dataset.images=40",
+    "dataset.size=[96,128]",
+    "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}",
+    "theta0.fit.steps=2",
+    "theta0.fit.batch=2",
+    "game.unit=[24,32]",
+    "game.slates=2",
+    "game.candidates=2",
+    "game.budget=2",
+]
 COUNTS = "protocol.counts={state: 4, train: 8, compare: 10, dev: 2}"
 
 
@@ -121,29 +128,56 @@ def no_checkpoint(tmp_path):
 
 
 CASES = {
-    "missing data folder": (lambda t, p: ["dataset=camvid", f"dataset.root={p / 'nowhere'}"], "nowhere: no such folder"),
+    "missing data folder": (
+        lambda t, p: ["dataset=camvid", f"dataset.root={p / 'nowhere'}"],
+        "nowhere: no such folder",
+    ),
     "no data in the folder": (lambda t, p: ["dataset=folder", f"dataset.root={p}"], "classes.yaml: cannot be read"),
     "missing label": (lambda t, p: without(first(t / "trainannot"), t), r"trainannot/.*\.png: the label is missing"),
-    "label id out of range": (lambda t, p: with_id(t, 77), r"trainannot/.*\.png: unknown class id 77 at y=7, x=9; the known ids"),
+    "label id out of range": (
+        lambda t, p: with_id(t, 77),
+        r"trainannot/.*\.png: unknown class id 77 at y=7, x=9; the known ids",
+    ),
     "label of another size": (lambda t, p: spoil_label(t, lambda x: x[:-1]), r"the label is 179 x 240 .* is 180 x 240"),
     "label in colour": (lambda t, p: spoil_label(t, lambda x: np.stack([x] * 3, -1)), "one 8-bit channel of class ids"),
     "damaged image": (lambda t, p: damaged(first(t / "train"), t), r"train/.*\.png: the image is damaged"),
     "damaged label": (lambda t, p: damaged(first(t / "trainannot"), t), r"trainannot/.*\.png: the image is damaged"),
-    "more images than there are": (lambda t, p: [*camvid(t)[:2], "protocol.counts={state: 4, train: 80, compare: 8}"], "lower a count|use all of them"),
-    "overlapping lists": (lambda t, p: write_lists(p, train=lambda names: [*names, "street_00002"]), "overlap, e.g. in 'street_00002'"),
-    "unknown name in a list": (lambda t, p: write_lists(p, state=lambda names: [*names, "road_1"]), "state lists 'road_1', which streets does not have"),
+    "more images than there are": (
+        lambda t, p: [*camvid(t)[:2], "protocol.counts={state: 4, train: 80, compare: 8}"],
+        "lower a count|use all of them",
+    ),
+    "overlapping lists": (
+        lambda t, p: write_lists(p, train=lambda names: [*names, "street_00002"]),
+        "overlap, e.g. in 'street_00002'",
+    ),
+    "unknown name in a list": (
+        lambda t, p: write_lists(p, state=lambda names: [*names, "road_1"]),
+        "state lists 'road_1', which streets does not have",
+    ),
     "class missing in D_S": (lambda t, p: unseen_class(p), "no pixel of tram"),
     "unknown key": (lambda t, p: ["game.slatez=3"], "game.slatez is not a setting; .*did you mean game.slates"),
     "unknown choice": (lambda t, p: ["game=partly"], "Available options in 'game': frozen full partial"),
-    "value out of range": (lambda t, p: [*STREETS, "game.slates=0"], "game.slates=0 is out of range; it must be 1 or more"),
-    "value of another kind": (lambda t, p: [*STREETS, "theta0.fit.steps=many"], "theta0.fit.steps='many' must be a whole number"),
+    "value out of range": (
+        lambda t, p: [*STREETS, "game.slates=0"],
+        "game.slates=0 is out of range; it must be 1 or more",
+    ),
+    "value of another kind": (
+        lambda t, p: [*STREETS, "theta0.fit.steps=many"],
+        "theta0.fit.steps='many' must be a whole number",
+    ),
     "seed below 0": (lambda t, p: [*STREETS, "seed=-1"], "seed=-1 is out of range"),
     "unknown device": (lambda t, p: [*STREETS, "device=gpu"], "device='gpu' cannot be used"),
     "value not given": (lambda t, p: ["dataset=camvid"], "dataset.root must be given"),
-    "missing checkpoint": (lambda t, p: [*STREETS, f"theta0.file={p / 'no.safetensors'}"], "no.safetensors: no such checkpoint"),
+    "missing checkpoint": (
+        lambda t, p: [*STREETS, f"theta0.file={p / 'no.safetensors'}"],
+        "no.safetensors: no such checkpoint",
+    ),
     "damaged checkpoint": (lambda t, p: no_checkpoint(p), "weights.safetensors: not a readable checkpoint"),
-    "checkpoint of another network": (lambda t, p: checkpoint(p, 5), "weights.safetensors: the checkpoint is of another network"),
-}  # fmt: skip
+    "checkpoint of another network": (
+        lambda t, p: checkpoint(p, 5),
+        "weights.safetensors: the checkpoint is of another network",
+    ),
+}
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 import ralseg
 
 ROOT = Path(__file__).parents[1]
-NO_PART = {"build", "dist", "docs", "outputs", "results", "runs", "tests"}
+NO_PART = {"benchmarks", "build", "dist", "docs", "outputs", "results", "runs", "tests"}
 """Folders of the root that are no part of the package."""
 TINY = [
     "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",

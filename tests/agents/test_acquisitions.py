@@ -201,7 +201,7 @@ class TestBald(Scored):
         np.testing.assert_allclose(score[MASK], expected[UNITS[MASK]], rtol=1e-4, atol=1e-6)
 
     def test_few_draws(self):
-        with pytest.raises(RalsegError, match="bald.draws=1 is out of range; it is 2 or more"):
+        with pytest.raises(RalsegError, match=r"bald.draws=1 is out of range; it is 2 or more"):
             make("bald", draws=1)
 
 
@@ -256,7 +256,7 @@ def test_only_references_see_the_truth():
 def test_names():
     with pytest.raises(RalsegError, match=r"acquisition 'entropie' is unknown; choose from random, .*class_truth"):
         make("entropie")
-    with pytest.raises(RalsegError, match="acquisition 'entropy' does not take draws"):
+    with pytest.raises(RalsegError, match=r"acquisition 'entropy' does not take draws"):
         make("entropy", draws=3)
 
 

@@ -13,7 +13,7 @@ LOSSES = ["balanced_cross_entropy", "soft_iou"]
 
 @pytest.fixture(scope="module", params=["small", "frozen", "three_by_three"])
 def parts(request, configured):
-    """A learner, its store, a pool of units of 24 x 32 and the images of D_R; cells are 8 x 8 pixels and divide a unit."""
+    """A learner, a pool of units of 24 x 32 and the images of D_R; cells are 8 x 8 pixels and divide a unit."""
     cut = "frozen" if request.param == "frozen" else "partial"
     world = World(configured(f"game={cut}"))
     if request.param == "three_by_three":
@@ -158,6 +158,6 @@ def test_class_truth_by_hand():
 def test_unknown_loss(world):
     learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
     with pytest.raises(
-        RalsegError, match="game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
+        RalsegError, match=r"game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
     ):
         GradientCredit(learner, [0], "dice")

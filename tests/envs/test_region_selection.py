@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import gymnasium
 import numpy as np
 import pytest
@@ -93,7 +95,7 @@ def test_rewards_are_the_gains_in_miou(env):
     env.game.reset(0)
     theta0 = env.game.learner.evaluate(env.game.reward).miou
     assert rows[0][3]["miou"] == theta0
-    for (_, _, _, before), (_, reward, _, after) in zip(rows, rows[1:], strict=False):
+    for (_, _, _, before), (_, reward, _, after) in pairwise(rows):
         assert reward == after["miou"] - before["miou"]
     assert isinstance(rows[1][1], float)
     assert any(reward for _, reward, _, _ in rows)
@@ -101,7 +103,7 @@ def test_rewards_are_the_gains_in_miou(env):
 
 def test_what_info_holds(env):
     rows = episode(env, 7)
-    for number, (before, (observation, _, _, info)) in enumerate(zip(rows, rows[1:], strict=False), 1):
+    for number, (before, (observation, _, _, info)) in enumerate(pairwise(rows), 1):
         mask, action = before[0]["mask"], choose(before[0], number)
         assert [m.tolist() for m in info["action_mask"]] == observation["mask"].tolist()
         assert all(m.dtype == np.int8 for m in info["action_mask"])
@@ -128,7 +130,7 @@ def test_without_credit_the_labels_of_the_pool_are_not_read(world, monkeypatch):
 def test_a_masked_choice_is_counted_and_free(env):
     env.reset(seed=0)
     env.game.mask[1, 0] = False
-    observation, _, terminated, _, info = env.step(np.zeros(3, int))
+    _, _, terminated, _, info = env.step(np.zeros(3, int))
     assert (info["refused"], info["ledger"]["units"], terminated) == (1, 2, False)
     assert info["credit"][1] == 0
     env.game.mask[:] = True

@@ -92,5 +92,5 @@ def test_nothing_is_pickled(tmp_path):
         write_array(path, np.array([{}], dtype=object))
     assert not path.exists()
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(RalsegError, match="not a .npy array"):
+    with pytest.raises(RalsegError, match=r"not a .npy array"):
         read_array(path)

@@ -11,7 +11,18 @@ def test_streams_are_pinned():
 
 
 def test_streams_know_nothing_of_each_other():
-    streams = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", 2), (1, "a"), (0, 1, "a"), (0, "a", "b"), (0, "b", "a")]  # fmt: skip
+    streams = [
+        (0,),
+        (1,),
+        (0, "a"),
+        (0, "b"),
+        (0, "a", 1),
+        (0, "a", 2),
+        (1, "a"),
+        (0, 1, "a"),
+        (0, "a", "b"),
+        (0, "b", "a"),
+    ]
     drawn = np.array([generator(*stream).random(1000) for stream in streams])
     assert len(np.unique(drawn[:, 0])) == len(streams)
     correlation = np.corrcoef(drawn)

@@ -70,5 +70,5 @@ def test_what_does_not_fit_is_named(mapping, message):
 
 
 def test_a_list_of_any_length_says_so():
-    with pytest.raises(RalsegError, match="game.scale=2 must be a list of values"):
+    with pytest.raises(RalsegError, match=r"game.scale=2 must be a list of values"):
         settings(Inner, {"size": [1, 1], "scale": 2}, "game")

@@ -337,7 +337,7 @@ def test_fit_learns_and_keeps_the_best_weights(store, monkeypatch):
     assert steps == [(i, 12) for i in range(1, 13)]
     assert same(learner.weights(), plain[1])
     assert not same(plain[1], plain[2])
-    assert same({k: v for k, v in learner._network.state_dict().items()}, plain[1])
+    assert same(dict(learner._network.state_dict().items()), plain[1])
     assert not learner._network.training
     monkeypatch.setattr(learner, "evaluate", evaluate)
     version = learner.version

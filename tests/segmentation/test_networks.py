@@ -51,7 +51,7 @@ class NetworkContract:
         images = images_of(*self.sizes[1])
         with torch.no_grad():
             whole = network.upper(network.lower(images, "full"), "full")
-            logits, embedding = network(images)
+            logits, _ = network(images)
             found = network.upper(network.lower(images, cut), cut)
         assert found.logits.shape == whole.logits.shape
         for own, other in zip(found.embedding, whole.embedding, strict=True):
@@ -241,7 +241,7 @@ def test_imagenet_weights_from_a_file(checkpoint, written):
         (stem[0], "conv1"),
         (stem[1], "bn1"),
         (first[1], "layer1"),
-        *zip(network.stages[2:], ("layer2", "layer3", "layer4")),
+        *zip(network.stages[2:], ("layer2", "layer3", "layer4"), strict=True),
     ]
     for module, name in pairs:
         for key, value in module.state_dict().items():
