@@ -134,7 +134,7 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("traning.episodes=3", "traning.episodes is not a setting; the top level has dataset, "),
+        ("train.episodes=3", "train.episodes is not a setting; the top level has dataset, "),
         (
             "training.episode=3",
             "training has seed, episodes, streams, processes, tensorboard (did you mean training.epis",

@@ -54,7 +54,7 @@ class SupervisedLearner:
 
     def reset(self) -> None:
         """Back to theta_0, with a fresh optimiser."""
-        for network in (self._network, self._averaged):
+        for network in (self._network.eval(), self._averaged):
             network.load_state_dict(self._theta0)
         self._start(self.options.cut, self.options.learning_rate, self.options.weight_decay)
         self.version += 1
@@ -88,6 +88,7 @@ class SupervisedLearner:
         samples = (fresh + filling)[:slots]
         samples = [samples[i] for i in rng.permutation(slots)]
         weights = class_weights(labels.class_counts, options.loss)
+        self._seed_dropout(rng)
         losses = [
             self._step(self._batch(samples[i : i + options.batch], labels, rng), weights)
             for i in range(0, slots, options.batch)
@@ -126,18 +127,15 @@ class SupervisedLearner:
             )
         steps = options.steps_for(int(labels.class_counts.sum()))
         self._start("full", options.learning_rate, options.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, options.learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
-        ) if steps > 2 else None  # fmt: skip
+        schedule = None
+        if steps > 2:
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                self._optimiser, options.learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
+            )
         weights = class_weights(labels.class_counts, self.options.loss)
         images, best, stale, taken = labels.images, None, 0, 0
-        marks = (
-            {round((i + 1) * steps / options.evaluations) for i in range(options.evaluations)}
-            if len(validation)
-            else set()
-        )
-        # Dropout draws from torch's own generator.
-        torch.manual_seed(int(rng.spawn(1)[0].integers(2**63 - 1)))
+        marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if len(validation) else ()
+        self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
         for taken in range(1, steps + 1):
             chosen = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
@@ -238,12 +236,18 @@ class SupervisedLearner:
         self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
         self._optimiser = torch.optim.AdamW(self._trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
+    def _seed_dropout(self, rng: np.random.Generator) -> None:
+        # A stream of its own: a network with dropout sees the same batches as one without.
+        seed = int(rng.spawn(1)[0].integers(2**63 - 1))
+        self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.dropout else None
+
     def _step(
         self, groups: list[tuple[tuple[Tensor, ...], Tensor]], weights: np.ndarray, averaging: float | None = None
     ) -> float:
         averaging = self.options.averaging if averaging is None else averaging
         weights = torch.from_numpy(weights).to(self.device)
-        parts = [(self._network.upper(maps, self.options.cut).logits, targets) for maps, targets in groups]
+        upper, cut, drop = self._network.upper, self.options.cut, self._drop
+        parts = [(upper(maps, cut, drop=drop).logits, targets) for maps, targets in groups]
         mass = [float((t * weights[:, None, None]).sum()) for _, t in parts]
         loss = sum(
             cross_entropy(z, t, weights) * (m / max(sum(mass), 1)) for (z, t), m in zip(parts, mass, strict=True)

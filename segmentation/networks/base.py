@@ -118,7 +118,12 @@ class SegmentationNetwork(nn.Module):
         return torch.cat(hypercolumn, dim=1), decoded[:, :0], *features[1:]
 
     def upper(
-        self, maps: tuple[Tensor, ...], cut: Cut, draws: int = 0, generator: torch.Generator | None = None
+        self,
+        maps: tuple[Tensor, ...],
+        cut: Cut,
+        draws: int = 0,
+        generator: torch.Generator | None = None,
+        drop: torch.Generator | None = None,
     ) -> Prediction:
         """What lies above the cut: the prediction from the maps that `lower` gave.
 
@@ -127,6 +132,8 @@ class SegmentationNetwork(nn.Module):
             cut: the game.
             draws: number M of noisy predictions by dropout; the stages and the decoder run once for all of them.
             generator: where their dropout masks are drawn from; needed if draws > 0.
+            drop: where the dropout mask of the logits is drawn from; None: torch's generator in training mode, and no
+                dropout in evaluation mode.
         """
         if cut == "frozen":
             decoded, embedding = self._frozen().hidden(maps[0], maps[1].shape[-2:]), maps[2:]
@@ -141,7 +148,8 @@ class SegmentationNetwork(nn.Module):
             features = [outputs[level] for level in self.levels]
             decoded, embedding = self.decode(features), tuple(features[1:])
         head = self.last_layer(cut)
-        logits = head(functional.dropout(decoded, self.dropout, self.training))
+        dropped = functional.dropout(decoded, self.dropout, self.training)
+        logits = head(dropped if drop is None else _masked(decoded, self.dropout, drop))
         noisy = None
         if draws:
             if not self.dropout:
