@@ -2,7 +2,7 @@
 
 from ralseg.envs.build import EnvFactory, World, make_env
 from ralseg.envs.candidates import draw_candidates
-from ralseg.envs.credit import GradientCredit, class_truth_scores
+from ralseg.envs.credit import GradientCredit
 from ralseg.envs.game import Game, GameOptions, Turn
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.oracle import GroundTruth, Oracle
@@ -24,7 +24,6 @@ __all__ = [
     "Turn",
     "UnitReducer",
     "World",
-    "class_truth_scores",
     "draw_candidates",
     "make_env",
 ]

@@ -122,17 +122,3 @@ class GradientCredit:
         if keep:
             self._targets[image] = target
         return target
-
-
-def class_truth_scores(counts: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """What the greedy chooser of the largest sum of square roots of class counts gains with each unit.
-
-    Args:
-        counts: (..., C) true pixels per class of each unit.
-        labelled: (C,) pixels per class bought so far.
-
-    Returns:
-        (...,) float32, 0 or more.
-    """
-    labelled = np.asarray(labelled, float)
-    return (np.sqrt(labelled + counts) - np.sqrt(labelled)).sum(-1).astype(np.float32)

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from ralseg.envs.candidates import DRAWS, Draw, draw_candidates
-from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit, class_truth_scores
+from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit
 from ralseg.envs.ledger import Ledger, check_budget
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.view import CandidatesView, UnitReducer
-from ralseg.features import ObservationSpec, unit_features
+from ralseg.features import ObservationSpec, square_root_gain, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
@@ -178,7 +178,7 @@ class Game:
         The view must have been made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
         """
         credit = view.reduced("credit")
-        reference = class_truth_scores(view.true_counts, view.labelled_counts)
+        reference = square_root_gain(view.true_counts, view.labelled_counts)
         return tuple(np.where(view.mask, part, 0).astype(np.float32) for part in (credit, reference))
 
     @property

@@ -1,6 +1,12 @@
 """Pure functions on arrays: what a prediction says about the units of an image, and the observation made of it."""
 
-from ralseg.features.class_shares import predicted_shares, released_counts, released_true_shares, true_shares
+from ralseg.features.class_shares import (
+    predicted_shares,
+    released_counts,
+    released_true_shares,
+    square_root_gain,
+    true_shares,
+)
 from ralseg.features.components import PrincipalComponents
 from ralseg.features.config import spec_from_config
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
@@ -39,6 +45,7 @@ __all__ = [
     "released_true_shares",
     "softmax",
     "spec_from_config",
+    "square_root_gain",
     "true_shares",
     "uncertainty_summary",
     "unit_features",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ralseg.foundation import RalsegError, generator, read_json
 from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.grouped_draw import draw_by_group
 from ralseg.segmentation.store import ImageStore, count_classes
 
 CANDIDATES = 4096
@@ -157,36 +158,6 @@ def make_splits(
     splits = Splits(**(official | drawn))
     splits.check(dataset, class_counts)
     return splits
-
-
-def draw_by_group(groups: np.ndarray, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw places without replacement in proportion to the sizes of groups (largest remainders).
-
-    Args:
-        groups: int (n,), each place's group, 0..G-1.
-        count: how many places, at most n.
-        draws: how many independent draws.
-        rng: the generator.
-
-    Returns:
-        int64 (draws, count).
-    """
-    sizes = np.bincount(groups)
-    quota = apportion(sizes, count)
-    keys = rng.random((draws, len(groups)))
-    # Sorted by group, then by key: the first `quota` of each group's run are the draw.
-    order = np.argsort(groups + keys, axis=1)
-    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return order[:, rank < np.repeat(quota, sizes)]
-
-
-def apportion(sizes: np.ndarray, count: int) -> np.ndarray:
-    """`count` seats in proportion to `sizes` by largest remainders, int64 (len(sizes),); ties go to the first."""
-    sizes = np.asarray(sizes, np.int64)
-    whole, remainder = np.divmod(sizes * count, max(1, sizes.sum()))
-    seats = whole.copy()
-    seats[np.argsort(-remainder, kind="stable")[: count - whole.sum()]] += 1
-    return seats
 
 
 def _nearest(dataset: Dataset, counts: np.ndarray, draws: np.ndarray, target: np.ndarray) -> np.ndarray:

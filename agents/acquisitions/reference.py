@@ -3,6 +3,7 @@
 import numpy as np
 
 from ralseg.agents.acquisitions.base import Acquisition, View
+from ralseg.features import square_root_gain
 
 
 class ClassTruth(Acquisition):
@@ -13,5 +14,4 @@ class ClassTruth(Acquisition):
 
     def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.score`; the gain of that sum, 0 or more."""
-        labelled = view.labelled_counts.astype(float)
-        return (np.sqrt(labelled + view.true_counts) - np.sqrt(labelled)).sum(axis=-1)
+        return square_root_gain(view.true_counts, view.labelled_counts)

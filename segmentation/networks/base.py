@@ -80,9 +80,15 @@ class SegmentationNetwork(nn.Module):
         self.decoded = decoded
         self.frozen_head: HypercolumnHead | None = None
 
+    stages: nn.ModuleList
+
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
         """Outputs of the stages start..stop-1, given the input of stage `start`."""
-        raise NotImplementedError
+        outputs = []
+        for stage in self.stages[start:stop]:
+            x = stage(x)
+            outputs.append(x)
+        return outputs
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """The decoder's map (B, decoded, h, w) from the features of `levels`."""
@@ -185,7 +191,7 @@ class SegmentationNetwork(nn.Module):
 
     def stage_modules(self) -> list[nn.Module]:
         """The encoder's stages, one module each."""
-        raise NotImplementedError
+        return list(self.stages)
 
     def decoder_modules(self) -> list[nn.Module]:
         """The decoder's modules."""

@@ -48,14 +48,6 @@ class RalisFPN(SegmentationNetwork):
         self.branch = nn.ModuleList(_convolution(256, 128) for _ in self.levels)
         self.refine = nn.ModuleList(_convolution(128, 128) for _ in self.levels[1:])
 
-    def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
-        """See `SegmentationNetwork.run_stages`."""
-        outputs = []
-        for stage in self.stages[start:stop]:
-            x = stage(x)
-            outputs.append(x)
-        return outputs
-
     def decode(self, features: list[Tensor]) -> Tensor:
         """See `SegmentationNetwork.decode`."""
         size = features[0].shape[-2:]
@@ -71,10 +63,6 @@ class RalisFPN(SegmentationNetwork):
                 branch = functional.relu(self.refine[i - 1](branch))
             branches.append(branch)
         return torch.cat(branches, dim=1)
-
-    def stage_modules(self) -> list[nn.Module]:
-        """See `SegmentationNetwork.stage_modules`."""
-        return list(self.stages)
 
     def decoder_modules(self) -> list[nn.Module]:
         """See `SegmentationNetwork.decoder_modules`."""

@@ -50,14 +50,6 @@ class SmallFPN(SegmentationNetwork):
         self.lateral = nn.ModuleList(nn.Conv2d(widths[level], pyramid, 1) for level in self.levels)
         self.smooth = nn.ModuleList(_convolution(pyramid, pyramid) for _ in self.levels)
 
-    def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
-        """See `SegmentationNetwork.run_stages`."""
-        outputs = []
-        for stage in self.stages[start:stop]:
-            x = stage(x)
-            outputs.append(x)
-        return outputs
-
     def decode(self, features: list[Tensor]) -> Tensor:
         """See `SegmentationNetwork.decode`."""
         top = None
@@ -67,10 +59,6 @@ class SmallFPN(SegmentationNetwork):
                 merged = merged + functional.interpolate(top, size=merged.shape[-2:], mode="bilinear")
             top = smooth(merged)
         return top
-
-    def stage_modules(self) -> list[nn.Module]:
-        """See `SegmentationNetwork.stage_modules`."""
-        return list(self.stages)
 
     def decoder_modules(self) -> list[nn.Module]:
         """See `SegmentationNetwork.decoder_modules`."""

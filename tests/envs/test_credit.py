@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ralseg.envs import GradientCredit, Pool, World, class_truth_scores
+from ralseg.envs import GradientCredit, Pool, World
+from ralseg.features import square_root_gain
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import RalisFPN
@@ -149,10 +150,10 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
 
 def test_class_truth_by_hand():
     counts = np.array([[9, 0, 16], [0, 0, 0], [0, 25, 0]])
-    np.testing.assert_allclose(class_truth_scores(counts, np.zeros(3)), [7, 0, 5])
-    np.testing.assert_allclose(class_truth_scores(counts, np.array([16, 0, 9])), [(5 - 4) + (5 - 3), 0, 5])
-    assert class_truth_scores(counts, np.zeros(3)).dtype == np.float32
-    assert class_truth_scores(np.zeros((2, 4, 3)), np.zeros(3)).shape == (2, 4)
+    np.testing.assert_allclose(square_root_gain(counts, np.zeros(3)), [7, 0, 5])
+    np.testing.assert_allclose(square_root_gain(counts, np.array([16, 0, 9])), [(5 - 4) + (5 - 3), 0, 5])
+    assert square_root_gain(counts, np.zeros(3)).dtype == np.float32
+    assert square_root_gain(np.zeros((2, 4, 3)), np.zeros(3)).shape == (2, 4)
 
 
 def test_unknown_loss(world):

@@ -9,12 +9,11 @@ from omegaconf import OmegaConf
 
 from ralseg.foundation import RalsegError, generator, write_json
 from ralseg.segmentation.datasets import CamVid, Streets
+from ralseg.segmentation.grouped_draw import apportion, draw_by_group
 from ralseg.segmentation.splits import (
     ROLES,
     Splits,
-    apportion,
     class_counts,
-    draw_by_group,
     make_splits,
     ralis_camvid_splits,
     read_splits,
