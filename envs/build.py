@@ -18,7 +18,7 @@ from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_conf
 from ralseg.foundation import RalsegError, settings
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
-from ralseg.segmentation.networks import SegmentationNetwork
+from ralseg.segmentation.networks import SegmentationNetwork, as_array
 from ralseg.segmentation.pretraining import Theta0Options, theta0
 from ralseg.segmentation.splits import Splits, splits_from_config
 from ralseg.segmentation.store import ImageStore, cache_folder
@@ -155,8 +155,8 @@ def fit_components(learner: SupervisedLearner, pool: Pool, images: Sequence[int]
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
 
     def embed(prediction, chunk):
-        maps = [m.float().cpu().numpy() for m in prediction.embedding]
-        return unit_features(prediction.logits.float().cpu().numpy(), maps, pool.grid(chunk[0]), {"embedding"})
+        maps = [as_array(m) for m in prediction.embedding]
+        return unit_features(as_array(prediction.logits), maps, pool.grid(chunk[0]), {"embedding"})
 
     rows = learner.predict(images, [embed])["embedding"]
     return PrincipalComponents.fit(np.concatenate(rows), width)

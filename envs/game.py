@@ -16,7 +16,7 @@ from ralseg.features import ObservationSpec, square_root_gain, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
-from ralseg.segmentation.networks import Prediction
+from ralseg.segmentation.networks import Prediction, as_array
 
 KEPT_UNITS = 4096
 """True class counts are kept for images of so many units at most: a pixel pool's would fill the memory."""
@@ -286,9 +286,8 @@ class Game:
         return {name: np.concatenate([found[i][name] for i in self.state]) for name in self.spec.needs}, iou
 
     def _features(self, prediction: Prediction, images: Sequence[int]) -> Mapping[str, np.ndarray]:
-        embedding = [m.float().cpu().numpy() for m in prediction.embedding] if "embedding" in self.spec.needs else []
-        logits = prediction.logits.float().cpu().numpy()
-        return unit_features(logits, embedding, self.pool.grid(images[0]), self.spec.needs)
+        embedding = [as_array(m) for m in prediction.embedding] if "embedding" in self.spec.needs else []
+        return unit_features(as_array(prediction.logits), embedding, self.pool.grid(images[0]), self.spec.needs)
 
     def _adapted(self, reducer: UnitReducer) -> Reducer:
         return lambda prediction, images: reducer(prediction, images, self.pool.grid(images[0]))

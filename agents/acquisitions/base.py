@@ -7,6 +7,7 @@ import numpy as np
 
 from ralseg.features import UnitGrid
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks import as_array
 
 
 class View(Protocol):
@@ -84,4 +85,4 @@ class MeanMap:
     def __call__(self, prediction, images: Sequence[int], grid: UnitGrid) -> Mapping[str, np.ndarray]:
         """See `ralseg.envs.UnitReducer`."""
         logits = prediction.noisy[: self.draws] if self.draws else prediction.logits
-        return {self.name: grid.pool(self.make(logits.float().cpu().numpy()))}
+        return {self.name: grid.pool(self.make(as_array(logits)))}

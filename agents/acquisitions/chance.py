@@ -4,6 +4,7 @@ import numpy as np
 
 from ralseg.agents.acquisitions.base import Acquisition, View
 from ralseg.features import UnitGrid, class_map, predicted_shares
+from ralseg.segmentation.networks import as_array
 
 
 class Random(Acquisition):
@@ -22,7 +23,7 @@ class _Shares:
     draws = 0
 
     def __call__(self, prediction, images, grid: UnitGrid) -> dict[str, np.ndarray]:
-        logits = prediction.logits.float().cpu().numpy()
+        logits = as_array(prediction.logits)
         return {"predicted_shares": predicted_shares(class_map(logits), grid, logits.shape[1])}
 
 

@@ -1,6 +1,6 @@
 """Segmentation networks: `logits, embedding = network(images)`."""
 
-from ralseg.segmentation.networks.base import CUTS, Cut, Prediction, SegmentationNetwork, normalise
+from ralseg.segmentation.networks.base import CUTS, Cut, Prediction, SegmentationNetwork, as_array, normalise
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
 from ralseg.segmentation.networks.small_fpn import SmallFPN
 from ralseg.segmentation.networks.smp import SmpNetwork
@@ -14,6 +14,7 @@ __all__ = [
     "SegmentationNetwork",
     "SmallFPN",
     "SmpNetwork",
+    "as_array",
     "normalise",
     "read_tensors",
 ]

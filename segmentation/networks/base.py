@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -221,6 +222,11 @@ class HypercolumnHead(nn.Module):
 def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
     keep = torch.rand(decoded.shape, generator=generator, device=decoded.device) >= share
     return decoded * keep / (1 - share)
+
+
+def as_array(maps: Tensor) -> np.ndarray:
+    """A tensor as a float32 array in (..., h, w) order in memory, where reductions over the classes are fastest."""
+    return maps.float().contiguous().cpu().numpy()
 
 
 def normalise(images: Tensor) -> Tensor:
