@@ -122,7 +122,7 @@ class SegmentationNetwork(nn.Module):
         size = features[1].shape[-2:]
         hypercolumn = [functional.interpolate(f, size=size, mode="bilinear") for f in (*features, decoded)]
         # A map without channels carries the size of the logits past the cut.
-        return torch.cat(hypercolumn, dim=1), decoded[:, :0], *features[1:]
+        return self._frozen().norm(torch.cat(hypercolumn, dim=1)), decoded[:, :0], *features[1:]
 
     def upper(
         self,
@@ -185,7 +185,7 @@ class SegmentationNetwork(nn.Module):
     def trained(self, cut: Cut) -> list[nn.Module]:
         """The modules above the cut."""
         if cut == "frozen":
-            return [self._frozen()]
+            return [self._frozen().first, self._frozen().last]
         if cut == "full":
             return [module for module in self.children() if module is not self.frozen_head]
         return [*self.stage_modules()[self.partial_stages :], *self.decoder_modules(), self.head]
@@ -205,18 +205,21 @@ class SegmentationNetwork(nn.Module):
 
 
 class HypercolumnHead(nn.Module):
-    """A per-pixel MLP on the hypercolumn (all features at one resolution)."""
+    """A per-pixel MLP on the hypercolumn (all features at one resolution).
+
+    Attributes:
+        norm: brings each channel to mean 0 and deviation 1; it stands still and lies below the cut.
+    """
 
     def __init__(self, width: int, hidden: int, classes: int) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(width)
+        self.norm = nn.BatchNorm2d(width, eps=1e-5, affine=False)
         self.first = nn.Conv2d(width, hidden, 1)
         self.last = nn.Conv2d(hidden, classes, 1)
 
     def hidden(self, hypercolumn: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, width, h, w) -> (B, hidden, *size)."""
-        hidden = functional.relu(self.first(self.norm(hypercolumn)))
-        return functional.interpolate(hidden, size=size, mode="bilinear")
+        """(B, width, h, w), normalised -> (B, hidden, *size)."""
+        return functional.interpolate(functional.relu(self.first(hypercolumn)), size=size, mode="bilinear")
 
 
 def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) -> Tensor:

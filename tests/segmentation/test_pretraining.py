@@ -133,8 +133,10 @@ def test_the_frozen_head_is_trained_and_its_statistics_are_those_of_the_state_se
     assert set(body) == set(partial)
     columns = list(SupervisedLearner(network, store, LearnOptions(cut="frozen")).lower_maps(IMAGES["state"]))
     values = torch.cat([maps[0].permute(1, 0, 2, 3).flatten(1) for maps in columns], dim=1)
-    torch.testing.assert_close(network.frozen_head.norm.running_mean, values.mean(1), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(network.frozen_head.norm.running_var, values.var(1), rtol=1e-4, atol=1e-5)
+    alive = network.frozen_head.norm.running_var > 1e-3
+    assert alive.sum() > 10
+    torch.testing.assert_close(values[alive].mean(1), torch.zeros(int(alive.sum())), rtol=0, atol=1e-3)
+    torch.testing.assert_close(values[alive].var(1), torch.ones(int(alive.sum())), rtol=0, atol=2e-2)
     longer = pretrained(store, tmp_path, dataclasses.replace(OPTIONS, frozen_steps=60), cut="frozen")
     accuracy = [
         SupervisedLearner(n, store, LearnOptions(cut="frozen")).evaluate(IMAGES["state"]).accuracy
