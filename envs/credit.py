@@ -24,6 +24,8 @@ from ralseg.segmentation.networks import Prediction
 
 CreditLoss = Literal["balanced_cross_entropy", "soft_iou"]
 CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")
+KEPT_BYTES = 1 << 28
+"""Targets of so many bytes are kept, those of D_R first: a pool of large images would fill the memory."""
 
 
 class GradientCredit:
@@ -60,13 +62,14 @@ class GradientCredit:
         self._weights[present] = torch.from_numpy(1 / (counts[present] * present.sum())).float()
         self._present = torch.from_numpy(present)
         self._targets: dict[int, Tensor] = {}
+        self._room = KEPT_BYTES
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._sum: tuple[Tensor, Tensor] | None = None
         self._gradient: tuple[Tensor, Tensor] | None = None
 
     def observe(self, prediction: Prediction, images: Sequence[int]) -> None:
         """Take in the prediction of a batch of D_R."""
-        targets = torch.stack([self._target(i, prediction.logits.shape[-2:], keep=True) for i in images])
+        targets = torch.stack([self._target(i, prediction.logits.shape[-2:]) for i in images])
         probabilities = prediction.logits.float().softmax(1)
         if self._loss == "soft_iou":
             # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
@@ -120,11 +123,12 @@ class GradientCredit:
             self._add(p * (slope - (slope * p).sum(1, keepdim=True)), decoded)
         self._seen = []
 
-    def _target(self, image: int, size: tuple[int, int], keep: bool = False) -> Tensor:
+    def _target(self, image: int, size: tuple[int, int]) -> Tensor:
         if image in self._targets:
             return self._targets[image]
         counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
         target = torch.from_numpy(counts).to(self._learner.device)
-        if keep:
+        if target.nbytes <= self._room:
+            self._room -= target.nbytes
             self._targets[image] = target
         return target

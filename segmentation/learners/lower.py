@@ -9,6 +9,9 @@ from torch import Tensor
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
+KEPT_STACKS = 8
+"""Batches whose stacked maps are kept: those of D_R and D_S in a usual game."""
+
 
 class LowerMaps:
     """The maps below the cut for the images of a store, kept as long as this object lives.
@@ -25,11 +28,28 @@ class LowerMaps:
     def __init__(self, network: SegmentationNetwork, store: ImageStore, cut: Cut, device: torch.device) -> None:
         self.network, self.store, self.cut, self.device = network, store, cut, device
         self._maps: dict[int, tuple[Tensor, ...]] = {}
+        self._stacks: dict[tuple[int, ...], tuple[Tensor, ...]] = {}
 
-    def __call__(self, images: Sequence[int]) -> tuple[Tensor, ...]:
-        """Stacked maps (B, D, h, w) of images of one size, channels last in memory."""
+    def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
+        """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
+
+        Args:
+            images: indices in the store.
+            again: whether just these images will be asked for again, so that their stack is worth keeping.
+        """
         if self.cut == "full":
             return (self._images(images),)
+        key = tuple(images)
+        if key in self._stacks:
+            return self._stacks[key]
+        stacks = self._stacked(images)
+        if again:
+            if len(self._stacks) == KEPT_STACKS:
+                self._stacks.pop(next(iter(self._stacks)))
+            self._stacks[key] = stacks
+        return stacks
+
+    def _stacked(self, images: Sequence[int]) -> tuple[Tensor, ...]:
         for i in dict.fromkeys(images):
             if i not in self._maps:
                 # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.

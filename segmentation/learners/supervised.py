@@ -202,7 +202,7 @@ class SupervisedLearner:
         total = Confusion(np.zeros((self.classes, self.classes), np.int64))
         for _, chunk in self._chunks(images, 16):
             with torch.inference_mode():
-                prediction = self._averaged.upper(self._lower(chunk), self.options.cut)
+                prediction = self._averaged.upper(self._lower(chunk, again=True), self.options.cut)
             if observer is not None:
                 observer(prediction, chunk)
             predicted = upsampled_classes(prediction.logits, *self.store.size(chunk[0]))
