@@ -13,9 +13,9 @@ class Signal:
 
     reward: float = 0.0
     """of the env's reward: 100 x the gain in mIoU on D_R, shared by the K choices (the paper's only signal)"""
-    credit: float = 1.0
+    credit: float = 0.0
     """of `info['candidate_credit']`, standardised within the step over the open candidates (mean 0, sd 1)"""
-    reference: float = 0.0
+    reference: float = 1.0
     """of `info['candidate_reference']`, the score of a reference that sees true labels, standardised likewise"""
 
 

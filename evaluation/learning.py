@@ -12,10 +12,12 @@ from rich.console import Console
 
 from ralseg.agents.options import SB3Options, agent_options
 from ralseg.agents.progress import Progress
-from ralseg.envs import EnvFactory, World
+from ralseg.agents.query_network import PublishedQueryNetwork
+from ralseg.envs import EnvFactory, Pool, World
 from ralseg.evaluation.door import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
+from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, read_json, settings, write_json
 from ralseg.segmentation.learners import FitOptions
 
@@ -69,10 +71,10 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
     if comparison["policies"]:
         make_policies(comparison["policies"])
-    make_policies(comparison["policies"])
     world = World(config)
     world.check()
     playable_splits(world, comparison["splits"])
+    _check_agent(options, world)
     folder = Path(config["run"])
     _check_folder(folder, config)
     splits, cut = world.splits, config["game"]["learn"]["cut"]
@@ -118,6 +120,19 @@ def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, f
             resume=config["resume"],
             **shared,
         )
+
+
+def _check_agent(options: Any, world: World) -> None:
+    """The published network reads published observations alone; to see that, it is built before anything is trained."""
+    if not isinstance(options, SB3Options) and options.network == "published":
+        spec = spec_from_config(world.config["features"], len(world.dataset.classes))
+        units = len(Pool(world.store, world.images("state"), world.unit))
+        PublishedQueryNetwork(units, spec.state_width, spec.candidate_width, options.gate_features)
+        if "kl_unlabelled" not in spec.candidate_parts[-1]:
+            raise RalsegError(
+                "agent.network=published takes a candidate's last numbers for its KL histograms, and these features end "
+                f"in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
+            )
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:

@@ -56,14 +56,14 @@ def tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[s
     return made
 
 
-def footnotes(summary: Mapping[str, Any]) -> list[str]:
-    """What a reader of the tables must know."""
+def footnotes(summary: Mapping[str, Any], billed: bool = True) -> list[str]:
+    """What a reader of the tables must know; `billed` if they show what was paid."""
     entries = summary["entries"]
     splits = [NAMES.get(entry["split"], entry["split"]) for entry in entries]
     lines = [FOOT.format(split=f"the {splits[-1]} of dev and test" if splits[-1] == "mean" else splits[-1])]
     lines += [REFERENCE] * any(entry["reference"] for entry in entries)
     learned = [entry for entry in entries if entry["label_cost_of_policy"]]
-    lines += [LABELS] * bool(learned) + [ONE_SEED] * any(entry["training_seeds"] == 1 for entry in learned)
+    lines += [LABELS] * (billed and bool(learned)) + [ONE_SEED] * any(entry["training_seeds"] == 1 for entry in learned)
     return [*lines, *(f"Note: {note}." for note in summary["notes"])]
 
 
@@ -80,7 +80,7 @@ def terminal(summary: Mapping[str, Any]) -> Group:
         for row in rows:
             table.add_row(*(Text(row[column]) for column in kept))
         shown.append(table)
-    return Group(*shown, *(Text(line) for line in footnotes(summary)))
+    return Group(*shown, *(Text(line) for line in footnotes(summary, billed=False)))
 
 
 def markdown(summary: Mapping[str, Any]) -> str:

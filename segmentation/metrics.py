@@ -127,7 +127,7 @@ def _interpolated_classes(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def _argmax(scores: Tensor) -> Tensor:
-    """Argmax over dim 1, (cells, rivals, pixels) -> (cells, pixels) uint8, as a running maximum: argmax is slow there."""
+    """Argmax over dim 1, (cells, rivals, pixels) -> (cells, pixels) uint8, as a running maximum, which is faster."""
     best = scores[:, 0].clone()
     winner = torch.zeros(best.shape, dtype=torch.uint8, device=scores.device)
     for rival in range(1, scores.shape[1]):

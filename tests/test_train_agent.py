@@ -17,8 +17,8 @@ WORLD = [
     "comparison.processes=1", "run=runs/x",
 ]  # fmt: skip
 TINY = [
-    *WORLD, "training.episodes=2", "training.streams=1", "training.processes=1", "+agent.warm_up=2",
-    "+agent.batch_size=2", "comparison.draws=2",
+    *WORLD, "training.episodes=2", "training.streams=1", "training.processes=1", "agent.warm_up=2",
+    "agent.batch_size=2", "comparison.draws=2",
 ]  # fmt: skip
 POLICIES = ["learned", "random", "entropy", "margin", "class_truth"]
 
