@@ -130,8 +130,8 @@ def _check_agent(options: Any, world: World) -> None:
         PublishedQueryNetwork(units, spec.state_width, spec.candidate_width, options.gate_features)
         if "kl_unlabelled" not in spec.candidate_parts[-1]:
             raise RalsegError(
-                "agent.network=published takes a candidate's last numbers for its KL histograms, and these features end "
-                f"in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
+                "agent.network=published takes a candidate's last numbers for its KL histograms, and these features "
+                f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
 
 
