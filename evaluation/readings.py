@@ -17,7 +17,8 @@ def code_version() -> str:
     try:
         # An installed package may lie in somebody else's checkout: ask for a file of ours.
         _git(package, "ls-files", "--error-unmatch", "evaluation/readings.py")
-        return _git(package, "rev-parse", "HEAD") + ("+changes" if _git(package, "status", "--porcelain") else "")
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no")
+        return _git(package, "rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return f"v{version('ralseg')}"
 
@@ -34,7 +35,7 @@ def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
     Raises:
         RalsegError: if the file is another table.
     """
-    path = Path(path)
+    path, commit = Path(path), code_version()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", newline="") as file:
         file.seek(0)
@@ -44,7 +45,7 @@ def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
         writer = csv.writer(file, lineterminator="\n")
         if not first:
             writer.writerow(HEADER)
-        writer.writerow([datetime.now(UTC).isoformat(timespec="seconds"), code_version(), why, policies, runs])
+        writer.writerow([datetime.now(UTC).isoformat(timespec="seconds"), commit, why, policies, runs])
 
 
 def _git(folder: Path, *arguments: str) -> str:
