@@ -11,7 +11,7 @@ TINY = [
     "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=5", "theta0.fit.batch=4", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
-    "processes=1", "draws=2", "policies=[random,class_truth]", "run=runs/x",
+    "fit.draws=0", "fit.supervised=false", "processes=1", "draws=2", "policies=[random,class_truth]", "run=runs/x",
 ]  # fmt: skip
 
 

@@ -177,6 +177,7 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     output = python("-m", "ralseg.train_agent", *TINY, *small, *compared, "run=learned", **where)
     assert "random" in output and (tmp_path / "learned/policy.safetensors").exists()
     played = ["policies=[random,run:learned]", "draws=1", "processes=1", "splits=[dev]", "run=compared"]
+    played += ["fit.draws=0", "fit.supervised=false"]
     output = python("-m", "ralseg.evaluate_policy", *TINY, *played, **where)
     assert "run:learned" in output and (tmp_path / "compared/results.csv").exists()
 
