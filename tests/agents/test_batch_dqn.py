@@ -1,4 +1,3 @@
-import importlib.resources
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -6,16 +5,16 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from omegaconf import OmegaConf
 from tianshou.utils.torch_utils import policy_within_training_step
 
 from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, build_network
 from ralseg.agents.checkpoint import add_rows
-from ralseg.agents.options import BatchDQNOptions, agent_options
+from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
 from ralseg.agents.replay import as_stored, make_replay, standardise
 from ralseg.agents.training import train
 from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
+from ralseg.configs import composed
 from ralseg.foundation import RalsegError, generator
 
 torch.set_num_threads(1)
@@ -283,8 +282,9 @@ class BadEnv(TrivialEnv):
     ],
 )
 def test_a_broken_env_is_refused(tmp_path, fault, message):
+    options = BatchDQNOptions(signal=Signal(credit=1.0, reference=0.0))
     with pytest.raises(RalsegError, match=message):
-        train(lambda: BadEnv(fault), BatchDQNOptions(), tmp_path, seed=0, episodes=2, tensorboard=False)
+        train(lambda: BadEnv(fault), options, tmp_path, seed=0, episodes=2, tensorboard=False)
     assert not (tmp_path / "policy.json").exists()
 
 
@@ -313,7 +313,11 @@ def test_settings_out_of_range_are_refused(settings, message):
 
 @pytest.mark.parametrize("name", ["ddqn", "regression", "ralis", "sb3_ppo", "sb3_dqn"])
 def test_every_configuration_of_an_agent_is_valid(name):
-    folder = importlib.resources.files("ralseg.configs") / "agent"
-    settings = OmegaConf.to_container(OmegaConf.load(str(folder / f"{name}.yaml")))
+    settings = composed("train_agent", [f"agent={name}"])["agent"]
     options = agent_options(settings)
     assert {key: asdict(options)[key] for key in settings} == settings
+
+
+def test_the_yaml_lists_every_setting_with_its_default():
+    listed = composed("train_agent", ["agent=ddqn"])["agent"]
+    assert listed == asdict(BatchDQNOptions())

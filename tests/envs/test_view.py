@@ -69,11 +69,11 @@ def count_passes(learner, monkeypatch):
     passes = Counter()
     lower = learner._lower.__class__.__call__
 
-    def counted(self, images):
+    def counted(self, images, again=False):
         # Learning reads maps through the same object; only inference is counted.
         if torch.is_inference_mode_enabled():
             passes.update((learner.version, image) for image in images)
-        return lower(self, images)
+        return lower(self, images, again)
 
     monkeypatch.setattr(learner._lower.__class__, "__call__", counted)
     return passes
