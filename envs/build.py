@@ -130,16 +130,18 @@ class World:
         if self.theta0_options.file:
             self.theta0()
 
-    def game(self, role: Role, credit: bool = False) -> Game:
+    def game(self, role: Role, credit: bool = False, observed: bool = True) -> Game:
         """A game on D_T (`train`) or D_V (`compare`).
 
         Args:
             role: whose pool.
             credit: whether candidates get credit, in learning only.
+            observed: whether observations will be asked for, which needs fitted components.
         """
         learner = SupervisedLearner(self.theta0(role), self.store, self.learn_options, self.config["device"])
         pool = Pool(self.store, self.images(role), self.unit)
-        spec = self.fitted_spec(learner, pool, self.config["features"])
+        features = self.config["features"]
+        spec = self.fitted_spec(learner, pool, features) if observed else spec_from_config(features, learner.classes)
         return Game(learner, pool, self.images("state"), self.images("reward"), spec, self.game_options, credit=credit)
 
     def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:

@@ -80,7 +80,8 @@ class Player:
     @cached_property
     def game(self) -> Game:
         """The game on D_V."""
-        game = self.world.game("compare")
+        # Only a trained policy looks at observations, and it brings its own features: see `_spec`.
+        game = self.world.game("compare", observed=False)
         # Cached in one fixed order, so that no rounding depends on which run came first.
         evaluated = [image for split in self.plan.splits for image in self.world.images(split)]
         for _ in game.learner.lower_maps([*game.pool.images.tolist(), *game.state, *evaluated]):
