@@ -81,12 +81,7 @@ class Player:
     def game(self) -> Game:
         """The game on D_V."""
         # Only a trained policy looks at observations, and it brings its own features: see `_spec`.
-        game = self.world.game("compare", observed=False)
-        # Cached in one fixed order, so that no rounding depends on which run came first.
-        evaluated = [image for split in self.plan.splits for image in self.world.images(split)]
-        for _ in game.learner.lower_maps([*game.pool.images.tolist(), *game.state, *evaluated]):
-            pass
-        return game
+        return self.world.game("compare", observed=False)
 
     def _spec(self, features: Mapping[str, Any]) -> ObservationSpec:
         """What a trained policy observes: the features that it learned with, whatever those of this comparison are."""

@@ -1,7 +1,7 @@
 """What every floor stands on: the error, atomic files, named random streams, checked settings."""
 
 from ralseg.foundation.errors import RalsegError
-from ralseg.foundation.files import atomic_write, read_array, read_json, write_array, write_json
+from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.seeds import generator, integer, sequence
 from ralseg.foundation.settings import settings
 
@@ -10,10 +10,8 @@ __all__ = [
     "atomic_write",
     "generator",
     "integer",
-    "read_array",
     "read_json",
     "sequence",
     "settings",
-    "write_array",
     "write_json",
 ]

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
 from ralseg.foundation.errors import RalsegError
 
 
@@ -68,23 +66,3 @@ def read_json(path: str | Path) -> Any:
         raise RalsegError(f"{path}: no such file") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RalsegError(f"{path}: not JSON ({error}); restore or delete it") from error
-
-
-def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Write one array as .npy, atomically and without pickle."""
-    with atomic_write(path) as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def read_array(path: str | Path) -> np.ndarray:
-    """Read one .npy array, without pickle.
-
-    Raises:
-        RalsegError: if the file is missing or damaged.
-    """
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise RalsegError(f"{path}: no such file") from error
-    except (ValueError, EOFError) as error:
-        raise RalsegError(f"{path}: not a .npy array ({error})") from error

@@ -4,10 +4,9 @@ import os
 import stat
 import tempfile
 
-import numpy as np
 import pytest
 
-from ralseg.foundation import RalsegError, atomic_write, read_array, read_json, write_array, write_json
+from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
 
 
 def full(*_, **__):
@@ -69,28 +68,3 @@ def test_json(tmp_path):
         path.write_bytes(damage)
         with pytest.raises(RalsegError, match=r"a.json: not JSON .*; restore or delete it"):
             read_json(path)
-
-
-def test_arrays(tmp_path):
-    path = tmp_path / "a.npy"
-    array = np.arange(6, dtype=np.int16).reshape(2, 3)
-    write_array(path, array)
-    found = read_array(path)
-    np.testing.assert_array_equal(found, array)
-    assert found.dtype == array.dtype
-    with pytest.raises(RalsegError, match=r"b.npy: no such file"):
-        read_array(tmp_path / "b.npy")
-    for damage in (path.read_bytes()[:-4], path.read_bytes()[:20], b"", b"no array at all"):
-        path.write_bytes(damage)
-        with pytest.raises(RalsegError, match=r"a.npy: not a .npy array"):
-            read_array(path)
-
-
-def test_nothing_is_pickled(tmp_path):
-    path = tmp_path / "a.npy"
-    with pytest.raises(ValueError, match="allow_pickle"):
-        write_array(path, np.array([{}], dtype=object))
-    assert not path.exists()
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(RalsegError, match=r"not a .npy array"):
-        read_array(path)
