@@ -14,9 +14,11 @@ from ralseg.configs import composed
 from ralseg.envs.game import Game, GameOptions
 from ralseg.envs.pool import Pool
 from ralseg.envs.region_selection import RegionSelectionEnv
+from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
-from ralseg.foundation import RalsegError, settings
+from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.devices import compute_dtype
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import SegmentationNetwork, as_array
 from ralseg.segmentation.pretraining import Theta0Options, theta0
@@ -59,6 +61,16 @@ class World:
         return [self.store.index(name) for name in getattr(self.splits, role)]
 
     @cached_property
+    def rewarded(self) -> list[int]:
+        """Indices in the store of the images of D_R that reward and credit look at: all, or `game.reward_share`."""
+        images, share = self.images("reward"), self.game_options.reward_share
+        if share == 1:
+            return images
+        groups = [self.dataset.groups[name] for name in self.splits.reward]
+        rng = generator(self.config["seed"], "reward")
+        return [images[i] for i in stratified_subset(groups, self.store.class_counts()[images], share, rng)]
+
+    @cached_property
     def game_options(self) -> GameOptions:
         """What a step offers and when a game ends."""
         game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "learn")}
@@ -99,7 +111,20 @@ class World:
             seed=self.config["seed"],
             description=self.config["network"],
             cache=cache_folder(),
+            device=self.config["device"],
+            precision=self.config["precision"],
             on_step=on_step,
+        )
+
+    def learner(self, role: Role = "train", options: LearnOptions | None = None) -> SupervisedLearner:
+        """A learner at theta_0, with the game's options where none are given."""
+        return SupervisedLearner(
+            self.theta0(role),
+            self.store,
+            options or self.learn_options,
+            self.config["device"],
+            self.config["precision"],
+            self.config["compile"],
         )
 
     def check(self) -> None:
@@ -118,6 +143,9 @@ class World:
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
+        compute_dtype(self.config["precision"], torch.device(device))
+        if type(self.config["compile"]) is not bool:
+            raise RalsegError(f"compile={self.config['compile']!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
         spec, network = spec_from_config(self.config["features"], len(self.dataset.classes)), self.network()
         if "embedding" in spec.needs and spec.embedding_width > network.embedding_width:
@@ -130,19 +158,21 @@ class World:
         if self.theta0_options.file:
             self.theta0()
 
-    def game(self, role: Role, credit: bool = False, observed: bool = True) -> Game:
+    def game(self, role: Role, credit: bool = False, reference: bool = False, observed: bool = True) -> Game:
         """A game on D_T (`train`) or D_V (`compare`).
 
         Args:
             role: whose pool.
-            credit: whether candidates get credit, in learning only.
+            credit: whether candidates get gradient credit, in learning only.
+            reference: whether candidates get class_truth's score, in learning only.
             observed: whether observations will be asked for, which needs fitted components.
         """
-        learner = SupervisedLearner(self.theta0(role), self.store, self.learn_options, self.config["device"])
+        learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit)
         features = self.config["features"]
         spec = self.fitted_spec(learner, pool, features) if observed else spec_from_config(features, learner.classes)
-        return Game(learner, pool, self.images("state"), self.images("reward"), spec, self.game_options, credit=credit)
+        state, options = self.images("state"), self.game_options
+        return Game(learner, pool, state, self.rewarded, spec, options, credit=credit, reference=reference)
 
     def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:
         """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
@@ -171,21 +201,27 @@ class EnvFactory:
     Attributes:
         config: a composed configuration, plain values.
         role: whose pool is played on.
-        credit: whether `info` holds credit.
+        credit: whether `info` holds gradient credit, which costs about as much as the observation.
+        reference: whether `info` holds class_truth's score, which costs next to nothing.
     """
 
     config: Mapping[str, Any]
     role: Role = "train"
     credit: bool = True
+    reference: bool = True
 
     def __call__(self) -> RegionSelectionEnv:
         """A new environment; torch is set to one thread, as two stall each other and round differently."""
         torch.set_num_threads(1)
-        return RegionSelectionEnv(World(self.config).game(self.role, self.credit))
+        return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
 
 
 def make_env(
-    game: Game | None = None, overrides: Sequence[str] = (), role: Role = "train", credit: bool = True
+    game: Game | None = None,
+    overrides: Sequence[str] = (),
+    role: Role = "train",
+    credit: bool = True,
+    reference: bool = True,
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
@@ -193,11 +229,12 @@ def make_env(
         game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
         overrides: of that configuration, as on the command line.
         role: `train` (D_T) or `compare` (D_V).
-        credit: whether `info` holds credit.
+        credit: whether `info` holds gradient credit.
+        reference: whether `info` holds class_truth's score.
     """
     if game is not None:
         return RegionSelectionEnv(game)
-    return EnvFactory(composed("train_agent", overrides), role, credit)()
+    return EnvFactory(composed("train_agent", overrides), role, credit, reference)()
 
 
 def _made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:

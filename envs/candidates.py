@@ -10,6 +10,9 @@ from ralseg.foundation import RalsegError, generator
 Draw = Literal["clustered", "uniform"]
 DRAWS: tuple[Draw, ...] = ("clustered", "uniform")
 
+LONGEST = 1 << 20
+"""Numbers drawn at once."""
+
 
 def draw_candidates(pool: Pool, slates: int, size: int, draw: Draw, seed: int, step: int) -> np.ndarray:
     """The first K x N unlabelled units by a priority that depends on (seed, step, unit) alone.
@@ -34,23 +37,31 @@ def draw_candidates(pool: Pool, slates: int, size: int, draw: Draw, seed: int, s
     """
     if slates < 1 or size < 1:
         raise RalsegError(f"a draw needs slates and candidates of 1 or more, not {slates} x {size}")
-    wanted = slates * size
-    if draw == "clustered":
-        order = _clustered(pool, wanted, seed, step)
-    elif draw == "uniform":
-        order = generator(seed, "draw", step).permutation(len(pool))
-        order = order[~pool.labelled[order]][:wanted]
-    else:
+    if draw not in DRAWS:
         raise RalsegError(f"game.draw={draw!r} is unknown; choose from {', '.join(DRAWS)}")
+    wanted = slates * size
+    order = (_clustered if draw == "clustered" else _uniform)(pool, wanted, seed, step)
     dealt = np.full(wanted, -1, np.int64)
     dealt[: len(order)] = order
     return np.ascontiguousarray(dealt.reshape(size, slates).T)
 
 
+def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
+    # Units in the order in which an endless stream of numbers first names them: a random order of all units, of which
+    # only as much is drawn as is needed.
+    rng = generator(seed, "draw", step)
+    found, length = np.empty(0, np.int64), wanted + wanted // 4
+    while len(found) < min(wanted, pool.free.sum()):
+        drawn = rng.integers(len(pool), size=length)
+        drawn = np.concatenate([found, drawn[~pool.labelled[drawn]]])
+        found = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        length = min(2 * length, LONGEST)
+    return found[:wanted]
+
+
 def _clustered(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     images = generator(seed, "draw", step).permutation(len(pool.images))
-    free = np.add.reduceat(~pool.labelled, pool.offsets[:-1])[images]
-    enough = int(np.searchsorted(np.cumsum(free), wanted)) + 1
+    enough = int(np.searchsorted(np.cumsum(pool.free[images]), wanted)) + 1
     units, priorities = [], []
     for place in images[:enough]:
         # One stream per image: which other images take part must not change an image's priorities.

@@ -20,7 +20,7 @@ from ralseg.features import UnitGrid
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.labels import soft_targets
 from ralseg.segmentation.learners import SupervisedLearner
-from ralseg.segmentation.networks import Prediction
+from ralseg.segmentation.networks import Prediction, as_array
 
 CreditLoss = Literal["balanced_cross_entropy", "soft_iou"]
 CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")
@@ -73,10 +73,10 @@ class GradientCredit:
         probabilities = prediction.logits.float().softmax(1)
         if self._loss == "soft_iou":
             # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
-            self._seen.append((probabilities, targets, prediction.decoded))
+            self._seen.append((probabilities, targets, prediction.decoded.float()))
             return
         weighted = targets * self._weights.to(targets)[:, None, None]
-        self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, prediction.decoded)
+        self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, prediction.decoded.float())
 
     def finish(self) -> None:
         """Close the pass over D_R."""
@@ -91,11 +91,11 @@ class GradientCredit:
         targets = torch.stack([self._target(i, prediction.logits.shape[-2:]) for i in images])
         residual = prediction.logits.float().softmax(1) * targets.sum(1, keepdim=True) - targets
         weight, bias = self._gradient
-        response = functional.conv2d(prediction.decoded, weight, bias, padding=self._learner.head.padding)
+        response = functional.conv2d(prediction.decoded.float(), weight, bias, padding=self._learner.head.padding)
         height, width = self._learner.store.size(images[0])
         cell = height * width / (targets.shape[-2] * targets.shape[-1])
         agreement = (residual * response).sum(1) / cell
-        return {"credit": grid.pool(agreement.cpu().numpy())}
+        return {"credit": grid.pool(as_array(agreement))}
 
     def _add(self, residual: Tensor, decoded: Tensor) -> None:
         head = self._learner.head

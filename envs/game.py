@@ -11,15 +11,13 @@ from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit
 from ralseg.envs.ledger import Ledger, check_budget
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
+from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView, UnitReducer
 from ralseg.features import ObservationSpec, square_root_gain, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
 from ralseg.segmentation.networks import Prediction, as_array
-
-KEPT_UNITS = 4096
-"""True class counts are kept for images of so many units at most: a pixel pool's would fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class GameOptions:
         budget: what may be paid, in `budget_measure`.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
         credit: loss of D_R that the gradient credit refers to.
+        reward_share: of D_R's images, what reward and credit look at; see `World.rewarded`.
     """
 
     slates: int = 24
@@ -41,6 +40,7 @@ class GameOptions:
     budget: float = 480
     budget_measure: str = "units"
     credit: CreditLoss = "balanced_cross_entropy"
+    reward_share: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("slates", "candidates"):
@@ -50,6 +50,8 @@ class GameOptions:
             raise RalsegError(f"game.draw={self.draw!r} is unknown; choose from {', '.join(DRAWS)}")
         if self.credit not in CREDIT_LOSSES:
             raise RalsegError(f"game.credit={self.credit!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
+        if not 0 < self.reward_share <= 1:
+            raise RalsegError(f"game.reward_share={self.reward_share} is out of range; it is above 0 and at most 1")
         check_budget(self.budget, self.budget_measure)
 
 
@@ -61,13 +63,13 @@ class Turn:
         units: (n,) int64 flat numbers of the units bought.
         refused: choices that bought nothing.
         class_counts: (C,) int64 true pixels per class that were bought.
-        loss: the learner's mean loss of the turn.
+        loss: the learner's mean loss of the turn, a 0-d tensor on its device.
     """
 
     units: np.ndarray
     refused: int
     class_counts: np.ndarray
-    loss: float
+    loss: torch.Tensor
 
 
 class Game:
@@ -77,11 +79,13 @@ class Game:
         learner: trained by what is bought; starts each game from theta_0.
         pool: D_T while a policy is learned, D_V while policies are compared.
         state: D_S, indices in the store.
-        reward: D_R, indices in the store.
+        reward: D_R, or a part of it, indices in the store.
         spec: what an observation holds.
         options: see `GameOptions`.
         oracle: who answers; default: ground truth.
-        credit: whether candidates get credit, in learning only: the labels of the whole pool are read for it.
+        credit: whether candidates get gradient credit, in learning only: labels of the pool are read for it, and D_R's
+            gradient is taken after every turn.
+        reference: whether candidates get class_truth's score, in learning only: labels of the pool are read for it.
     """
 
     def __init__(
@@ -94,13 +98,15 @@ class Game:
         options: GameOptions,
         oracle: Oracle | None = None,
         credit: bool = False,
+        reference: bool = False,
     ) -> None:
         self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
-        self._kept_counts: dict[int, np.ndarray] = {}
+        self._reference = reference
+        self._true_counts = TrueCounts(pool, learner.classes)
         self._started = False
 
     def reset(self, seed: int) -> None:
@@ -112,7 +118,7 @@ class Game:
         self.seed, self.turn, self._started = seed, 0, True
         self.learner.reset()
         self.pool.reset()
-        self.ledger = Ledger(int(self.pool.areas.sum()))
+        self.ledger = Ledger(self.pool.pixels)
         rehearse = self.learner.options.rehearse
         self.labels = revealed(self.learner.store, self.state) if rehearse else PartialLabels(self.learner.classes)
         self.bought_counts = np.zeros(self.learner.classes, np.int64)
@@ -129,7 +135,7 @@ class Game:
     def can_pay(self) -> int:
         """Units of the smallest size on offer that the budget still pays."""
         measure = self.options.budget_measure
-        prices = self.ledger.prices(self.pool.areas[self.units[self.units >= 0]], measure)
+        prices = self.ledger.prices(self.pool.areas(self.units[self.units >= 0]), measure)
         return self.ledger.left(self.options.budget, measure) // int(prices.min()) if len(prices) else 0
 
     def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
@@ -172,14 +178,21 @@ class Game:
         self._credit.finish()
         return found.miou
 
-    def credit(self, view: CandidatesView) -> tuple[np.ndarray, np.ndarray]:
-        """(K, N) float32 gradient credit and class_truth's score of each candidate, 0 where masked.
+    def credit(self, view: CandidatesView) -> dict[str, np.ndarray]:
+        """What each candidate was worth, as far as the game was asked for it: (K, N) float32, 0 where masked.
 
-        The view must have been made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
+        Args:
+            view: made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
+
+        Returns:
+            `credit` (gradient credit) and `reference` (class_truth's score), each only where the game has it.
         """
-        credit = view.reduced("credit")
-        reference = square_root_gain(view.true_counts, view.labelled_counts)
-        return tuple(np.where(view.mask, part, 0).astype(np.float32) for part in (credit, reference))
+        found = {}
+        if self._credit is not None:
+            found["credit"] = view.reduced("credit")
+        if self._reference:
+            found["reference"] = square_root_gain(view.true_counts, view.labelled_counts)
+        return {name: np.where(view.mask, part, 0).astype(np.float32) for name, part in found.items()}
 
     @property
     def credit_reducers(self) -> tuple[UnitReducer, ...]:
@@ -192,18 +205,15 @@ class Game:
         """See `ViewSource`."""
         if not len(units) or not (reducers or observed):
             return {}
-        places, local = self.pool.locate(units)
-        order, inverse = np.unique(places, return_inverse=True)
-        images = self.pool.images[order].tolist()
+        order, images, local = self.pool.by_image(units)
         draws = max((reducer.draws for reducer in reducers), default=0)
         noise = (
             torch.Generator(self.learner.device).manual_seed(integer(self.seed, "noise", self.turn)) if draws else None
         )
-        rows = self.learner.predict(
-            images, [self._adapted(r) for r in reducers] + [self._features] * observed, draws, noise
-        )
-        starts = np.concatenate([[0], np.cumsum([len(self.pool.grid(i)) for i in images])])
-        return {name: np.concatenate(parts)[starts[inverse] + local] for name, parts in rows.items()}
+        asked = dict(zip(images, local, strict=True))
+        every = [self._adapted(reducer) for reducer in reducers] + [self._features] * observed
+        rows = self.learner.predict(images, [_only(asked, reducer) for reducer in every], draws, noise)
+        return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
 
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `ViewSource`."""
@@ -213,7 +223,7 @@ class Game:
             counts = np.concatenate([np.empty((0, self.learner.classes), np.int64), *self._bought_counts])
             candidates[units >= 0] = self.spec.candidates(
                 features,
-                labelled_true_shares=self.spec.true_shares(counts, self.pool.areas[self.pool.bought]),
+                labelled_true_shares=self.spec.true_shares(counts, self.pool.areas(self.pool.bought)),
                 iou=iou,
                 labelled_counts=self.bought_counts,
             )
@@ -222,34 +232,21 @@ class Game:
 
     def true_counts(self, units: np.ndarray) -> np.ndarray:
         """See `ViewSource`."""
-        places, local = self.pool.locate(units)
-        counts = np.empty((len(units), self.learner.classes), np.int64)
-        for place in np.unique(places):
-            here = places == place
-            counts[here] = self._true_counts(int(place))[local[here]]
-        return counts
-
-    def _true_counts(self, place: int) -> np.ndarray:
-        if place in self._kept_counts:
-            return self._kept_counts[place]
-        image = int(self.pool.images[place])
-        counts = self.pool.grid(image).class_counts(self.learner.store.label(image), self.learner.classes)
-        if len(counts) <= KEPT_UNITS:
-            self._kept_counts[place] = counts
-        return counts
+        return self._true_counts(units)
 
     def _draw(self) -> None:
         options = self.options
         self.units = draw_candidates(self.pool, options.slates, options.candidates, options.draw, self.seed, self.turn)
         left = self.ledger.left(options.budget, options.budget_measure)
-        prices = self.ledger.prices(self.pool.areas[self.units], options.budget_measure)
+        self.mask = self.units >= 0
+        prices = self.ledger.prices(self.pool.areas(self.units[self.mask]), options.budget_measure)
         # A unit that the budget cannot pay alone is never on offer: whoever asks for it again and again would not end.
-        self.mask = (self.units >= 0) & (prices <= left)
+        self.mask[self.mask] = prices <= left
         self.mask[np.cumsum(self.mask.any(axis=1)) > self.can_pay] = False
 
     def _affordable(self, units: np.ndarray) -> np.ndarray:
         measure = self.options.budget_measure
-        prices = self.ledger.prices(self.pool.areas[units], measure)
+        prices = self.ledger.prices(self.pool.areas(units), measure)
         return units[np.cumsum(prices) <= self.ledger.left(self.options.budget, measure)]
 
     def _reveal(self, units: np.ndarray) -> tuple[list, np.ndarray]:
@@ -266,7 +263,7 @@ class Game:
         self._bought_counts.append(counts)
         self.bought_counts += counts.sum(0)
         self.ledger.units += len(units)
-        self.ledger.pixels += int(self.pool.areas[units].sum())
+        self.ledger.pixels += int(self.pool.areas(units).sum())
         self.ledger.clicks += int((counts > 0).sum())
         self.ledger.images = len(self._touched)
         return new, counts
@@ -291,3 +288,13 @@ class Game:
 
     def _adapted(self, reducer: UnitReducer) -> Reducer:
         return lambda prediction, images: reducer(prediction, images, self.pool.grid(images[0]))
+
+
+def _only(asked: Mapping[int, np.ndarray], reducer: Reducer) -> Reducer:
+    """A reducer that keeps the rows of some units of each image alone, so that a large pool fills no memory."""
+
+    def reduce(prediction: Prediction, images: Sequence[int]) -> Mapping[str, list]:
+        found = reducer(prediction, images)
+        return {name: [row[asked[i]] for row, i in zip(rows, images, strict=True)] for name, rows in found.items()}
+
+    return reduce

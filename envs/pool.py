@@ -21,7 +21,9 @@ class Pool:
     Attributes:
         images: (n,) int64 indices in the store.
         offsets: (n + 1,) int64; image `p` of the pool holds the units offsets[p] to offsets[p + 1].
+        pixels: of all images together.
         labelled: (units,) bool.
+        free: (n,) int64, unlabelled units of each image.
         history: one int64 array per turn, the units bought in it.
 
     Raises:
@@ -37,10 +39,12 @@ class Pool:
         self.unit = _checked_unit(unit)
         self.images = np.asarray(images, np.int64)
         self._grids: dict[tuple[int, int], UnitGrid] = {}
-        self.offsets = np.concatenate([[0], np.cumsum([len(self.grid(i)) for i in images])])
-        self.areas = np.concatenate([self.grid(i).areas for i in images])
+        grids = [self.grid(i) for i in images]
+        self.offsets = np.concatenate([[0], np.cumsum([len(grid) for grid in grids])])
+        self.pixels = sum(grid.height * grid.width for grid in grids)
+        self._sides = np.array([(g.height, g.width, g.unit_height, g.unit_width) for g in grids])
         self.labelled = np.zeros(self.offsets[-1], bool)
-        self.history: list[np.ndarray] = []
+        self.reset()
 
     def __len__(self) -> int:
         return len(self.labelled)
@@ -55,7 +59,8 @@ class Pool:
     def reset(self) -> None:
         """Nothing is labelled, the history is empty."""
         self.labelled[:] = False
-        self.history = []
+        self.free = np.diff(self.offsets)
+        self.history: list[np.ndarray] = []
 
     def locate(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(places in `images`, unit numbers within the image) of flat unit numbers, int64.
@@ -71,6 +76,24 @@ class Pool:
         places = np.searchsorted(self.offsets, units, side="right") - 1
         return places, units - self.offsets[places]
 
+    def by_image(self, units: np.ndarray) -> tuple[np.ndarray, list[int], list[np.ndarray]]:
+        """Units sorted by image.
+
+        Returns:
+            The order that sorts them, the images (indices in the store), and the numbers of each one's units within it.
+        """
+        places, local = self.locate(units)
+        order = np.argsort(places, kind="stable")
+        found, starts = np.unique(places[order], return_index=True)
+        return order, self.images[found].tolist(), np.split(local[order], starts[1:])[: len(found)]
+
+    def areas(self, units: np.ndarray) -> np.ndarray:
+        """Pixels of each of n units, (n,) int64."""
+        places, local = self.locate(units)
+        height, width, unit_height, unit_width = self._sides[places].T
+        row, column = np.divmod(local, -(-width // unit_width))
+        return np.minimum(unit_height, height - row * unit_height) * np.minimum(unit_width, width - column * unit_width)
+
     def records(self, units: np.ndarray) -> list[tuple[str, int, int, int, int]]:
         """Units as files name them: (image name, y, x, height, width), pixels."""
         places, local = self.locate(units)
@@ -84,11 +107,12 @@ class Pool:
             RalsegError: if a unit is out of range, labelled already, or there twice.
         """
         units = np.asarray(units, np.int64)
-        self.locate(units)
+        places, _ = self.locate(units)
         if self.labelled[units].any() or len(np.unique(units)) != len(units):
             twice = units[self.labelled[units]] if self.labelled[units].any() else units
             raise RalsegError(f"unit {twice[0]} is labelled already; a label is bought once")
         self.labelled[units] = True
+        np.subtract.at(self.free, places, 1)
         self.history.append(units)
 
     @property

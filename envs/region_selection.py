@@ -35,7 +35,8 @@ class RegionSelectionEnv(gymnasium.Env):
     embeddings are not bounded).
 
     ## Rewards
-    100 x the gain in mIoU on D_R of this step; the first is taken against theta_0.
+    100 x the gain in mIoU on D_R of this step (on a fixed part of it with `game.reward_share` below 1); the first is
+    taken against theta_0.
 
     ## Starting State
     Nothing of the pool is labelled, the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit, in
@@ -45,10 +46,11 @@ class RegionSelectionEnv(gymnasium.Env):
     Terminated when the budget is spent or no candidate is left. Never truncated: wrap it in a `TimeLimit` for that.
 
     ## Info
-    `action_mask` (tuple of K int8 arrays, for `action_space.sample(mask=...)`), `miou` (percent, on D_R), `refused`,
-    `ledger` (units, pixels, share, clicks, images); after a step `loss` and `class_shares` (C,) of what was bought. In
-    learning only, of the candidates that the action chose among: `candidate_credit` and `candidate_reference` (K, N)
-    float32, 0 where masked, and `credit` (K,) float32 of the chosen; see `ralseg.envs.credit`.
+    `action_mask` (tuple of K int8 arrays, for `action_space.sample(mask=...)`), `miou` (percent, of the images that the
+    reward looks at), `refused`, `ledger` (units, pixels, share, clicks, images); after a step `loss` and `class_shares`
+    (C,) of what was bought. In learning, of the candidates that the action chose among, (K, N) float32, 0 where masked:
+    `candidate_credit`, with `credit` (K,) of the chosen, from a game with credit, and `candidate_reference` from one
+    with the reference; see `ralseg.envs.credit`.
 
     ## Arguments
     `game`: a `ralseg.envs.Game`. `gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=["game=frozen", ...])`
@@ -100,18 +102,16 @@ class RegionSelectionEnv(gymnasium.Env):
             slates, size = self.game.options.slates, self.game.options.candidates
             allowed = f"{slates} integers from 0 to {size - 1}"
             raise RalsegError(f"action {action.tolist()} is not in the action space; it is {allowed}")
-        shown = self._view
-        info = {}
-        if self.game.credit_reducers:
-            credit, reference = self.game.credit(shown)
-            slate = np.arange(len(action))
-            info = {"candidate_credit": credit, "candidate_reference": reference, "credit": credit[slate, action]}
+        hindsight = self.game.credit(self._view)
+        info = {f"candidate_{name}": part for name, part in hindsight.items()}
+        if "credit" in hindsight:
+            info["credit"] = hindsight["credit"][np.arange(len(action)), action]
         turn = self.game.step(action)
         miou = self.game.evaluate_reward()
         reward, self._miou = miou - self._miou, miou
         bought = turn.class_counts / max(turn.class_counts.sum(), 1)
         observation = self._look()
-        info |= self._info(turn.refused) | {"loss": turn.loss, "class_shares": bought.astype(np.float32)}
+        info |= self._info(turn.refused) | {"loss": float(turn.loss), "class_shares": bought.astype(np.float32)}
         return observation, float(reward), self.game.over, False, info
 
     def _look(self) -> dict[str, np.ndarray]:

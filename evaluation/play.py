@@ -138,7 +138,7 @@ class Player:
         )
         paid = {
             "units": len(pool),
-            "pixels": int(pool.areas.sum()),
+            "pixels": pool.pixels,
             "share": 1.0,
             "images": len(pool.images),
             "clicks": clicks,
@@ -154,8 +154,7 @@ class Player:
         for image in (image for image in bought.images if image not in state):
             size = world.store.size(image)
             labels.reveal(image, size, (0, 0, *size), bought.label(image))
-        options = LearnOptions(cut="full", loss=world.config["loss"])
-        learner = SupervisedLearner(world.theta0("compare"), world.store, options, world.config["device"])
+        learner = world.learner("compare", LearnOptions(cut="full", loss=world.config["loss"]))
         learner.fit(labels, self.plan.fit, generator(seed, "fit"), world.images("reward"))
         return learner
 

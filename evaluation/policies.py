@@ -130,6 +130,6 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
 
 def _learned_from(training: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a training, its seed left out."""
-    apart = ("run", "resume", "comparison", "device", "training")
+    apart = ("run", "resume", "comparison", "device", "precision", "compile", "training")
     own = {key: value for key, value in training["training"].items() if key not in ("seed", "processes", "tensorboard")}
     return {key: value for key, value in training.items() if key not in apart} | {"training": own}

@@ -27,7 +27,7 @@ from ralseg.segmentation.learners import FitOptions
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"
 # What the rows of a run depend on; features belong to a trained policy and are in its weights' digest.
-_KEYS = ("dataset", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device")
+_KEYS = ("dataset", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device", "precision")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _with_budgets(config: Mapping[str, Any], budgets: Sequence[float] | None) ->
 
 def _check_budgets(world: World, pool: Pool, budgets: Sequence[float]) -> None:
     options = world.game_options
-    most = {"units": len(pool), "pixels": int(pool.areas.sum()), "share": 1}[options.budget_measure]
+    most = {"units": len(pool), "pixels": pool.pixels, "share": 1}[options.budget_measure]
     if budgets[-1] > most:
         raise RalsegError(f"budget {budgets[-1]} is more than D_V has, {most} {options.budget_measure}; lower it")
     uneven = [budget for budget in budgets[:-1] if budget % options.slates]

@@ -2,33 +2,33 @@
 
 import numpy as np
 
+from ralseg.features.arrays import Array, cast, constant, namespace, on_host
 from ralseg.features.grid import UnitGrid
 from ralseg.foundation import RalsegError
 
 RELEASED_FLOOR = 1e-7
 
 
-def predicted_shares(class_map: np.ndarray, grid: UnitGrid, classes: int) -> np.ndarray:
+def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
     """Share of each unit's area predicted as each class (RALIS section 3.2: 'normalized count').
 
     Args:
-        class_map: (..., h, w) uint8 ids below `classes`, at any resolution that covers the image.
+        class_map: (..., h, w) whole numbers below `classes`, numpy array or torch tensor, at any resolution that covers
+            the image.
         grid: the image's units.
         classes: number of classes C.
 
     Returns:
-        (..., units, C) float32, sums to 1 over C.
+        (..., units, C) float32, sums to 1 over C, of the same kind and on the same device.
 
     Raises:
-        RalsegError: if an id is not below `classes`, or the map has no two spatial dimensions.
+        RalsegError: if an id on the host is not below `classes`, or the map has no two spatial dimensions. On a device
+            such a pixel counts for no class.
     """
-    class_map = np.asarray(class_map)
-    if class_map.size and class_map.max() >= classes:
-        raise RalsegError(f"class shares: a predicted map holds id {class_map.max()} with {classes} classes")
-    if class_map.shape[-2:] == (grid.height, grid.width):
-        return (grid.class_counts(class_map, classes) / grid.areas[:, None]).astype(np.float32)
-    one_hot = class_map[..., None, :, :] == np.arange(classes)[:, None, None]
-    return np.moveaxis(grid.pool(one_hot), -2, -1)
+    if on_host(class_map) and 0 not in class_map.shape and class_map.max() >= classes:
+        raise RalsegError(f"class shares: a predicted map holds id {int(class_map.max())} with {classes} classes")
+    one_hot = class_map[..., None, :, :] == constant(class_map, _ids, classes)
+    return namespace(class_map).moveaxis(grid.pool(one_hot), -2, -1)
 
 
 def true_shares(counts: np.ndarray) -> np.ndarray:
@@ -48,20 +48,22 @@ def true_shares(counts: np.ndarray) -> np.ndarray:
     return (counts / np.where(total > 0, total, 1)).astype(np.float32)
 
 
-def released_counts(counts: np.ndarray) -> np.ndarray:
+def released_counts(counts: Array) -> Array:
     """The class part of a unit's vector as RALIS's released code has it: raw pixel counts, never normalised.
 
     Args:
-        counts: (..., C) predicted pixels per class (shares times area where predictions are coarser).
+        counts: (..., C) predicted pixels per class (shares times area where predictions are coarser), numpy array or
+            torch tensor.
 
     Returns:
-        (..., C + 1) float32: the counts, 1e-7 for an empty class and in the last slot, void, which nothing predicts.
+        (..., C + 1) float32, of the same kind and on the same device: the counts, 1e-7 for an empty class and in the
+        last slot, void, which nothing predicts. NaN comes out as NaN.
 
     Raises:
-        RalsegError: if a count is negative or NaN.
+        RalsegError: if a count on the host is negative or NaN.
     """
-    counts = _counts(counts)
-    return _with_void(counts, np.zeros_like(counts[..., :1]))
+    xp, counts = namespace(counts), _counts(counts)
+    return _floored(xp.concatenate([counts, xp.zeros_like(counts[..., :1])], axis=-1))
 
 
 def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -82,17 +84,16 @@ def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
     void = areas - counts.sum(axis=-1, keepdims=True)
     if (areas < 1).any() or (void < 0).any():
         raise RalsegError("class shares: a unit holds more labelled pixels than its area; pass its own grid's areas")
-    return _with_void(counts / areas, void / areas)
+    return _floored(np.concatenate([counts, void], axis=-1) / areas)
 
 
-def _with_void(classes: np.ndarray, void: np.ndarray) -> np.ndarray:
-    values = np.concatenate([classes, void], axis=-1)
-    return np.where(values > 0, values, RELEASED_FLOOR).astype(np.float32)
+def _floored(values: Array) -> Array:
+    return cast(namespace(values).where(values <= 0, RELEASED_FLOOR, values), "float32")
 
 
-def _counts(counts: np.ndarray) -> np.ndarray:
-    counts = np.asarray(counts, dtype=np.float64)
-    if counts.ndim < 1 or not (counts >= 0).all():
+def _counts(counts: Array) -> Array:
+    counts = cast(counts, "float64")
+    if counts.ndim < 1 or (on_host(counts) and not (counts >= 0).all()):
         raise RalsegError("class shares: class counts must be (..., classes), 0 or more and no NaN")
     return counts
 
@@ -111,3 +112,8 @@ def square_root_gain(counts: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     """
     labelled = np.asarray(labelled, float)
     return (np.sqrt(labelled + counts) - np.sqrt(labelled)).sum(-1).astype(np.float32)
+
+
+def _ids(classes: int) -> np.ndarray:
+    """(C, 1, 1) uint8: the classes."""
+    return np.arange(classes, dtype=np.uint8)[:, None, None]

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ralseg.features.arrays import Array, cast, check_finite, constant, factor
 from ralseg.foundation import RalsegError
 
 
@@ -65,12 +66,12 @@ class UnitGrid:
     @cached_property
     def row_edges(self) -> np.ndarray:
         """(rows + 1,) int64: unit row r covers the pixel rows row_edges[r] to row_edges[r + 1]."""
-        return _edges(self.height, self.unit_height)
+        return unit_edges(self.height, self.unit_height)
 
     @cached_property
     def column_edges(self) -> np.ndarray:
         """(columns + 1,) int64: unit column c covers the pixel columns column_edges[c] to column_edges[c + 1]."""
-        return _edges(self.width, self.unit_width)
+        return unit_edges(self.width, self.unit_width)
 
     @cached_property
     def boxes(self) -> np.ndarray:
@@ -101,37 +102,49 @@ class UnitGrid:
             raise RalsegError(f"unit grid: pixel (y, x) = ({y}, {x}) is outside the {self.height} x {self.width} image")
         return int(y) // self.unit_height * self.columns + int(x) // self.unit_width
 
-    def pool(self, maps: np.ndarray) -> np.ndarray:
+    def pool(self, maps: Array) -> Array:
         """Area-weighted mean of each map over each unit.
 
         Args:
-            maps: (..., h, w) real or bool, at any resolution that covers the same image; a map pixel that lies in two
-                units counts in each by its overlap.
+            maps: (..., h, w) real or bool, numpy array or torch tensor, at any resolution that covers the same image; a
+                map pixel that lies in two units counts in each by its overlap.
 
         Returns:
-            (..., units) float32.
+            (..., units) float32, of the same kind and on the same device.
 
         Raises:
-            RalsegError: if the maps have no two spatial dimensions, are empty, or hold NaN or infinities.
+            RalsegError: if the maps have no two spatial dimensions, are empty, or (on the host) hold NaN or infinities.
+                On a device the means of such a map are not finite either.
         """
-        return self.average(maps).astype(np.float32, copy=False)
+        return cast(self.average(maps), "float32")
 
-    def average(self, maps: np.ndarray) -> np.ndarray:
-        """`pool`, computed and returned in float64 for float64 maps (float32 for all others)."""
-        maps = np.asarray(maps)
-        if maps.ndim < 2 or 0 in maps.shape[-2:]:
-            raise RalsegError(f"unit grid: maps of shape {maps.shape} cannot be pooled; give (..., height, width)")
-        maps = maps.astype(np.float64 if maps.dtype == np.float64 else np.float32, copy=False)
-        *batch, h, w = maps.shape
-        # A pixel grid at the image's own resolution (or the next coarser even one) needs no arithmetic along that side.
-        if not (w == self.columns and self.width % self.unit_width == 0):
-            weights = _overlaps(self.column_edges, w, maps.dtype)
-            maps = (maps.reshape(-1, w) @ weights.T).reshape(*batch, h, self.columns)
-        if not (h == self.rows and self.height % self.unit_height == 0):
-            maps = _overlaps(self.row_edges, h, maps.dtype) @ maps
-        if not np.isfinite(maps).all():
-            raise RalsegError("unit grid: a map to be pooled holds NaN or infinities; mend the prediction it came from")
-        return maps.reshape(*batch, len(self))
+    def average(self, maps: Array) -> Array:
+        """`pool` as it is computed: in float64 for tensors and float64 arrays, in float32 for other arrays."""
+        maps = factor(_checked(maps, 2))
+        *batch, _, w = maps.shape
+        maps = _means(maps, self.height, self.unit_height)
+        if w * self.unit_width != self.width:
+            weights = constant(maps, _overlaps, self.width, self.unit_width, w)
+            maps = maps.reshape(-1, w) @ weights.T
+        return _finite(maps.reshape(*batch, len(self)))
+
+    def pool_vectors(self, maps: Array) -> Array:
+        """`pool` of maps whose last dimension is a vector at each pixel, as a network leaves them in memory.
+
+        Args:
+            maps: (..., h, w, D), otherwise as for `pool`; fastest where they lie in this order.
+
+        Returns:
+            (..., units, D) float32.
+
+        Raises:
+            RalsegError: as `pool`.
+        """
+        maps = factor(_checked(maps, 3))
+        *batch, h, w, width = maps.shape
+        maps = _means(maps.reshape(*batch, h, w * width), self.height, self.unit_height)
+        maps = _means(maps.reshape(*batch, self.rows, w, width), self.width, self.unit_width)
+        return cast(_finite(maps.reshape(*batch, len(self), width)), "float32")
 
     def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Pixels of each class in each unit; ids of `classes` or more (255 = void) are left out.
@@ -162,7 +175,8 @@ class UnitGrid:
         return counts.reshape(*batch, len(self), slots)[..., :classes]
 
 
-def _edges(size: int, unit: int) -> np.ndarray:
+def unit_edges(size: int, unit: int) -> np.ndarray:
+    """(units + 1,) int64: where units of `unit` pixels begin and end along a side of `size` pixels."""
     return _frozen(np.append(np.arange(0, size, unit, dtype=np.int64), np.int64(size)))
 
 
@@ -172,10 +186,30 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _overlaps(edges: np.ndarray, samples: int, dtype: np.dtype) -> np.ndarray:
+def _checked(maps: Array, dimensions: int) -> Array:
+    shape = tuple(maps.shape)
+    if len(shape) < dimensions or 0 in shape[-dimensions:]:
+        wanted = "(..., height, width)" if dimensions == 2 else "(..., height, width, numbers)"
+        raise RalsegError(f"unit grid: maps of shape {shape} cannot be pooled; give {wanted}")
+    return maps
+
+
+def _means(maps: Array, size: int, unit: int) -> Array:
+    """(..., samples, x) -> (..., units, x): weighted means along one side of the image."""
+    samples = maps.shape[-2]
+    # Samples that are the units, as on a pixel grid at the image's own resolution, need no arithmetic.
+    return maps if samples * unit == size else constant(maps, _overlaps, size, unit, samples) @ maps
+
+
+def _finite(means: Array) -> Array:
+    check_finite(means, "unit grid: a map to be pooled holds NaN or infinities; mend the prediction it came from")
+    return means
+
+
+def _overlaps(size: int, unit: int, samples: int) -> np.ndarray:
     """(units, samples) weights summing to 1: the share of each unit's extent that falls into each of `samples`."""
     # In units of 1 / samples of a pixel both sets of edges are whole numbers, so no overlap is lost to rounding.
-    unit = edges * samples
-    sample = np.arange(samples + 1, dtype=np.int64) * edges[-1]
-    overlap = np.minimum(unit[1:, None], sample[1:]) - np.maximum(unit[:-1, None], sample[:-1])
-    return (np.maximum(overlap, 0) / (unit[1:] - unit[:-1])[:, None]).astype(dtype)
+    units = unit_edges(size, unit) * samples
+    sample = np.arange(samples + 1, dtype=np.int64) * size
+    overlap = np.minimum(units[1:, None], sample[1:]) - np.maximum(units[:-1, None], sample[:-1])
+    return np.maximum(overlap, 0) / np.diff(units)[:, None]

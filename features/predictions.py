@@ -1,13 +1,99 @@
-"""Maps of what a network believes, from its logits: class, entropy, margin, confidence, mutual information."""
+"""Maps of what a network believes, from its logits: class, entropy, margin, confidence, mutual information.
+
+Logits are numpy arrays or torch tensors of any real type (bfloat16 as well); maps are of the same kind and on the same
+device. NaN and infinities are refused where the logits lie on the host; on a device, where looking would make it wait,
+they turn into NaN in every map but that of the classes.
+"""
+
+from functools import cached_property
 
 import numpy as np
 
+from ralseg.features.arrays import Array, cast, check_finite, constant, namespace
 from ralseg.foundation import RalsegError
 
 CLASS_AXIS = -3
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+class Softmax:
+    """One softmax over the classes for all the maps that are made of it; each is computed when first asked for.
+
+    Args:
+        logits: (..., C, h, w), finite, 1 to 255 classes, in any order in memory.
+
+    Raises:
+        RalsegError: if the logits have fewer than three dimensions, no class, or (on the host) NaN or infinities.
+    """
+
+    def __init__(self, logits: Array) -> None:
+        if len(logits.shape) < 3 or 0 in logits.shape[CLASS_AXIS:] or logits.shape[CLASS_AXIS] > 255:
+            shape = tuple(logits.shape)
+            raise RalsegError(f"prediction: logits have shape {shape}; give (..., C, h, w) with 1 to 255 classes")
+        self._xp = namespace(logits)
+        self.classes = logits.shape[CLASS_AXIS]
+        # Networks compute with channels last in memory; reductions over a few classes are fastest over whole planes.
+        logits = cast(logits, "float32").reshape(-1).reshape(logits.shape)
+        check_finite(logits, "prediction: the logits hold NaN or infinities; the network diverged: lower the rate")
+        self.best = self._xp.amax(logits, axis=CLASS_AXIS, keepdims=True)
+        self._shifted = logits - self.best
+
+    @cached_property
+    def _exponentials(self) -> Array:
+        return self._xp.exp(self._shifted)
+
+    @cached_property
+    def _total(self) -> Array:
+        return self._exponentials.sum(axis=CLASS_AXIS)
+
+    @cached_property
+    def _rank(self) -> Array:
+        # A maximum of bytes, several times as fast as an argmax: C for class 0, ..., 1 for the last, so that the lowest
+        # id wins a tie.
+        rank = (self._shifted == 0) * constant(self.best, _ranks, self.classes)
+        return self._xp.amax(rank, axis=CLASS_AXIS, keepdims=True)
+
+    @cached_property
+    def one_hot(self) -> Array:
+        """(..., C, h, w) float32: 1 for the most probable class of a pixel, 0 for the others."""
+        return cast(self._rank == constant(self.best, _ranks, self.classes), "float32")
+
+    @property
+    def probabilities(self) -> Array:
+        """(..., C, h, w) float32, sums to 1 over C."""
+        return self._exponentials / self._total[..., None, :, :]
+
+    @property
+    def class_map(self) -> Array:
+        """(..., h, w) uint8; the lowest id wins a tie."""
+        return self.classes - self._rank[..., 0, :, :]
+
+    @property
+    def entropy(self) -> Array:
+        """(..., h, w) float32 nats in [0, ln C]: log sum exp(z) - sum p z needs no log of a vanishing probability."""
+        expectation = (self._shifted * self._exponentials).sum(axis=CLASS_AXIS)
+        entropy = self._xp.log(self._total) - expectation / self._total
+        return self._xp.clip(entropy, 0, float(np.float32(np.log(self.classes))))
+
+    @property
+    def margin(self) -> Array:
+        """(..., h, w) float32 in [0, 1]: the probability of the best class less that of the second.
+
+        Raises:
+            RalsegError: for a single class.
+        """
+        if self.classes < 2:
+            raise RalsegError("margin: logits of a single class have no second best; give two classes or more")
+        # The best class is shifted to logit 0, so its exponential is exactly 1.
+        second = self._xp.amax(self._exponentials - self.one_hot, axis=CLASS_AXIS)
+        return (1 - second) / self._total
+
+    @property
+    def confidence(self) -> Array:
+        """(..., h, w) float32 in [1 / C, 1]: the probability of the best class."""
+        return 1 / self._total
+
+
+def softmax(logits: Array) -> Array:
     """Class probabilities.
 
     Args:
@@ -17,51 +103,39 @@ def softmax(logits: np.ndarray) -> np.ndarray:
         (..., C, h, w) float32, sums to 1 over C.
 
     Raises:
-        RalsegError: if the logits have fewer than three dimensions, no class, or NaN or infinities.
+        RalsegError: if the logits have fewer than three dimensions, no class, or (on the host) NaN or infinities.
     """
-    _, exponentials, total = _shifted(logits)
-    return exponentials / total
+    return Softmax(logits).probabilities
 
 
-def class_map(logits: np.ndarray) -> np.ndarray:
-    """The most probable class of each pixel, (..., h, w) uint8; the lowest id wins a tie. Raises as `softmax`."""
-    return _checked(logits).argmax(axis=CLASS_AXIS).astype(np.uint8)
+def class_map(logits: Array) -> Array:
+    """The most probable class of each pixel, (..., h, w) uint8; the lowest id wins a tie. Raises as `softmax`.
 
-
-def entropy_map(logits: np.ndarray) -> np.ndarray:
-    """Shannon entropy of each pixel's class probabilities, (..., h, w) float32 nats in [0, ln C]. Raises as `softmax`.
-
-    Computed as log sum exp(z) - sum p z, which needs no logarithm of a vanishing probability.
+    On a device, where NaN is not refused, a pixel without a best class has the id C.
     """
-    shifted, exponentials, total = _shifted(logits)
-    shifted *= exponentials
-    expectation = shifted.sum(axis=CLASS_AXIS)
-    total = np.squeeze(total, axis=CLASS_AXIS)
-    return np.clip(np.log(total) - expectation / total, 0, np.float32(np.log(exponentials.shape[CLASS_AXIS])))
+    return Softmax(logits).class_map
 
 
-def margin_map(logits: np.ndarray) -> np.ndarray:
+def entropy_map(logits: Array) -> Array:
+    """Entropy of each pixel's class probabilities, (..., h, w) float32 nats in [0, ln C]. Raises as `softmax`."""
+    return Softmax(logits).entropy
+
+
+def margin_map(logits: Array) -> Array:
     """Probability of the best class less that of the second, (..., h, w) float32 in [0, 1].
 
     Raises:
         RalsegError: as `softmax`, and for a single class.
     """
-    shifted, exponentials, total = _shifted(logits)
-    if shifted.shape[CLASS_AXIS] < 2:
-        raise RalsegError("margin: logits of a single class have no second best; give two classes or more")
-    best = shifted.argmax(axis=CLASS_AXIS, keepdims=True)
-    np.put_along_axis(exponentials, best, 0, axis=CLASS_AXIS)
-    # The best class is shifted to logit 0, so its exponential is exactly 1.
-    return (1 - exponentials.max(axis=CLASS_AXIS)) / np.squeeze(total, axis=CLASS_AXIS)
+    return Softmax(logits).margin
 
 
-def confidence_map(logits: np.ndarray) -> np.ndarray:
+def confidence_map(logits: Array) -> Array:
     """Probability of the best class, (..., h, w) float32 in [1 / C, 1]. Raises as `softmax`."""
-    _, _, total = _shifted(logits)
-    return 1 / np.squeeze(total, axis=CLASS_AXIS)
+    return Softmax(logits).confidence
 
 
-def mutual_information_map(logits: np.ndarray) -> np.ndarray:
+def mutual_information_map(logits: Array) -> Array:
     """Mutual information of a pixel's class and the network's weights, BALD (Houlsby et al. 2011): H(mean p) - mean H.
 
     Args:
@@ -73,28 +147,16 @@ def mutual_information_map(logits: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: as `softmax`, and if no dimension of noisy predictions leads.
     """
-    logits = np.asarray(logits)
-    if logits.ndim < 4 or len(logits) == 0:
-        raise RalsegError(f"mutual information: logits {logits.shape} are not noisy predictions (M, ..., C, h, w)")
-    mean = softmax(logits).mean(axis=0)
+    if len(logits.shape) < 4 or len(logits) == 0:
+        shape = tuple(logits.shape)
+        raise RalsegError(f"mutual information: logits {shape} are not noisy predictions (M, ..., C, h, w)")
+    xp, predictions = namespace(logits), Softmax(logits)
+    mean = predictions.probabilities.mean(axis=0)
     # p log p tends to 0 with p: the floor only keeps the logarithm finite.
-    of_mean = -(mean * np.log(np.maximum(mean, np.finfo(np.float32).tiny))).sum(axis=CLASS_AXIS)
-    return np.maximum(of_mean - entropy_map(logits).mean(axis=0), 0)
+    of_mean = -(mean * xp.log(xp.clip(mean, float(np.finfo(np.float32).tiny), None))).sum(axis=CLASS_AXIS)
+    return xp.clip(of_mean - predictions.entropy.mean(axis=0), 0, None)
 
 
-def _checked(logits: np.ndarray) -> np.ndarray:
-    logits = np.asarray(logits)
-    if logits.ndim < 3 or 0 in logits.shape[CLASS_AXIS:] or logits.shape[CLASS_AXIS] > 255:
-        raise RalsegError(f"prediction: logits have shape {logits.shape}; give (..., C, h, w) with 1 to 255 classes")
-    logits = logits.astype(np.float32, copy=False)
-    if not np.isfinite(logits).all():
-        raise RalsegError("prediction: the logits hold NaN or infinities; the network diverged: lower the rate")
-    return logits
-
-
-def _shifted(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits less their maximum over the classes, their exponentials (both fresh arrays), the exponentials' sum."""
-    logits = _checked(logits)
-    shifted = logits - logits.max(axis=CLASS_AXIS, keepdims=True)
-    exponentials = np.exp(shifted)
-    return shifted, exponentials, exponentials.sum(axis=CLASS_AXIS, keepdims=True)
+def _ranks(classes: int) -> np.ndarray:
+    """(C, 1, 1) uint8: C for class 0 down to 1 for the last."""
+    return np.arange(classes, 0, -1, dtype=np.uint8)[:, None, None]

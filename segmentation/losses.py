@@ -1,5 +1,6 @@
 """Losses on soft targets: counts of labelled pixels per class and cell."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -35,16 +36,17 @@ def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross-entropy per labelled pixel.
+def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Weighted cross-entropy per labelled pixel, over all batches together.
 
     Args:
-        logits: (B, C, h, w).
-        targets: (B, C, h, w) pixel counts, 0 or more; a cell without counts is not labelled.
+        logits: (B, C, h, w) float32 of each batch.
+        targets: (B, C, h, w) pixel counts of each batch, 0 or more; a cell without counts is not labelled.
         weights: (C,) of the classes.
 
     Returns:
-        A scalar: the weighted mean over the labelled pixels, 0 if there is none.
+        A float32 scalar: the weighted mean over the labelled pixels, 0 if there is none.
     """
-    weighted = targets * weights[:, None, None]
-    return -(weighted * functional.log_softmax(logits, dim=1)).sum() / weighted.sum().clamp_min(1)
+    weighted = [t * weights[:, None, None] for t in targets]
+    total = sum((w * functional.log_softmax(z, dim=1)).sum() for z, w in zip(logits, weighted, strict=True))
+    return -total / sum(w.sum() for w in weighted).clamp_min(1)

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from ralseg.foundation import RalsegError, atomic_write, generator, integer
 from ralseg.segmentation.datasets import Streets
+from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, read_tensors
 from ralseg.segmentation.store import ImageStore
 
-RECIPE = 1
+RECIPE = 2
 """Part of the name of kept weights: raise it whenever the training below gives other weights."""
 
 
@@ -64,6 +66,8 @@ def theta0(
     seed: int,
     description: object,
     cache: Path,
+    device: str | torch.device = "cpu",
+    precision: Precision = "auto",
     on_step: Callable[[int, int], None] | None = None,
 ) -> SegmentationNetwork:
     """A network at theta_0, from the cache if the same was trained before.
@@ -79,6 +83,8 @@ def theta0(
         seed: the root seed.
         description: what tells the network from others, JSON values.
         cache: folder of the kept weights.
+        device: where to train.
+        precision: see `SupervisedLearner`.
         on_step: called with (step, steps) while training.
 
     Raises:
@@ -101,6 +107,7 @@ def theta0(
         "options": asdict(options) | {"use_train": with_train},
         "loss": loss,
         "seed": seed,
+        "dtype": str(compute_dtype(precision, torch.device(device))),
         "data": [store.dataset.identity, store.scale, [(name, store.dataset.fingerprint(name)) for name in names]],
     }
     key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
@@ -108,14 +115,15 @@ def theta0(
     if path.exists():
         load_weights(network, read_tensors(path), path)
         return network
+    learner_of = partial(SupervisedLearner, network, device=device, precision=precision)
     if options.streets:
-        _pretrain_on_streets(network, store, options, loss, seed, cache, on_step)
+        _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step)
     if chosen:
-        learner = SupervisedLearner(network, store, LearnOptions(cut="full", loss=loss))
+        learner = learner_of(store, LearnOptions(cut="full", loss=loss))
         learner.fit(revealed(store, chosen), options.fit, generator(seed, "theta0", "state"), on_step=on_step)
         network.load_state_dict(learner.weights())
     if cut == "frozen":
-        _train_frozen_head(network, store, images["state"], options, loss, seed)
+        _train_frozen_head(network, learner_of, store, images["state"], options, loss, seed)
     with atomic_write(path) as file:
         file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     return network
@@ -134,7 +142,7 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
 
 
-def _pretrain_on_streets(network, store, options, loss, seed, cache, on_step) -> None:
+def _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step) -> None:
     variant = "cityscapes" if len(store.dataset.classes) == 19 else "camvid"
     streets = Streets(
         options.streets, size=store.size(0), seed=integer(seed, "theta0", "streets") % 2**31, variant=variant
@@ -142,20 +150,20 @@ def _pretrain_on_streets(network, store, options, loss, seed, cache, on_step) ->
     if streets.classes != store.dataset.classes:
         raise RalsegError(f"theta0.streets: {store.dataset.name} has other classes than Streets; set theta0.streets=0")
     drawn = ImageStore(streets, streets.names, store.scale, cache)
-    learner = SupervisedLearner(network, drawn, LearnOptions(cut="full", loss=loss))
+    learner = learner_of(drawn, LearnOptions(cut="full", loss=loss))
     learner.fit(revealed(drawn, range(len(drawn))), options.fit, generator(seed, "theta0", "streets"), on_step=on_step)
     network.load_state_dict(learner.weights())
 
 
-def _train_frozen_head(network, store, state, options, loss, seed) -> None:
+def _train_frozen_head(network, learner_of, store, state, options, loss, seed) -> None:
     head = network.frozen_head
-    learner = SupervisedLearner(network, store, LearnOptions(cut="frozen", loss=loss))
+    learner = learner_of(store, LearnOptions(cut="frozen", loss=loss))
     columns = [maps[0] for maps in learner.lower_maps(state)]
-    values = torch.cat([column.permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
+    values = torch.cat([column.float().permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
     head.norm.running_mean.copy_(values.mean(1))
     head.norm.running_var.copy_(values.var(1))
     settings = LearnOptions(cut="frozen", loss=loss, steps=options.frozen_steps, averaging=0.98, learning_rate=3e-3)
-    learner = SupervisedLearner(network, store, settings)
+    learner = learner_of(store, settings)
     everywhere = [(i, (0.5, 0.5)) for i in state]
     learner.learn(revealed(store, state), everywhere, generator(seed, "theta0", "frozen"))
     network.load_state_dict(learner.weights())

@@ -16,14 +16,15 @@ import pooch
 from ralseg.foundation import RalsegError, read_json, write_json
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
-LAYOUT = 1
+LAYOUT = 2
 """Part of the key: raise it whenever the files below change their meaning."""
 
 
 class ImageStore:
     """Images at the network's input size and labels at their own, decoded once and shared between processes.
 
-    The folder holds images.bin and labels.bin (uint8, one array after the other) and meta.json (sizes, fingerprints).
+    The folder holds images.bin and labels.bin (uint8, one array after the other), class_counts.npy (of the labels) and
+    meta.json (sizes, fingerprints).
     Its name holds what was stored and the fingerprints, so a changed file leads to another folder and the old one is
     removed. Processes that build the same store at once end up with one of them.
 
@@ -69,15 +70,18 @@ class ImageStore:
             building = temporary / "store"
             building.mkdir()
             sizes, input_sizes = [], []
+            counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
             # Written through files, not memory maps: a full disk is then an error that can be caught, not a signal.
             with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
-                for name in self.names:
+                for row, name in enumerate(self.names):
                     image, label = self.dataset.load(name)
                     image = shrink(image, self.scale)
                     images.write(image.tobytes())
                     labels.write(label.tobytes())
+                    counts[row] = count_classes(label, len(self.dataset.classes))
                     sizes.append(label.shape)
                     input_sizes.append(image.shape[:2])
+            np.save(building / "class_counts.npy", counts)
             meta = {"names": self.names, "fingerprints": fingerprints, "sizes": sizes, "input_sizes": input_sizes}
             write_json(building / "meta.json", meta)
             os.rename(building, self.folder)
@@ -146,10 +150,7 @@ class ImageStore:
 
     def class_counts(self) -> np.ndarray:
         """Pixels of each class in each label, int64 (len(self), C); void counts nowhere."""
-        counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
-        for i in range(len(self)):
-            counts[i] = count_classes(self.label(i), len(self.dataset.classes))
-        return counts
+        return np.load(self.folder / "class_counts.npy", allow_pickle=False)
 
 
 def cache_folder() -> Path:

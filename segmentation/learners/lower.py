@@ -1,20 +1,29 @@
 """What lies below the cut, computed once per image."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Hashable, Sequence
+from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ralseg.segmentation.devices import to_device
+from ralseg.segmentation.learners.map_files import MapFiles
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
-KEPT_STACKS = 8
-"""Batches whose stacked maps are kept: those of D_R and D_S in a usual game."""
+CPU_BYTES = 1 << 28
+"""Maps of so many bytes are at hand in a process, as pages of files that other processes share, and stacks of as many
+again: those of D_R and D_S in a usual game."""
+
+DEVICE_BYTES = 2 << 30
+"""Likewise on another device, where maps are not shared and those that were dropped are computed again."""
 
 
 class LowerMaps:
-    """The maps below the cut for the images of a store, kept as long as this object lives.
+    """The maps below the cut for the images of a store, kept within a budget and, on the CPU, shared between processes.
 
     In the full game nothing lies below the cut: images are read from the store each time.
 
@@ -27,8 +36,9 @@ class LowerMaps:
 
     def __init__(self, network: SegmentationNetwork, store: ImageStore, cut: Cut, device: torch.device) -> None:
         self.network, self.store, self.cut, self.device = network, store, cut, device
-        self._maps: dict[int, tuple[Tensor, ...]] = {}
-        self._stacks: dict[tuple[int, ...], tuple[Tensor, ...]] = {}
+        self._shared = device.type == "cpu"
+        budget = CPU_BYTES if self._shared else DEVICE_BYTES
+        self._maps, self._stacks = _Kept(budget), _Kept(budget)
 
     def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
         """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
@@ -36,29 +46,91 @@ class LowerMaps:
         Args:
             images: indices in the store.
             again: whether just these images will be asked for again, so that their stack is worth keeping.
+
+        Raises:
+            RalsegError: if the disk is full or a kept file is damaged.
         """
         if self.cut == "full":
-            return (self._images(images),)
-        key = tuple(images)
-        if key in self._stacks:
-            return self._stacks[key]
-        stacks = self._stacked(images)
-        if again:
-            if len(self._stacks) == KEPT_STACKS:
-                self._stacks.pop(next(iter(self._stacks)))
-            self._stacks[key] = stacks
+            return (self._normalised([self.store.image(i) for i in images]),)
+        stacks = self._stacks.get(tuple(images))
+        if stacks is None:
+            rows = zip(*(self._of(i) for i in images), strict=True)
+            stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
+            if again and self._stacks.put(tuple(images), stacks):
+                for i in images:
+                    self._maps.drop(i)
         return stacks
 
-    def _stacked(self, images: Sequence[int]) -> tuple[Tensor, ...]:
-        for i in dict.fromkeys(images):
-            if i not in self._maps:
-                # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.
-                with torch.no_grad():
-                    maps = self.network.lower(self._images([i]), self.cut)
-                self._maps[i] = tuple(m[0].permute(1, 2, 0).contiguous() for m in maps)
-        stacks = zip(*(self._maps[i] for i in images), strict=True)
-        return tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in stacks)
+    def _of(self, image: int) -> tuple[Tensor, ...]:
+        """The maps of one image, (h, w, D) each."""
+        maps = self._maps.get(image)
+        if maps is None:
+            maps = self._from_file(image) if self._shared else self._computed(image)
+            self._maps.put(image, maps)
+        return maps
 
-    def _images(self, images: Sequence[int]) -> Tensor:
-        pixels = np.stack([self.store.image(i) for i in images])
-        return normalise(torch.from_numpy(pixels).to(self.device))
+    def _from_file(self, image: int) -> tuple[Tensor, ...]:
+        maps = self._files.read(image)
+        if maps is None:
+            computed = self._computed(image)
+            self._files.write(image, computed)
+            # Pages of the file rather than memory of this process alone.
+            maps = self._files.read(image) or computed
+        return maps
+
+    def _computed(self, image: int) -> tuple[Tensor, ...]:
+        # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.
+        return self._lower(self.store.image(image))
+
+    def _lower(self, image: np.ndarray) -> tuple[Tensor, ...]:
+        # Training starts from these maps, too: they must not be marked as inference's own.
+        with torch.inference_mode(False), torch.no_grad():
+            maps = self.network.lower(self._normalised([image]), self.cut)
+        return tuple(m[0].permute(1, 2, 0).contiguous() for m in maps)
+
+    def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:
+        return normalise(to_device(np.stack(images), self.device))
+
+    @cached_property
+    def _files(self) -> MapFiles:
+        trained = chain.from_iterable((*m.parameters(), *m.buffers()) for m in self.network.trained(self.cut))
+        above = {id(tensor) for tensor in trained}
+        below = [t for t in (*self.network.parameters(), *self.network.buffers()) if id(t) not in above]
+        # The maps of a small picture speak for all else that they depend on: code, precision, processor.
+        picture = (np.arange(64 * 64 * 3) % 251).astype(np.uint8).reshape(64, 64, 3)
+        digest = hashlib.sha256(f"{self.store.folder.name} {self.cut}".encode())
+        for tensor in (*below, *self._lower(picture)):
+            digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return MapFiles(self.store.folder.parent, digest.hexdigest()[:16])
+
+
+class _Kept:
+    """Tensors by key within a budget in bytes; the least recently used go first."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget, self._bytes = budget, 0
+        self._kept: dict[Hashable, tuple[Tensor, ...]] = {}
+
+    def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
+        tensors = self._kept.pop(key, None)
+        if tensors is not None:
+            self._kept[key] = tensors
+        return tensors
+
+    def put(self, key: Hashable, tensors: tuple[Tensor, ...]) -> bool:
+        """Keep the tensors of a new key; False if they are too large."""
+        size = _size(tensors)
+        if size > self._budget:
+            return False
+        while self._bytes + size > self._budget:
+            self.drop(next(iter(self._kept)))
+        self._kept[key] = tensors
+        self._bytes += size
+        return True
+
+    def drop(self, key: Hashable) -> None:
+        self._bytes -= _size(self._kept.pop(key, ()))
+
+
+def _size(tensors: tuple[Tensor, ...]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

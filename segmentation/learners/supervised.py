@@ -1,26 +1,24 @@
 """The supervised learner: a network, its averaged twin, and how they are trained, asked and evaluated."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import Precision, to_device
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners.lower import LowerMaps
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
+from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.losses import class_weights, cross_entropy
-from ralseg.segmentation.metrics import Confusion, confusion, upsampled_classes
+from ralseg.segmentation.metrics import Confusion
 from ralseg.segmentation.networks import Prediction, SegmentationNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
-Reducer = Callable[[Prediction, Sequence[int]], Mapping[str, np.ndarray]]
-"""`reducer(prediction, images)` keeps what it needs of the prediction of a batch of images: name -> rows."""
 
-
-class SupervisedLearner:
+class SupervisedLearner(Predictor):
     """Trains what lies above the cut on partial labels; predicts and is evaluated with averaged weights.
 
     The three games are this one class with another `options.cut`. Batch norm stands still in `learn`, so that the gain
@@ -31,8 +29,12 @@ class SupervisedLearner:
         store: images and labels.
         options: of one turn.
         device: where to compute.
+        precision: `float32`, `bfloat16` (of convolutions; weights, losses and sums stay float32), or `auto`: bfloat16
+            where the processor has it.
+        compiled: whether inference runs through `torch.compile`, which takes its time at first and needs a compiler.
 
     Attributes:
+        dtype: what convolutions compute in.
         version: changes whenever predictions change.
     """
 
@@ -42,26 +44,27 @@ class SupervisedLearner:
         store: ImageStore,
         options: LearnOptions,
         device: str | torch.device = "cpu",
+        precision: Precision = "auto",
+        compiled: bool = False,
     ) -> None:
-        self.store, self.options, self.device = store, options, torch.device(device)
-        self.classes = network.classes
-        self._network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.options = options
+        self._network = network.to(device, memory_format=torch.channels_last).eval()
         self._averaged = copy.deepcopy(self._network).requires_grad_(False)
         self._theta0 = {key: value.clone() for key, value in self._network.state_dict().items()}
-        self._lower = LowerMaps(self._averaged, store, options.cut, self.device)
-        self.version = 0
+        super().__init__(self._averaged, store, options.cut, torch.device(device), precision, compiled)
         self.reset()
 
     def reset(self) -> None:
         """Back to theta_0, with a fresh optimiser."""
         for network in (self._network.eval(), self._averaged):
             network.load_state_dict(self._theta0)
+        self._loss = torch.zeros((), device=self.device)
         self._start(self.options.cut, self.options.learning_rate, self.options.weight_decay)
-        self.version += 1
+        self._changed()
 
     def learn(
         self, labels: PartialLabels, new: Sequence[tuple[int, tuple[float, float]]], rng: np.random.Generator
-    ) -> float:
+    ) -> Tensor:
         """One turn: a few optimiser steps on the images of the new units, filled up with earlier ones.
 
         Args:
@@ -70,14 +73,12 @@ class SupervisedLearner:
             rng: order and filling of the batches, crops.
 
         Returns:
-            The mean loss of the steps; 0 if nothing is labelled.
-
-        Raises:
-            RalsegError: if the loss is not finite.
+            The mean loss of the steps, a 0-d float32 tensor on the device (a GPU is not waited for); 0 if nothing is
+            labelled. Whether it is finite is checked by the next `evaluate`.
         """
         options = self.options
         if not len(labels) or not new:
-            return 0.0
+            return torch.zeros((), device=self.device)
         slots = options.steps * options.batch
         if options.cut == "full":
             fresh = [new[i] for i in rng.permutation(len(new))]
@@ -87,14 +88,15 @@ class SupervisedLearner:
         filling = [(earlier[i], None) for i in rng.integers(len(earlier), size=max(0, slots - len(fresh)))]
         samples = (fresh + filling)[:slots]
         samples = [samples[i] for i in rng.permutation(slots)]
-        weights = class_weights(labels.class_counts, options.loss)
+        weights = to_device(class_weights(labels.class_counts, options.loss), self.device)
         self._seed_dropout(rng)
         losses = [
-            self._step(self._batch(samples[i : i + options.batch], labels, rng), weights)
+            self._step(self._batch(samples[i : i + options.batch], labels, rng), weights, options.averaging)
             for i in range(0, slots, options.batch)
         ]
-        self.version += 1
-        return float(np.mean(losses))
+        self._changed()
+        self._loss = torch.stack(losses).mean()
+        return self._loss
 
     def fit(
         self,
@@ -132,19 +134,23 @@ class SupervisedLearner:
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 self._optimiser, options.learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
             )
-        weights = class_weights(labels.class_counts, self.options.loss)
+        weights = to_device(class_weights(labels.class_counts, self.options.loss), self.device)
         images, best, stale, taken = labels.images, None, 0, 0
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if len(validation) else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
         for taken in range(1, steps + 1):
             chosen = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
-            self._step(self._crop_batch(chosen, labels, rng, options.crops), weights, options.averaging)
+            loss = self._step(self._crop_batch(chosen, labels, rng, options.crops), weights, options.averaging)
             if schedule is not None:
                 schedule.step()
             if on_step is not None:
                 on_step(taken, steps)
+            self._loss = loss
+            if taken in marks or taken == steps:
+                self._check_loss()
             if taken in marks:
+                self._changed()
                 miou = self.evaluate(validation).miou
                 if best is None or miou > best[0]:
                     best, stale = (miou, copy.deepcopy(self._averaged.state_dict())), 0
@@ -156,74 +162,20 @@ class SupervisedLearner:
         if best is not None:
             self._averaged.load_state_dict(best[1])
         self._network.load_state_dict(self._averaged.state_dict())
-        self.version += 1
+        self._changed()
         return taken
-
-    def predict(
-        self,
-        images: Sequence[int],
-        reducers: Sequence[Reducer],
-        draws: int = 0,
-        generator: torch.Generator | None = None,
-        batch: int = 16,
-    ) -> dict[str, list[np.ndarray]]:
-        """One forward pass per image, reduced batch by batch, so that no probability map outlives its batch.
-
-        Args:
-            images: indices in the store, any sizes.
-            reducers: what to keep; each gets batches of images of one size.
-            draws: noisy predictions by dropout, see `SegmentationNetwork.upper`.
-            generator: of the dropout masks.
-            batch: images at once.
-
-        Returns:
-            name -> one array per image, in the order of `images`.
-        """
-        kept: dict[str, list[np.ndarray]] = {}
-        for places, chunk in self._chunks(images, batch):
-            with torch.inference_mode():
-                prediction = self._averaged.upper(self._lower(chunk), self.options.cut, draws, generator)
-            for reducer in reducers:
-                for name, rows in reducer(prediction, chunk).items():
-                    kept.setdefault(name, [np.empty(0)] * len(images))
-                    for place, row in zip(places, rows, strict=True):
-                        kept[name][place] = row
-        return kept
 
     def evaluate(
         self, images: Sequence[int], observer: Callable[[Prediction, Sequence[int]], None] | None = None
     ) -> Confusion:
-        """The confusion matrix over full labels at their own size.
+        """See `Predictor.evaluate`.
 
-        Args:
-            images: indices in the store.
-            observer: is shown every prediction, so that whoever needs it makes no second forward pass.
+        Raises:
+            RalsegError: if the loss of the last turn was not finite.
         """
-        total = Confusion(np.zeros((self.classes, self.classes), np.int64))
-        for _, chunk in self._chunks(images, 16):
-            with torch.inference_mode():
-                prediction = self._averaged.upper(self._lower(chunk, again=True), self.options.cut)
-            if observer is not None:
-                observer(prediction, chunk)
-            predicted = upsampled_classes(prediction.logits, *self.store.size(chunk[0]))
-            labels = np.stack([self.store.label(i) for i in chunk])
-            total += confusion(predicted, labels, self.classes)
-        return total
-
-    def lower_maps(self, images: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
-        """The cached maps below the cut, batch by batch of one size."""
-        for _, chunk in self._chunks(images, 16):
-            yield self._lower(chunk)
-
-    @property
-    def head(self) -> nn.Module:
-        """The last layer of the averaged network, on whose input `Prediction.decoded` it acts."""
-        return self._averaged.last_layer(self.options.cut)
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of the averaged weights, for a checkpoint."""
-        state = self._averaged.state_dict()
-        return {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+        found = super().evaluate(images, observer)
+        self._check_loss()
+        return found
 
     def _start(self, cut: str, learning_rate: float, weight_decay: float) -> None:
         self._network.requires_grad_(False)
@@ -241,20 +193,10 @@ class SupervisedLearner:
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
         self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.dropout else None
 
-    def _step(
-        self, groups: list[tuple[tuple[Tensor, ...], Tensor]], weights: np.ndarray, averaging: float | None = None
-    ) -> float:
-        averaging = self.options.averaging if averaging is None else averaging
-        weights = torch.from_numpy(weights).to(self.device)
-        upper, cut, drop = self._network.upper, self.options.cut, self._drop
-        parts = [(upper(maps, cut, drop=drop).logits, targets) for maps, targets in groups]
-        mass = [float((t * weights[:, None, None]).sum()) for _, t in parts]
-        loss = sum(
-            cross_entropy(z, t, weights) * (m / max(sum(mass), 1)) for (z, t), m in zip(parts, mass, strict=True)
-        )
-        value = loss.item()
-        if not np.isfinite(value):
-            raise RalsegError(f"the segmentation loss is {value}; lower the learning rate")
+    def _step(self, groups: list[tuple[tuple[Tensor, ...], Tensor]], weights: Tensor, averaging: float) -> Tensor:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            logits = [self._network.upper(maps, self.options.cut, drop=self._drop).logits for maps, _ in groups]
+        loss = cross_entropy(logits, [targets for _, targets in groups], weights)
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._trained, self.options.clip)
@@ -263,7 +205,11 @@ class SupervisedLearner:
             torch._foreach_lerp_(self._twins, self._trained, 1 - averaging)
             for own, twin in zip(*self._buffers, strict=True):
                 twin.copy_(own)
-        return value
+        return loss.detach()
+
+    def _check_loss(self) -> None:
+        if not torch.isfinite(self._loss):
+            raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
     def _batch(self, samples: Sequence[tuple], labels: PartialLabels, rng: np.random.Generator) -> list[tuple]:
         if self.options.cut == "full":
@@ -273,7 +219,7 @@ class SupervisedLearner:
             maps = self._lower(chunk)
             size = self._network.logit_size(self.store.input_size(chunk[0]))
             targets = np.stack([labels.targets(i, size) for i in chunk])
-            groups.append((maps, torch.from_numpy(targets).to(self.device)))
+            groups.append((maps, to_device(targets, self.device)))
         return groups
 
     def _crop_batch(
@@ -286,17 +232,8 @@ class SupervisedLearner:
             windows.setdefault(window[0].shape, []).append(window)
         return [
             (
-                (normalise(torch.from_numpy(np.stack([w for w, _ in group])).to(self.device)),),
-                torch.from_numpy(np.stack([t for _, t in group])).to(self.device),
+                (normalise(to_device(np.stack([w for w, _ in group]), self.device)),),
+                to_device(np.stack([t for _, t in group]), self.device),
             )
             for group in windows.values()
         ]
-
-    def _chunks(self, images: Sequence[int], batch: int) -> Iterator[tuple[list[int], list[int]]]:
-        sizes: dict[tuple, list[int]] = {}
-        for place, i in enumerate(images):
-            sizes.setdefault((self.store.input_size(i), self.store.size(i)), []).append(place)
-        for places in sizes.values():
-            for start in range(0, len(places), batch):
-                chunk = places[start : start + batch]
-                yield chunk, [images[place] for place in chunk]

@@ -1,7 +1,9 @@
 """What every segmentation network gives: stages, a decoder, a head, a cut between what is kept and what is trained."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,21 +19,27 @@ IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
-class Prediction(NamedTuple):
-    """What one forward pass gives.
+@dataclass(frozen=True)
+class Prediction:
+    """What one forward pass gives; logits are float32, maps have the dtype that the network ran in.
 
     Attributes:
-        logits: (B, C, h, w) float32 at the network's output stride.
-        decoded: (B, D, h, w), the map that the last layer turned into the logits.
+        logits: (B, C, h, w) at the network's output stride.
+        features: (B, D, h', w'), the map that the last layer turned into the logits, at the resolution it was made at.
         embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; their means over a unit are its
             embedding.
         noisy: (M, B, C, h, w) logits of M dropout predictions, or None where none was asked for.
     """
 
     logits: Tensor
-    decoded: Tensor
+    features: Tensor
     embedding: tuple[Tensor, ...]
     noisy: Tensor | None = None
+
+    @cached_property
+    def decoded(self) -> Tensor:
+        """(B, D, h, w): `features` at the resolution of the logits."""
+        return _resized(self.features, self.logits.shape[-2:])
 
 
 class SegmentationNetwork(nn.Module):
@@ -112,6 +120,7 @@ class SegmentationNetwork(nn.Module):
         """
         if cut == "full":
             return (images,)
+        images = images.to(self.dtype)
         if cut == "partial":
             outputs = self.run_stages(images, 0, self.partial_stages)
             read = [outputs[level] for level in self.levels if level < self.partial_stages]
@@ -142,27 +151,38 @@ class SegmentationNetwork(nn.Module):
             drop: where the dropout mask of the logits is drawn from; None: torch's generator in training mode, and no
                 dropout in evaluation mode.
         """
+        head = self.last_layer(cut)
         if cut == "frozen":
-            decoded, embedding = self._frozen().hidden(maps[0], maps[1].shape[-2:]), maps[2:]
+            made, embedding, size = self._frozen().hidden(maps[0]), maps[2:], maps[1].shape[-2:]
         else:
             if cut == "full":
-                outputs = dict(enumerate(self.run_stages(maps[0], 0, len(self.widths))))
+                images = maps[0].to(self.dtype)
+                outputs = dict(enumerate(self.run_stages(images, 0, len(self.widths))))
             else:
                 below = [level for level in self.levels if level < self.partial_stages]
                 outputs = dict(zip(below, maps, strict=False))
                 above = self.run_stages(maps[-1], self.partial_stages, len(self.widths))
                 outputs |= dict(enumerate(above, start=self.partial_stages))
             features = [outputs[level] for level in self.levels]
-            decoded, embedding = self.decode(features), tuple(features[1:])
-        head = self.last_layer(cut)
-        dropped = functional.dropout(decoded, self.dropout, self.training)
-        logits = head(dropped if drop is None else _masked(decoded, self.dropout, drop))
+            made, embedding = self.decode(features), tuple(features[1:])
+            size = made.shape[-2:]
+        if self.dropout and (self.training or drop is not None):
+            decoded = _resized(made, size)
+            dropped = (
+                functional.dropout(decoded, self.dropout) if drop is None else _masked(decoded, self.dropout, drop)
+            )
+            logits = head(dropped)
+        else:
+            # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
+            logits = _resized(head(made.to(head.weight.dtype)).float(), size)
         noisy = None
         if draws:
             if not self.dropout:
                 raise RalsegError("noisy predictions need a network trained with dropout; set network.dropout=0.5")
+            decoded = _resized(made, size)
+            decoded = decoded.to(head.weight.dtype)
             noisy = torch.stack([head(_masked(decoded, self.dropout, generator)) for _ in range(draws)])
-        return Prediction(logits, decoded, embedding, noisy)
+        return Prediction(logits, made, embedding, noisy)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`logits, embedding = network(images)` for (B, 3, H, W) float32 normalised images."""
@@ -174,12 +194,17 @@ class SegmentationNetwork(nn.Module):
         return -(-size[0] // 4), -(-size[1] // 4)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the stages' weights, and so of the maps."""
+        return next(self.stage_modules()[0].parameters()).dtype
+
+    @property
     def embedding_width(self) -> int:
         """Channels of all embedding maps together."""
         return sum(self.widths[level] for level in self.levels[1:])
 
     def last_layer(self, cut: Cut) -> nn.Conv2d:
-        """The layer between `Prediction.decoded` and the logits."""
+        """The layer between `Prediction.features` and the logits."""
         return self._frozen().last if cut == "frozen" else self.head
 
     def trained(self, cut: Cut) -> list[nn.Module]:
@@ -217,9 +242,13 @@ class HypercolumnHead(nn.Module):
         self.first = nn.Conv2d(width, hidden, 1)
         self.last = nn.Conv2d(hidden, classes, 1)
 
-    def hidden(self, hypercolumn: Tensor, size: tuple[int, int]) -> Tensor:
-        """(B, width, h, w), normalised -> (B, hidden, *size)."""
-        return functional.interpolate(functional.relu(self.first(hypercolumn)), size=size, mode="bilinear")
+    def hidden(self, hypercolumn: Tensor) -> Tensor:
+        """(B, width, h, w), normalised -> (B, hidden, h, w)."""
+        return functional.relu(self.first(hypercolumn))
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return maps if maps.shape[-2:] == tuple(size) else functional.interpolate(maps, size=size, mode="bilinear")
 
 
 def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
@@ -227,9 +256,10 @@ def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) ->
     return decoded * keep / (1 - share)
 
 
-def as_array(maps: Tensor) -> np.ndarray:
-    """A tensor as a float32 array in (..., h, w) order in memory, where reductions over the classes are fastest."""
-    return maps.float().contiguous().cpu().numpy()
+def as_array(maps: Tensor) -> Tensor | np.ndarray:
+    """Maps as float32 where features are computed from them: a view in numpy on the CPU, on a GPU as they lie."""
+    maps = maps.float()
+    return maps.numpy() if maps.device.type == "cpu" else maps
 
 
 def normalise(images: Tensor) -> Tensor:

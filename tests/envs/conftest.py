@@ -67,8 +67,8 @@ def world(configured):
 
 @pytest.fixture
 def game(world):
-    """A game of the small world, with credit."""
-    return world.game("train", credit=True)
+    """A game of the small world, with credit and reference."""
+    return world.game("train", credit=True, reference=True)
 
 
 @pytest.fixture

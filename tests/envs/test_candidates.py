@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ralseg.envs import Pool, draw_candidates
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, generator
 
 
 @pytest.fixture
@@ -53,6 +53,33 @@ def test_priorities_do_not_depend_on_what_is_labelled(pool, draw):
     assert before[np.isin(before, common)].tolist() == after[np.isin(after, common)].tolist()
     if draw == "uniform":
         assert np.isin(np.setdiff1d(before, taken), after).all()
+
+
+def test_uniform_is_the_first_of_an_order_that_the_seed_gives(pool):
+    """The order is found slowly here: the unlabelled units as a stream of numbers first names them."""
+    rng = generator(9, "draw", 4)
+    order = list(dict.fromkeys(np.concatenate([rng.integers(len(pool), size=k) for k in (25, 50, 100, 2000)]).tolist()))
+    assert len(order) == len(pool)
+    for labelled in (0, 40, 80):
+        pool.reset()
+        pool.buy(np.random.default_rng(labelled).permutation(len(pool))[:labelled])
+        wanted = [unit for unit in order if not pool.labelled[unit]][:20]
+        assert flat(draw_candidates(pool, 4, 5, "uniform", 9, 4)).tolist() == wanted
+
+
+def test_a_uniform_draw_costs_what_it_offers_and_not_what_the_pool_holds(plain_store, monkeypatch):
+    pool = Pool(plain_store([np.zeros((600, 800))] * 8), range(8), "pixel")
+    drawn = []
+
+    class Counted(np.random.Generator):
+        def integers(self, high, size):
+            drawn.append(size)
+            return super().integers(high, size=size)
+
+    seeded = np.random.Generator(np.random.PCG64(0)).bit_generator
+    monkeypatch.setattr("ralseg.envs.candidates.generator", lambda *_: Counted(seeded))
+    draw_candidates(pool, 24, 20, "uniform", 0, 0)
+    assert sum(drawn) < 2 * 480
 
 
 def test_clustered_takes_whole_images_until_they_hold_enough(pool):

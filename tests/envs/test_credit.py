@@ -23,9 +23,9 @@ def parts(request, configured):
         # Drawn weights give logits near 0: larger ones make the softmax matter.
         with torch.no_grad():
             network.head.weight.mul_(20)
-        learner = SupervisedLearner(network, world.store, LearnOptions())
+        learner = SupervisedLearner(network, world.store, LearnOptions(), precision="float32")
     else:
-        learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+        learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
     images = world.images("train")[: 2 if request.param == "three_by_three" else 4]
     return learner, Pool(world.store, images, world.unit), world.images("reward")[:3]
 
@@ -116,7 +116,7 @@ def test_a_second_pass_forgets_the_first(parts, loss):
 
 def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
     """What credit means: a small step on one unit alone changes D_R's loss by minus credit times the step."""
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
     pool, reward = Pool(world.store, world.images("train"), world.unit), world.images("reward")
     credit = GradientCredit(learner, reward, "balanced_cross_entropy")
     learner.evaluate(reward, credit.observe)
@@ -157,7 +157,7 @@ def test_class_truth_by_hand():
 
 
 def test_unknown_loss(world):
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options)
+    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
     with pytest.raises(
         RalsegError, match=r"game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
     ):

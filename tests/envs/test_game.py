@@ -86,7 +86,9 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
 
     def largest(game):
         """Whoever always asks for the largest unit on offer must come to an end, too."""
-        return np.where(game.mask, game.pool.areas[game.units], -1).argmax(1)
+        areas = np.full(game.units.shape, -1)
+        areas[game.mask] = game.pool.areas(game.units[game.mask])
+        return areas.argmax(1)
 
     for choose in (None, largest):
         turns = play(game, 3, choose)
@@ -94,7 +96,7 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
         assert all(len(turn.units) for turn in turns)
         left = game.ledger.left(budget, measure)
         on_offer = game.units[game.units >= 0]
-        prices = game.ledger.prices(game.pool.areas[on_offer], measure)
+        prices = game.ledger.prices(game.pool.areas(on_offer), measure)
         assert not len(on_offer) or prices.min() > left
     if budget == 1:
         assert game.pool.labelled.all()
@@ -188,6 +190,9 @@ def test_wrong_choices(world, choice, message):
         ({"slates": 0}, "game.slates=0 is out of range"),
         ({"candidates": 0}, "game.candidates=0 is out of range"),
         ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform"),
+        ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it is above 0 and at most 1"),
+        ({"reward_share": 1.01}, "game.reward_share=1.01 is out of range"),
+        ({"reward_share": float("nan")}, "game.reward_share=nan is out of range"),
         ({"credit": "iou"}, "game.credit='iou' is unknown; choose from balanced_cross_entropy, soft_iou"),
         ({"budget": 0}, "game.budget=0 units is out of range"),
         ({"budget": 2, "budget_measure": "share"}, "game.budget=2 share is out of range"),
@@ -203,3 +208,19 @@ def test_the_factory_makes_what_the_world_makes(configured, world):
     env = EnvFactory(configured(), "compare", credit=False)()
     assert env.game.credit_reducers == ()
     assert env.game.pool.images.tolist() == world.images("compare")
+
+
+def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
+    world = World(ragged("game.unit=[20,50]", "features=compact"))
+    kept = world.game("train")
+    image_bytes = 8 * kept.learner.classes * 4
+    monkeypatch.setattr("ralseg.envs.true_counts.KEPT_BYTES", 2 * image_bytes)
+    short = world.game("train")
+    units = np.random.default_rng(0).permutation(len(kept.pool))
+    for game in (kept, short, short):
+        np.testing.assert_array_equal(game.true_counts(units), slow_counts(game, units))
+    assert game.true_counts(units).dtype == np.int64
+    assert game.true_counts(units[:0]).shape == (0, 3)
+    assert sum(counts.nbytes for counts in short._true_counts._kept.values()) <= 2 * image_bytes
+    assert len(short._true_counts._kept) >= 2
+    assert len(kept._true_counts._kept) == len(kept.pool.images)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,7 +32,8 @@ def test_units_of_ragged_images(store, unit):
     pool = Pool(store, images, unit)
     expected = slow_units([SIZES[i] for i in images], tuple(unit) if isinstance(unit, list) else unit)
     assert len(pool) == len(expected)
-    assert pool.areas.tolist() == [h * w for *_, h, w in expected]
+    assert pool.areas(np.arange(len(pool))).tolist() == [h * w for *_, h, w in expected]
+    assert pool.pixels == sum(h * w for *_, h, w in expected)
     places, local = pool.locate(np.arange(len(pool)))
     assert places.tolist() == [row[0] for row in expected]
     names = [(store.names[images[place]], *box) for place, *box in expected]
@@ -38,6 +41,17 @@ def test_units_of_ragged_images(store, unit):
     for place, image in enumerate(images):
         np.testing.assert_array_equal(local[places == place], np.arange(len(pool.grid(image))))
         assert pool.offsets[place + 1] - pool.offsets[place] == len(pool.grid(image))
+
+
+def test_units_by_image(store):
+    pool = Pool(store, [3, 0, 1], (3, 4))
+    units = np.random.default_rng(1).permutation(len(pool))[:9]
+    order, images, local = pool.by_image(units)
+    assert sorted(order.tolist()) == list(range(9))
+    found = [(pool.images.tolist().index(i), u) for i, part in zip(images, local, strict=True) for u in part]
+    assert found == [tuple(pair) for pair in np.transpose(pool.locate(units[order])).tolist()]
+    assert len(set(images)) == len(images)
+    assert [part if isinstance(part, list) else part.tolist() for part in pool.by_image(units[:0])] == [[], [], []]
 
 
 def test_images_of_one_size_share_a_grid(store):
@@ -55,8 +69,11 @@ def test_history(store):
     assert [turn.tolist() for turn in pool.history] == [[4, 1], [], [8]]
     assert pool.bought.tolist() == [4, 1, 8]
     assert np.flatnonzero(pool.labelled).tolist() == [1, 4, 8]
+    assert pool.free.tolist() == [(~pool.labelled[a:b]).sum() for a, b in pairwise(pool.offsets)]
+    assert pool.free.sum() == len(pool) - 3
     pool.reset()
     assert (pool.labelled.any(), pool.history) == (False, [])
+    assert pool.free.tolist() == np.diff(pool.offsets).tolist()
 
 
 @pytest.mark.parametrize("units", [[1, 2], [3, 3]])

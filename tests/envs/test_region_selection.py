@@ -13,6 +13,7 @@ from ralseg.envs import EnvFactory, RegionSelectionEnv, World, make_env
 from ralseg.foundation import RalsegError
 
 SEEDS = (3, 11)
+COMPARED = {"miou", "refused", "loss", "credit", "candidate_credit", "candidate_reference"}
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def test_the_same_seed_is_the_same_episode(env, world):
     first = episode(env, 5)
     other = episode(env, 6)
     assert_same(first, episode(env, 5))
-    assert_same(first, episode(RegionSelectionEnv(world.game("train", credit=True)), 5))
+    assert_same(first, episode(RegionSelectionEnv(world.game("train", credit=True, reference=True)), 5))
     assert (first[0][0]["candidates"] != other[0][0]["candidates"]).any()
 
 
@@ -120,11 +121,21 @@ def test_what_info_holds(env):
     np.testing.assert_allclose(rows[-1][3]["class_shares"] > 0, env.game._bought_counts[-1].sum(0) > 0)
 
 
-def test_without_credit_the_labels_of_the_pool_are_not_read(world, monkeypatch):
-    env = RegionSelectionEnv(world.game("train"))
-    monkeypatch.setattr(env.game, "true_counts", None)
-    info = episode(env, 0)[-1][3]
-    assert not {"credit", "candidate_credit", "candidate_reference"} & set(info)
+@pytest.mark.parametrize("credit", [False, True])
+@pytest.mark.parametrize("reference", [False, True])
+def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, credit, reference, monkeypatch):
+    with_all = episode(env, 0)
+    part = RegionSelectionEnv(world.game("train", credit=credit, reference=reference))
+    if not reference:
+        monkeypatch.setattr(part.game, "true_counts", None)
+    if not credit:
+        monkeypatch.setattr("ralseg.envs.credit.soft_targets", None)
+    expected = {"credit", "candidate_credit"} if credit else set()
+    expected |= {"candidate_reference"} if reference else set()
+    for (*seen, info), (*wanted, whole) in zip(episode(part, 0)[1:], with_all[1:], strict=True):
+        assert_same(seen, wanted)
+        assert {"credit", "candidate_credit", "candidate_reference"} & set(info) == expected
+        assert_same({key: info[key] for key in expected}, {key: whole[key] for key in expected})
 
 
 def test_a_masked_choice_is_counted_and_free(env):
@@ -205,7 +216,7 @@ def gymnasium_streams(venv):
     """The first steps of two streams, as `episode` gives them, out of a Gymnasium vector env."""
 
     def split(observation, reward, terminated, info):
-        names = [key for key in ("miou", "refused", "loss", "credit", "candidate_credit") if key in info]
+        names = [key for key in COMPARED if key in info]
         return [
             (
                 {k: array[i] for k, array in observation.items()},
@@ -248,12 +259,12 @@ VECTORS = {
 
 @pytest.mark.parametrize("vector", VECTORS)
 def test_vector_envs_play_the_same_episodes(configured, world, vector):
-    plain = RegionSelectionEnv(world.game("train", credit=True))
+    plain = RegionSelectionEnv(world.game("train", credit=True, reference=True))
     streams = VECTORS[vector]([EnvFactory(configured())] * 2)
     for seed, stream in zip(SEEDS, streams, strict=False):
         for got, wanted in zip(stream, episode(plain, seed, steps=2), strict=True):
             assert_same(got[:3], wanted[:3])
-            names = {"miou", "refused", "loss", "credit", "candidate_credit"} & set(wanted[3])
+            names = COMPARED & set(wanted[3])
             assert_same({key: got[3][key] for key in names}, {key: wanted[3][key] for key in names})
 
 

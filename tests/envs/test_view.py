@@ -85,7 +85,7 @@ def test_one_forward_pass_per_image_and_version(configured, monkeypatch, feature
     overrides = (
         [f"features={features}", f"+features.extra={extra}"] if features == "compact" else [f"features={features}"]
     )
-    game = World(configured("network.dropout=0.5", "game.draw=uniform", *overrides)).game("train", credit=True)
+    game = World(configured("network.dropout=0.5", "game.draw=uniform", *overrides)).game("train", True, True)
     game.reset(0)
     passes = count_passes(game.learner, monkeypatch)
     acquisitions = [make(name) for name in ("entropy", "margin", "class_aware_random", "class_truth")] + [

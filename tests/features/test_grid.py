@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from ralseg.features import UnitGrid
 from ralseg.foundation import RalsegError
@@ -54,33 +55,48 @@ def test_images_and_pixels_are_grids():
 
 @pytest.mark.parametrize("sizes", GRIDS[1:])
 @pytest.mark.parametrize("resolution", ["full", (3, 5), (1, 1), (11, 13), (2, 12)])
-def test_pool_is_the_area_weighted_mean(sizes, resolution):
+def test_pool_is_the_area_weighted_mean(sizes, resolution, kind):
     grid = UnitGrid(*sizes)
     h, w = (grid.height, grid.width) if resolution == "full" else resolution
     maps = np.random.default_rng(0).normal(size=(2, 3, h, w)).astype(np.float32)
-    pooled = grid.pool(maps)
-    assert pooled.shape == (2, 3, len(grid))
-    assert pooled.dtype == np.float32
-    for i in range(2):
-        for j in range(3):
-            np.testing.assert_allclose(pooled[i, j], slow_pool(maps[i, j], grid), rtol=1e-4, atol=1e-5)
+    expected = np.array([[slow_pool(one, grid) for one in image] for image in maps])
+    np.testing.assert_allclose(kind.back(grid.pool(kind(maps))), expected, rtol=1e-4, atol=1e-5)
+    vectors = kind.back(grid.pool_vectors(kind(np.moveaxis(maps, 1, -1))))
+    np.testing.assert_allclose(vectors, expected.swapaxes(1, 2), rtol=1e-4, atol=1e-5)
+    assert vectors.shape == (2, len(grid), 3)
+    np.testing.assert_allclose(
+        kind.back(grid.pool_vectors(kind(maps[0, 0, ..., None]))), expected[0, 0, :, None], rtol=1e-4, atol=1e-5
+    )
 
 
-def test_pool_at_full_resolution_is_the_mean_of_each_box():
+def test_pool_at_full_resolution_is_the_mean_of_each_box(kind):
     grid = UnitGrid(360, 480, 90, 80)
     values = np.random.default_rng(1).random((360, 480))
     expected = [values[y : y + h, x : x + w].mean() for y, x, h, w in grid.boxes]
-    np.testing.assert_allclose(grid.pool(values), expected, rtol=1e-6)
-    np.testing.assert_allclose(grid.average(values), expected, rtol=1e-12)
+    np.testing.assert_allclose(kind.back(grid.pool(kind(values))), expected, rtol=1e-6)
+    np.testing.assert_allclose(kind.back(grid.average(kind(values)), np.float64), expected, rtol=1e-12)
 
 
-def test_pool_on_pixels_is_a_reshape():
+def test_pool_counts_truth_values(kind):
+    grid = UnitGrid(6, 8, 3, 4)
+    chosen = grid.index_map == 2
+    np.testing.assert_array_equal(kind.back(grid.pool(kind(chosen))), [0, 0, 1, 0])
+
+
+def test_pool_on_pixels_is_a_reshape(kind):
     values = np.random.default_rng(2).random((4, 6, 8)).astype(np.float32)
-    np.testing.assert_array_equal(UnitGrid.of_pixels(6, 8).pool(values), values.reshape(4, 48))
+    np.testing.assert_array_equal(kind.back(UnitGrid.of_pixels(6, 8).pool(kind(values))), values.reshape(4, 48))
 
 
-def test_pool_of_no_map_is_empty():
-    assert UnitGrid(6, 8, 3, 4).pool(np.zeros((0, 6, 8))).shape == (0, 4)
+def test_pool_of_no_map_is_empty(kind):
+    assert UnitGrid(6, 8, 3, 4).pool(kind(np.zeros((0, 6, 8)))).shape == (0, 4)
+    assert UnitGrid(6, 8, 3, 4).pool_vectors(kind(np.zeros((0, 5, 7, 2)))).shape == (0, 4, 2)
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_pool_of_half_precision_loses_nothing_more(half):
+    grid, maps = UnitGrid(6, 8, 4, 4), torch.from_numpy(np.random.default_rng(4).normal(size=(3, 5, 7))).to(half)
+    assert torch.equal(grid.pool(maps), grid.pool(maps.float()))
 
 
 @pytest.mark.parametrize("sizes", GRIDS)
@@ -112,12 +128,24 @@ def test_a_unit_larger_than_the_image_is_refused():
         UnitGrid(10, 10, 11, 2)
 
 
-def test_bad_maps_and_labels_are_refused():
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_bad_maps_are_refused(kind):
     grid = UnitGrid(6, 8, 3, 4)
-    with pytest.raises(RalsegError, match="cannot be pooled"):
-        grid.pool(np.zeros(8))
-    with pytest.raises(RalsegError, match="NaN"):
-        grid.pool(np.full((6, 8), np.nan))
+    with pytest.raises(RalsegError, match=r"give \(\.\.\., height, width\)"):
+        grid.pool(kind(np.zeros(8)))
+    with pytest.raises(RalsegError, match=r"give \(\.\.\., height, width, numbers\)"):
+        grid.pool_vectors(kind(np.zeros((6, 8))))
+    for bad in (np.nan, np.inf):
+        maps = np.zeros((6, 8, 2))
+        maps[5, 0, 1] = bad
+        with pytest.raises(RalsegError, match="NaN"):
+            grid.pool(kind(maps[..., 1]))
+        with pytest.raises(RalsegError, match="NaN"):
+            grid.pool_vectors(kind(maps))
+
+
+def test_bad_labels_are_refused():
+    grid = UnitGrid(6, 8, 3, 4)
     with pytest.raises(RalsegError, match=r"give uint8 \(\.\.\., 6, 8\)"):
         grid.class_counts(np.zeros((8, 6), np.uint8), 3)
     with pytest.raises(RalsegError, match="int64"):

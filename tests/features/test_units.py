@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from ralseg.features import (
     UNIT_FEATURES,
@@ -22,10 +23,15 @@ LOGITS = RNG.normal(scale=3, size=(3, 5, 18, 25)).astype(np.float32)
 EMBEDDING = (RNG.normal(size=(3, 4, 18, 25)).astype(np.float32), RNG.normal(size=(3, 7, 5, 6)).astype(np.float32))
 
 
-def test_widths_and_values():
+def features(kind, needs, grid=GRID, images=slice(None)):
+    found = unit_features(kind(LOGITS[images]), [kind(m[images]) for m in EMBEDDING], grid, needs)
+    return {name: kind.back(array) for name, array in found.items()}
+
+
+def test_widths_and_values(kind):
     # 50 columns leave border units of 2 pixels, too narrow for the released pools.
     grid = UnitGrid(36, 48, 12, 16)
-    found = unit_features(LOGITS, EMBEDDING, grid, set(UNIT_FEATURES))
+    found = features(kind, set(UNIT_FEATURES), grid)
     widths = {name: array.shape for name, array in found.items()}
     assert widths == {
         "shares": (3, 9, 5),
@@ -35,42 +41,61 @@ def test_widths_and_values():
         "released_counts": (3, 9, 6),
         "released_entropy": (3, 9, 192),
     }
-    assert all(array.dtype == np.float32 for array in found.values())
-    entropy = entropy_map(LOGITS)
-    shares = predicted_shares(class_map(LOGITS), grid, 5)
-    np.testing.assert_array_equal(found["shares"], shares)
-    np.testing.assert_allclose(found["released_counts"], released_counts(shares * 192), rtol=1e-6)
-    np.testing.assert_array_equal(found["entropy"], entropy_pools(entropy, grid))
-    np.testing.assert_array_equal(found["released_entropy"], released_entropy_pools(entropy, grid))
-    np.testing.assert_array_equal(found["uncertainty"], uncertainty_summary(entropy, margin_map(LOGITS), grid))
-    np.testing.assert_array_equal(found["embedding"][1, :, :4], grid.pool(EMBEDDING[0][1]).T)
-    np.testing.assert_array_equal(found["embedding"][2, :, 4:], grid.pool(EMBEDDING[1][2]).T)
+    entropy = entropy_map(kind(LOGITS))
+    shares = predicted_shares(class_map(kind(LOGITS)), grid, 5)
+    np.testing.assert_array_equal(found["shares"], kind.back(shares))
+    np.testing.assert_allclose(found["released_counts"], kind.back(released_counts(shares * 192)), rtol=1e-6)
+    np.testing.assert_array_equal(found["entropy"], kind.back(entropy_pools(entropy, grid)))
+    np.testing.assert_array_equal(found["released_entropy"], kind.back(released_entropy_pools(entropy, grid)))
+    summary = uncertainty_summary(entropy, margin_map(kind(LOGITS)), grid)
+    np.testing.assert_array_equal(found["uncertainty"], kind.back(summary))
+    np.testing.assert_allclose(found["embedding"][1, :, :4], grid.pool(EMBEDDING[0][1]).T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found["embedding"][2, :, 4:], grid.pool(EMBEDDING[1][2]).T, rtol=1e-4, atol=1e-6)
+
+
+def test_border_units_count_their_own_pixels(kind):
+    found = features(kind, {"released_counts", "shares"})
+    counts = np.where(found["shares"] > 0, found["shares"] * GRID.areas[:, None], 1e-7)
+    np.testing.assert_allclose(found["released_counts"][..., :-1], counts, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted(set(UNIT_FEATURES) - {"released_entropy"}))
-def test_only_what_is_needed_and_the_same_alone(name):
-    alone = unit_features(LOGITS, EMBEDDING, GRID, {name})
+def test_only_what_is_needed_and_the_same_alone(name, kind):
+    alone = features(kind, {name})
     assert set(alone) == {name}
-    both = unit_features(LOGITS, EMBEDDING, GRID, {name, "shares", "entropy"})
-    np.testing.assert_array_equal(alone[name], both[name])
+    np.testing.assert_array_equal(alone[name], features(kind, {name, "shares", "entropy"})[name])
 
 
-def test_images_do_not_mix():
+def test_images_do_not_mix(kind):
     needs = {"shares", "entropy", "uncertainty", "embedding"}
-    whole = unit_features(LOGITS, EMBEDDING, GRID, needs)
-    single = unit_features(LOGITS[1:2], tuple(m[1:2] for m in EMBEDDING), GRID, needs)
+    whole, single = features(kind, needs), features(kind, needs, images=slice(1, 2))
     for name in needs:
         np.testing.assert_allclose(single[name][0], whole[name][1], rtol=1e-5, atol=1e-6)
 
 
-def test_bad_input_is_refused():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_maps_as_a_network_leaves_them(dtype):
+    """Channels last in memory, perhaps in half precision, within the network's autocast."""
+    last = [torch.from_numpy(m).to(dtype).contiguous(memory_format=torch.channels_last) for m in (LOGITS, *EMBEDDING)]
+    expected = unit_features(last[0].float(), [m.float() for m in last[1:]], GRID, UNIT_FEATURES[:5])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = unit_features(last[0], last[1:], GRID, UNIT_FEATURES[:5])
+    for name, array in found.items():
+        assert array.dtype == torch.float32
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_bad_input_is_refused(kind):
+    logits = kind(LOGITS)
     with pytest.raises(RalsegError, match=r"no feature \['colour'\]; choose from shares"):
-        unit_features(LOGITS, (), GRID, {"colour"})
+        unit_features(logits, (), GRID, {"colour"})
     with pytest.raises(RalsegError, match="give \\(images, classes, height, width\\)"):
-        unit_features(LOGITS[0], (), GRID, {"shares"})
+        unit_features(logits[0], (), GRID, {"shares"})
     with pytest.raises(RalsegError, match="embedding maps"):
-        unit_features(LOGITS, (), GRID, {"embedding"})
+        unit_features(logits, (), GRID, {"embedding"})
     with pytest.raises(RalsegError, match="embedding maps"):
-        unit_features(LOGITS, (EMBEDDING[0][:2],), GRID, {"embedding"})
+        unit_features(logits, (kind(EMBEDDING[0][:2]),), GRID, {"embedding"})
     with pytest.raises(RalsegError, match="NaN"):
-        unit_features(np.full_like(LOGITS, np.nan), (), GRID, {"uncertainty"})
+        unit_features(logits * np.nan, (), GRID, {"uncertainty"})
+    with pytest.raises(RalsegError, match="NaN"):
+        unit_features(logits, (kind(EMBEDDING[0] * np.nan),), GRID, {"embedding"})

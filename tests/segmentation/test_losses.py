@@ -35,9 +35,9 @@ def test_cross_entropy_by_hand():
     logits = torch.tensor([[[[np.log(3), 0.0]], [[0.0, 0.0]]]])
     targets = torch.tensor([[[[2.0, 0.0]], [[1.0, 1.0]]]])
     terms = 2 * -np.log(3 / 4), -np.log(1 / 4), -np.log(1 / 2)
-    assert cross_entropy(logits, targets, torch.ones(2)).item() == pytest.approx(sum(terms) / 4, rel=1e-6)
+    assert cross_entropy([logits], [targets], torch.ones(2)).item() == pytest.approx(sum(terms) / 4, rel=1e-6)
     weighted = (3 * terms[0] + terms[1] + terms[2]) / (3 * 2 + 1 + 1)
-    assert cross_entropy(logits, targets, torch.tensor([3.0, 1.0])).item() == pytest.approx(weighted, rel=1e-6)
+    assert cross_entropy([logits], [targets], torch.tensor([3.0, 1.0])).item() == pytest.approx(weighted, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [(12, 16), (10, 13), (24, 36)])
@@ -52,7 +52,7 @@ def test_it_is_the_cross_entropy_of_every_labelled_pixel_against_the_nearest_cel
     upsampled = functional.interpolate(logits, size=(24, 36), mode="nearest")
     true = torch.from_numpy(labels.astype(np.int64))
     expected = functional.cross_entropy(upsampled, true, weights, ignore_index=255)
-    found = cross_entropy(logits, targets, weights)
+    found = cross_entropy([logits], [targets], weights)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     gradients = (torch.autograd.grad(value, logits)[0] for value in (found, expected))
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
@@ -60,7 +60,7 @@ def test_it_is_the_cross_entropy_of_every_labelled_pixel_against_the_nearest_cel
 
 def test_no_labelled_pixel():
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
-    loss = cross_entropy(logits, torch.zeros(1, 3, 4, 4), torch.ones(3))
+    loss = cross_entropy([logits], [torch.zeros(1, 3, 4, 4)], torch.ones(3))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad.abs().max() == 0

@@ -4,12 +4,21 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import CUTS, RalisFPN, SmallFPN, SmpNetwork, normalise, read_tensors
+from ralseg.segmentation.networks import (
+    CUTS,
+    InferenceTwin,
+    RalisFPN,
+    SmallFPN,
+    SmpNetwork,
+    normalise,
+    read_tensors,
+)
 from ralseg.segmentation.networks import weights as weights_module
 from ralseg.segmentation.networks.weights import load_imagenet
 
@@ -18,10 +27,23 @@ def images_of(height, width, batch=2, seed=0):
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
+def move_statistics(network):
+    """Batch norm as after some training: its averages and weights are no longer 0 and 1."""
+    generator = torch.Generator().manual_seed(5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.add_(0.2 * torch.randn(module.running_mean.shape, generator=generator))
+            module.running_var.mul_(0.7 + torch.rand(module.running_var.shape, generator=generator))
+            if module.affine:
+                module.weight.data.mul_(0.7 + 0.6 * torch.rand(module.weight.shape, generator=generator))
+                module.bias.data.add_(0.2 * torch.randn(module.bias.shape, generator=generator))
+
+
 class NetworkContract:
     """What every network keeps; a subclass says how to make one."""
 
     sizes = [(64, 96), (50, 70), (33, 32)]
+    unfolded = 0  # batch norms that follow no convolution
 
     def make(self, classes=5, dropout=0.0):
         raise NotImplementedError
@@ -95,6 +117,47 @@ class NetworkContract:
         network(images_of(64, 64))[0].sum().backward()
         assert any((b != a).any() for a, b in zip(before, network.buffers(), strict=True))
         assert all(p.grad is not None for module in network.trained("full") for p in module.parameters())
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_the_inference_twin_predicts_the_same(self, network, cut):
+        move_statistics(network)
+        twin = InferenceTwin(network, torch.float32)
+        images = images_of(*self.sizes[1])
+        with torch.no_grad():
+            own, found = (n.upper(n.lower(images, cut), cut) for n in (network, twin.network))
+        torch.testing.assert_close(found.logits, own.logits, rtol=1e-3, atol=1e-3)
+        assert sum(p.requires_grad for p in twin.network.parameters()) == 0
+        assert network.frozen_head.norm is not twin.network.frozen_head.norm
+
+    def test_the_inference_twin_follows(self, network):
+        twin, images = InferenceTwin(network, torch.float32), images_of(64, 64)
+        move_statistics(network)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(0.95)
+            own = network(images)[0]
+            assert (twin.network(images)[0] - own).abs().max() > 0.05 * own.abs().max()
+            twin.refresh()
+            assert (twin.network(images)[0] - own).abs().max() < 1e-4 * own.abs().max()
+
+    def test_the_inference_twin_folds_batch_norm(self, network):
+        norms = [
+            sum(type(m) is nn.BatchNorm2d for m in n.modules())
+            for n in (network, InferenceTwin(network, torch.float32).network)
+        ]
+        # The norm of the frozen game's input follows no convolution.
+        assert norms[1] - 1 <= self.unfolded < norms[0]
+
+    def test_half_the_precision_moves_few_classes(self, network):
+        move_statistics(network)
+        twin, images = InferenceTwin(network, torch.bfloat16), images_of(64, 96)
+        with torch.no_grad():
+            own, found = network(images)[0], twin.network(images)[0]
+        assert found.dtype == torch.float32
+        assert (found - own).abs().max() < 0.1 * own.abs().max()
+        best = own.topk(2, dim=1).values
+        clear = best[:, 0] - best[:, 1] > 0.1 * own.std()
+        assert (found.argmax(1) == own.argmax(1))[clear].float().mean() > 0.99
 
     @pytest.mark.parametrize("cut", CUTS)
     def test_noisy_predictions(self, cut):

@@ -126,12 +126,13 @@ def test_streets_of_other_classes(tmp_path):
 
 
 def test_the_frozen_head_is_trained_and_its_statistics_are_those_of_the_state_set(store, tmp_path):
-    network = pretrained(store, tmp_path, cut="frozen").eval()
-    partial = weights_of(pretrained(store, tmp_path))
+    network = pretrained(store, tmp_path, cut="frozen", precision="float32").eval()
+    partial = weights_of(pretrained(store, tmp_path, precision="float32"))
     body = {name: tensor for name, tensor in weights_of(network).items() if not name.startswith("frozen_head")}
     # The two games share everything below; only drawing the head may come between them.
     assert set(body) == set(partial)
-    columns = list(SupervisedLearner(network, store, LearnOptions(cut="frozen")).lower_maps(IMAGES["state"]))
+    learner = SupervisedLearner(network, store, LearnOptions(cut="frozen"), precision="float32")
+    columns = list(learner.lower_maps(IMAGES["state"]))
     values = torch.cat([maps[0].permute(1, 0, 2, 3).flatten(1) for maps in columns], dim=1)
     alive = network.frozen_head.norm.running_var > 1e-3
     assert alive.sum() > 10

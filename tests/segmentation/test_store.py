@@ -70,10 +70,13 @@ def test_views_are_read_only_and_shared(dataset, tmp_path):
     assert np.shares_memory(store.image(2), store.image(2))
 
 
-def test_class_counts(dataset, tmp_path):
-    store = ImageStore(dataset, dataset.names, 0.5, tmp_path)
-    for i, counts in enumerate(store.class_counts()):
-        assert counts.tolist() == [(store.label(i) == c).sum() for c in range(11)]
+def test_class_counts_are_kept_beside_the_labels(dataset, tmp_path, monkeypatch):
+    store = ImageStore(dataset, dataset.names[::2], 0.5, tmp_path)
+    expected = [[(store.label(i) == c).sum() for c in range(11)] for i in range(5)]
+    reopened = ImageStore(dataset, dataset.names[::2], 0.5, tmp_path)
+    monkeypatch.setattr(reopened, "label", None)
+    assert reopened.class_counts().tolist() == expected
+    assert reopened.class_counts().dtype == np.int64
     assert count_classes(np.array([[0, 2, 255], [2, 2, 255]], np.uint8), 4).tolist() == [1, 0, 3, 0]
 
 

@@ -1,0 +1,39 @@
+"""True pixels per class of units: for references that see the truth, in learning."""
+
+import numpy as np
+
+from ralseg.envs.pool import Pool
+
+KEPT_BYTES = 1 << 26
+"""Counts of so many bytes are kept: those of all units of a large pool, or of pixels, would fill the memory."""
+
+
+class TrueCounts:
+    """The classes of a pool's units, counted image by image when first asked for.
+
+    Args:
+        pool: the units.
+        classes: number of classes C.
+    """
+
+    def __init__(self, pool: Pool, classes: int) -> None:
+        self._pool, self._classes = pool, classes
+        self._kept: dict[int, np.ndarray] = {}
+        self._room = KEPT_BYTES
+
+    def __call__(self, units: np.ndarray) -> np.ndarray:
+        """(n, C) int64 true pixels per class of n units."""
+        order, images, local = self._pool.by_image(units)
+        counts = [self._of(image)[rows] for image, rows in zip(images, local, strict=True)]
+        found = np.empty((len(units), self._classes), np.int64)
+        found[order] = np.concatenate(counts) if counts else 0
+        return found
+
+    def _of(self, image: int) -> np.ndarray:
+        if image in self._kept:
+            return self._kept[image]
+        counts = self._pool.grid(image).class_counts(self._pool.store.label(image), self._classes).astype(np.int32)
+        if counts.nbytes <= self._room:
+            self._room -= counts.nbytes
+            self._kept[image] = counts
+        return counts

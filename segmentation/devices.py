@@ -1,0 +1,35 @@
+"""Where and how precisely to compute."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ralseg.foundation import RalsegError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of a precision on a device; `auto` is bfloat16 where the processor multiplies it in hardware.
+
+    Raises:
+        RalsegError: for an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise RalsegError(f"precision={precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor on a device; on a GPU through pinned memory, so that the host need not wait for the copy."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,0 +1,95 @@
+"""Maps below the cut on disk: computed once, read by every process."""
+
+import os
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ralseg.foundation import RalsegError, atomic_write
+
+DISK_BYTES = 8 << 30
+"""Files of so many bytes are kept in one cache, for all stores and networks together."""
+
+
+class MapFiles:
+    """The maps of a store's images under one network: a file per image, mapped into the memory of whoever reads it.
+
+    Processes that map a file share its pages, and the operating system takes them back where memory is short. Two
+    processes that write the same file at once write the same bytes, each under another name until they are complete.
+
+    Where all files together take more than `DISK_BYTES`, the networks used least recently lose theirs. One that needs
+    more by itself keeps those that came first, which serves images drawn at random as well as any other choice.
+
+    Args:
+        cache: the folder of all kept things.
+        key: names all that the maps depend on, images and weights.
+
+    Raises:
+        RalsegError: if the folder cannot be written.
+    """
+
+    def __init__(self, cache: Path, key: str) -> None:
+        self.folder = cache / f"maps-{key}"
+        self._make_folder()
+        os.utime(self.folder)
+        self._drop_others()
+
+    def read(self, image: int) -> tuple[Tensor, ...] | None:
+        """The maps of an image, not to be written to; None where there is no file.
+
+        Raises:
+            RalsegError: if the file is damaged.
+        """
+        path = self._path(image)
+        try:
+            with safe_open(path, "pt") as file:
+                return tuple(file.get_tensor(str(place)) for place in range(len(file.keys())))
+        except FileNotFoundError:
+            return None
+        except (OSError, SafetensorError) as error:
+            raise RalsegError(f"{path}: not readable ({error}); delete {self.folder}") from error
+
+    def write(self, image: int, maps: tuple[Tensor, ...]) -> None:
+        """Keep the maps of an image, if there is room.
+
+        Raises:
+            RalsegError: if the disk is full or the folder cannot be written.
+        """
+        data = save({str(place): tensor for place, tensor in enumerate(maps)})
+        self._make_folder()
+        if (len(os.listdir(self.folder)) + 1) * len(data) > DISK_BYTES:
+            return
+        with atomic_write(self._path(image)) as file:
+            file.write(data)
+
+    def _path(self, image: int) -> Path:
+        return self.folder / f"{image}.safetensors"
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RalsegError(
+                f"{self.folder}: {error.strerror}; set RALSEG_CACHE to a folder on another disk that can be written"
+            ) from error
+
+    def _drop_others(self) -> None:
+        found = [(*_use(folder), folder) for folder in self.folder.parent.glob("maps-*")]
+        total = 0
+        for _, size, folder in sorted(found, reverse=True):
+            total += size
+            if total > DISK_BYTES and folder != self.folder:
+                # A process that plays with them goes on: what it has mapped stays, and the rest is computed again.
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _use(folder: Path) -> tuple[float, int]:
+    """When a folder was used last and the bytes in it; zeros if it has just been removed."""
+    try:
+        with os.scandir(folder) as entries:
+            return folder.stat().st_mtime, sum(entry.stat().st_size for entry in entries)
+    except FileNotFoundError:
+        return 0.0, 0

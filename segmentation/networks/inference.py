@@ -1,0 +1,116 @@
+"""A twin of a network for inference alone: batch norm folded into its convolutions, weights in one dtype."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ralseg.segmentation.networks.base import CUTS, SegmentationNetwork
+
+
+class InferenceTwin:
+    """Follows a network: `refresh` takes over its weights, `network` is what to run.
+
+    A batch norm that stands still is a scale and a shift of each channel; where it follows a convolution directly, it
+    becomes part of that convolution's weights.
+
+    Args:
+        source: the network to follow.
+        dtype: of the twin's weights and maps; the last layer and what batch norm is left keep float32.
+        compiled: whether what lies above the cut runs through `torch.compile`.
+
+    Attributes:
+        network: the twin, in evaluation mode, channels last in memory.
+    """
+
+    def __init__(self, source: SegmentationNetwork, dtype: torch.dtype, compiled: bool = False) -> None:
+        self.network = copy.deepcopy(source).eval().requires_grad_(False)
+        self._folds = []
+        folded = set()
+        for convolution, norm in _convolutions_before_norms(source):
+            own = self.network.get_submodule(convolution)
+            own.bias = nn.Parameter(own.weight.new_zeros(len(own.weight)), requires_grad=False)
+            parent, _, name = norm.rpartition(".")
+            setattr(self.network.get_submodule(parent), name, nn.Identity())
+            self._folds.append((source.get_submodule(convolution), source.get_submodule(norm), own))
+            folded.add(convolution)
+        self.network.to(dtype, memory_format=torch.channels_last)
+        # Rounded logits move the mIoU more than all that comes before them.
+        exact = [self.network.last_layer(cut) for cut in CUTS if cut != "frozen" or self.network.frozen_head]
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d) or module in exact:
+                module.float()
+        self._copies = [
+            (theirs, own)
+            for name, module in self.network.named_modules()
+            if name not in folded
+            for theirs, own in zip(_tensors(source.get_submodule(name)), _tensors(module), strict=False)
+        ]
+        if compiled:
+            self.network.upper = torch.compile(self.network.upper, dynamic=False)
+        self.refresh()
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the weights that the network has now."""
+        for theirs, own in self._copies:
+            _round(theirs, own)
+        for convolution, norm, own in self._folds:
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            scale = scale if norm.weight is None else scale * norm.weight
+            shift = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
+            _round(convolution.weight * scale[:, None, None, None], own.weight)
+            own.bias.copy_(-shift * scale if norm.bias is None else norm.bias - shift * scale)
+
+
+def _round(exact: Tensor, own: Tensor) -> None:
+    """Copy weights into another dtype; what rounding takes from a kernel is given to its middle.
+
+    Neighbouring pixels are nearly alike, so it is the sum of a kernel's errors that is felt.
+    """
+    own.copy_(exact)
+    if exact.dim() == 4 and own.dtype != exact.dtype and exact.shape[-1] > 1:
+        middle = own[..., exact.shape[-2] // 2, exact.shape[-1] // 2]
+        middle.copy_(middle + (exact - own).sum((2, 3)))
+
+
+def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, str]]:
+    """Names of the convolutions whose output goes straight into a batch norm, and of these, from a small image's way.
+
+    A module that runs more than once, or does more than a plain batch norm, is left out.
+    """
+    made: dict[int, tuple[str, Tensor]] = {}
+    runs: dict[str, int] = {}
+    pairs: list[tuple[str, str]] = []
+
+    def after(name: str):
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            runs[name] = runs.get(name, 0) + 1
+            if isinstance(module, nn.Conv2d):
+                made[id(output)] = name, output  # the tensor is held, so that its id stays its own
+            elif (source := made.get(id(inputs[0]))) is not None:
+                pairs.append((source[0], name))
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(after(name))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d) or type(module) is nn.BatchNorm2d
+    ]
+    weight = next(network.parameters())
+    training = network.training
+    with torch.inference_mode():
+        network.eval()(weight.new_zeros(1, 3, 64, 64))
+    network.train(training)
+    for hook in hooks:
+        hook.remove()
+    return [pair for pair in pairs if all(runs[name] == 1 for name in pair)]
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """A module's own parameters and buffers of real numbers."""
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None and tensor.is_floating_point():
+            yield tensor
