@@ -145,6 +145,8 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["input_scale=2"], "input_scale=2 is out of range"),
         (["input_scale=null"], "input_scale=None is out of range"),
         (["device=gpu"], "device='gpu' cannot be used"),
+        (["precision=half"], "precision='half' is unknown; choose from auto, float32, bfloat16"),
+        (["compile=maybe"], "compile='maybe' is no choice; set true or false"),
         (["loss=focal"], "loss='focal' is unknown; choose from plain, balanced"),
         (["game.learn=3"], "game.learn is 3; it must be a group of cut"),
         (["game.unit=regions"], "unit='regions' is unknown"),

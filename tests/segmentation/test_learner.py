@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import cv2
 import numpy as np
@@ -309,6 +310,40 @@ def test_noisy_predictions_reach_the_reducers(store):
     assert first[0].shape == (3, 11, 12, 16)
     np.testing.assert_array_equal(first, again)
     assert (np.array(first) != np.array(other)).mean() > 0.9
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_precision(store, cut):
+    """Convolutions in bfloat16: the same learning but for rounding, and what leaves the learner is float32."""
+    exact, rough = (learner_of(store, cut, precision=precision) for precision in ("float32", "bfloat16"))
+    assert (exact.dtype, rough.dtype) == (torch.float32, torch.bfloat16)
+    (labels, new), losses = some_labels(store), []
+    for learner in (exact, rough):
+        losses.append(float(learner.learn(labels, new, rng())))
+        assert {w.dtype for name, w in learner.weights().items() if "num_batches" not in name} == {torch.float32}
+        assert learner.predict([0], [lambda p, i: {"z": p.logits}])["z"][0].dtype == np.float32
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert losses[1] != losses[0]
+    images = range(len(store))
+    assert rough.evaluate(images).miou == pytest.approx(exact.evaluate(images).miou, abs=0.5)
+    moved = [
+        (a - b).norm() / (a - c).norm() for a, b, c in zip(exact._twins, rough._twins, theta0_of(exact), strict=True)
+    ]
+    assert np.median(moved) < 0.3
+
+
+def theta0_of(learner):
+    """The start of the averaged weights that are trained."""
+    names = {id(p): name for name, p in learner._averaged.named_parameters()}
+    return [learner._theta0[names[id(p)]] for p in learner._twins]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_inference_is_the_same_but_for_rounding(store):
+    eager = learner_of(store, "frozen")
+    network = network_of(len(store.dataset.classes))
+    compiled = SupervisedLearner(network, store, eager.options, compiled=True)
+    np.testing.assert_allclose(logits_of(compiled, [0, 1]), logits_of(eager, [0, 1]), rtol=0.02, atol=0.02)
 
 
 def test_weights_are_a_copy(store):

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+import torch
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import compute_dtype, to_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_a_named_precision_is_taken(precision, dtype):
+    assert compute_dtype(precision, CPU) == dtype
+
+
+@pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_asks_the_processor(monkeypatch, supported, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
+    assert compute_dtype("auto", CPU) == dtype
+
+
+def test_auto_is_float32_on_an_unknown_device():
+    assert compute_dtype("auto", torch.device("meta")) == torch.float32
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(RalsegError, match="precision='fp8' is unknown; choose from auto, float32, bfloat16"):
+        compute_dtype("fp8", CPU)
+
+
+def test_arrays_become_tensors():
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    tensor = to_device(array, CPU)
+    assert (tensor.dtype, tensor.tolist()) == (torch.uint8, array.tolist())
