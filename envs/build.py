@@ -201,7 +201,7 @@ class EnvFactory:
     Attributes:
         config: a composed configuration, plain values.
         role: whose pool is played on.
-        credit: whether `info` holds gradient credit, which costs about as much as the observation.
+        credit: whether `info` holds gradient credit, which costs a tenth of a step or so.
         reference: whether `info` holds class_truth's score, which costs next to nothing.
     """
 

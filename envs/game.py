@@ -271,7 +271,7 @@ class Game:
     def _state(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Unit features of D_S and, where the observation holds it, the IoU per class on D_S, from the same passes."""
         if "iou" not in self.spec.candidate_parts:
-            rows = self.learner.predict(self.state, [self._features])
+            rows = self.learner.predict(self.state, [self._features], again=True)
             return {name: np.concatenate(parts) for name, parts in rows.items()}, None
         found: dict[int, Mapping[str, np.ndarray]] = {}
 

@@ -25,7 +25,7 @@ DEVICE_BYTES = 2 << 30
 class LowerMaps:
     """The maps below the cut for the images of a store, kept within a budget and, on the CPU, shared between processes.
 
-    In the full game nothing lies below the cut: images are read from the store each time.
+    In the full game nothing lies below the cut: the maps are the images, normalised.
 
     Args:
         network: in evaluation mode; its weights below the cut must stand still.
@@ -50,12 +50,13 @@ class LowerMaps:
         Raises:
             RalsegError: if the disk is full or a kept file is damaged.
         """
-        if self.cut == "full":
-            return (self._normalised([self.store.image(i) for i in images]),)
         stacks = self._stacks.get(tuple(images))
         if stacks is None:
-            rows = zip(*(self._of(i) for i in images), strict=True)
-            stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
+            if self.cut == "full":
+                stacks = (self._normalised([self.store.image(i) for i in images]).to(self.network.dtype),)
+            else:
+                rows = zip(*(self._of(i) for i in images), strict=True)
+                stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
             if again and self._stacks.put(tuple(images), stacks):
                 for i in images:
                     self._maps.drop(i)

@@ -1,0 +1,124 @@
+"""The reward on a part of D_R against that on all of it: bias, noise and what it saves.
+
+`reward_subset.py [overrides of train_agent.yaml ...]` is `run.py reward_subset ...`.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ralseg.benchmarks.measure import configured, cpu_seconds
+from ralseg.envs import Game, World
+from ralseg.envs.reward_subset import stratified_subset
+from ralseg.foundation import generator
+from ralseg.segmentation.metrics import Confusion
+
+EPISODES = 10
+SHARES = (1 / 2, 1 / 4, 1 / 8)
+SUBSETS = 20
+"""Subsets of each kind and share; the figures are means over them."""
+
+
+def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
+    """Play random games and compare the rewards that parts of D_R would have given.
+
+    Args:
+        overrides: of `train_agent.yaml`.
+        share: of the episodes.
+    """
+    world = World(configured((), overrides))
+    game = world.game("train", observed=False)
+    images, counts = world.images("reward"), world.store.class_counts()[world.images("reward")]
+    groups = [world.dataset.groups[name] for name in world.splits.reward]
+    subsets = {
+        f"{kind} {part:g}": [draw(groups, counts, part, generator(i, "benchmark", kind)) for i in range(SUBSETS)]
+        for part in SHARES
+        for kind, draw in {"stratified": stratified_subset, "random": random_subset}.items()
+    }
+    episodes = [played(game, seed, images) for seed in range(max(1, round(share * EPISODES)))]
+    whole = rewards(episodes, np.arange(len(images)))
+    table = {
+        name: {"images": len(drawn[0])} | averaged([compared(whole, rewards(episodes, subset)) for subset in drawn])
+        for name, drawn in subsets.items()
+    }
+    for part in SHARES:
+        chosen = [images[i] for i in subsets[f"stratified {part:g}"][0]]
+        table[f"stratified {part:g}"]["seconds"] = evaluation_seconds(game, chosen)
+    return {
+        "episodes": len(episodes),
+        "steps": len(whole),
+        "images": len(images),
+        "subsets": SUBSETS,
+        "sd_of_reward": float(whole.std()),
+        "mean_of_reward": float(whole.mean()),
+        "seconds": evaluation_seconds(game, images),
+        "kinds": table,
+    }
+
+
+def random_subset(groups: Sequence[str], counts: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """As `stratified_subset`, plainly at random."""
+    return rng.choice(len(groups), max(1, round(share * len(groups))), replace=False)
+
+
+def played(game: Game, seed: int, images: Sequence[int]) -> np.ndarray:
+    """(turns + 1, images, C, C) confusion matrices of each image after each turn of a game with random choices."""
+    rng = generator(seed, "benchmark")
+    game.reset(seed)
+    found = [each(game, images)]
+    while not game.over:
+        game.step(rng.integers(game.options.candidates, size=game.options.slates))
+        found.append(each(game, images))
+    return np.stack(found)
+
+
+def each(game: Game, images: Sequence[int]) -> np.ndarray:
+    """(images, C, C) confusion matrices: they add up, so one pass over D_R serves all subsets."""
+    return np.stack([game.learner.evaluate([image]).counts for image in images])
+
+
+def rewards(episodes: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
+    """Rewards of all steps where only some images of D_R are looked at."""
+    return np.concatenate(
+        [np.diff([Confusion(matrices[places].sum(0)).miou for matrices in episode]) for episode in episodes]
+    )
+
+
+def compared(whole: np.ndarray, part: np.ndarray) -> dict[str, float]:
+    """How the rewards of a part of D_R differ from those of all of it."""
+    difference = part - whole
+    return {
+        "bias": float(difference.mean()),
+        "sd": float(difference.std()),
+        "correlation": float(np.corrcoef(whole, part)[0, 1]),
+        "same_sign": float((np.sign(whole) == np.sign(part)).mean()),
+    }
+
+
+def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure over subsets; of the bias also its size, as signs would cancel out."""
+    size = {"bias_size": float(np.mean([abs(row["bias"]) for row in rows]))}
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | size
+
+
+def evaluation_seconds(game: Game, images: Sequence[int]) -> float:
+    """CPU seconds of one evaluation, the least of five; what is computed once is there already."""
+    game.learner.evaluate(images)
+    return min(cpu_seconds(lambda: game.learner.evaluate(images)) for _ in range(5))
+
+
+def rows(found: dict[str, Any]) -> list[list[Any]]:
+    """A kind of subset a line."""
+    names = ("images", "bias", "bias_size", "sd", "correlation", "same_sign", "seconds")
+    table = [["reward on a part of D_R", *names]]
+    table.append(["all of it", found["images"], 0.0, 0.0, 0.0, 1.0, 1.0, found["seconds"]])
+    table += [[name, *(row.get(key, "") for key in names)] for name, row in found["kinds"].items()]
+    return [*table, [f"sd of the reward itself, {found['steps']} steps", "", "", "", found["sd_of_reward"], "", "", ""]]
+
+
+if __name__ == "__main__":
+    from ralseg.benchmarks.run import main
+
+    sys.exit(main(["reward_subset", *sys.argv[1:]]))
