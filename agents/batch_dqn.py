@@ -10,11 +10,15 @@ from gymnasium import spaces
 from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy, QLearningOffPolicyAlgorithm
 from tianshou.algorithm.modelfree.reinforce import SimpleLossTrainingStats
 from tianshou.algorithm.optim import TorchOptimizerFactory
-from tianshou.data import Batch, ReplayBuffer
+from tianshou.data import Batch
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.query_network import NETWORKS, QueryNetwork, masked
+from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay
+from ralseg.segmentation.optimisers import eager
+
+OPTIMISERS = {"adam": eager(torch.optim.Adam), "sgd": eager(torch.optim.SGD)}
 
 
 @dataclass(kw_only=True)
@@ -40,7 +44,7 @@ class SlatePolicy(DiscreteQLearningPolicy[QueryNetwork]):
     def forward(self, batch: Batch, state: Any = None, model: torch.nn.Module | None = None) -> Batch:
         """`logits` (B, K, N) and the greedy `act` (B, K) int64; in an empty slate, 0."""
         values, state = (model or self.model)(batch.obs)
-        return Batch(logits=values, act=masked(values, batch.obs.mask).argmax(dim=-1).numpy(), state=state)
+        return Batch(logits=values, act=masked(values, batch.obs["mask"]).argmax(dim=-1).numpy(), state=state)
 
     def add_exploration_noise(self, act: np.ndarray, batch: Batch) -> np.ndarray:
         """Replace each of the choices (B, K) by a random open candidate with probability epsilon."""
@@ -73,12 +77,11 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
     """
 
     def __init__(self, policy: SlatePolicy, options: BatchDQNOptions) -> None:
-        kind, momentum = {"adam": (torch.optim.Adam, {}), "sgd": (torch.optim.SGD, {"momentum": options.momentum})}[
-            options.optimiser
-        ]
+        given = {"lr": options.learning_rate, "weight_decay": options.weight_decay, "fused": True}
+        given |= {"momentum": options.momentum} if options.optimiser == "sgd" else {}
         super().__init__(
             policy=policy,
-            optim=TorchOptimizerFactory(kind, lr=options.learning_rate, weight_decay=options.weight_decay, **momentum),
+            optim=TorchOptimizerFactory(OPTIMISERS[options.optimiser], **given),
             gamma=options.gamma,
             n_step_return_horizon=options.n_step,
             target_update_freq=options.target_update if options.gamma > 0 else 0,
@@ -103,10 +106,11 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         """The learning rate of the next update."""
         return self.optim._optim.param_groups[0]["lr"]
 
-    def fit_inputs(self, replay: ReplayBuffer) -> None:
+    def fit_inputs(self, replay: Replay) -> None:
         """Scale the inputs of online and target network to the observations in `replay`."""
-        obs = replay[replay.sample_indices(0)].obs
-        self.policy.model.fit_inputs(*(obs[key].astype(np.float32) for key in ("state", "candidates")), obs.mask)
+        seen = {key: column.numpy() for key, column in replay.take(replay.rows()).items()}
+        features = (seen[key].astype(np.float32) for key in ("state", "candidates"))
+        self.policy.model.fit_inputs(*features, seen["mask"])
         if self.use_target_network:
             self._update_lagged_network_weights()
 
@@ -114,62 +118,76 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         # tianshou copies parameters only: input scaling and batch norm's running averages are buffers.
         self.model_old.module.load_state_dict(self.policy.model.state_dict())
 
-    def _value(self, obs: Batch) -> torch.Tensor:
-        """V (B, K) of observations, 0 for an empty slate."""
-        selector = evaluator = self.model_old(obs)[0]
-        if self.options.double == "textbook":
-            selector = self.policy.model(obs)[0]
-        elif self.options.double == "paper":
-            evaluator = self.policy.model(obs)[0]
-        best = masked(selector, obs.mask).argmax(dim=-1, keepdim=True)
-        return evaluator.gather(-1, best).squeeze(-1) * torch.as_tensor(obs.mask.any(axis=-1))
+    def update(self, buffer: Replay, sample_size: int) -> UpdateStats:
+        """Draw `sample_size` env steps and take one gradient step on them.
 
-    def _target_q(self, buffer: ReplayBuffer, indices: np.ndarray) -> torch.Tensor:
-        """V (B, K) of the observations that follow the rows `indices`."""
-        return self._value(buffer.get(buffer.next(indices), "obs"))
+        In place of tianshou's own, whose batches are split row by row and which walks through all modules twice.
+        """
+        rows = buffer.sample(sample_size)
+        batch = self._preprocess_batch(buffer.take(rows, (*OBSERVATION, "act", "signal")), buffer, rows)
+        stats = self._update_with_batch(batch)
+        if isinstance(buffer, PrioritisedReplay):
+            buffer.prioritise(rows, batch["errors"])
+        return stats
 
-    def _preprocess_batch(self, batch: Batch, buffer: ReplayBuffer, indices: np.ndarray) -> Batch:
-        """Add `returns` (B, K, N) float32, the targets y."""
-        returns = torch.as_tensor(batch.info.signal)
+    def _preprocess_batch(self, batch: dict[str, Any], buffer: Replay, indices: np.ndarray) -> dict[str, Any]:
+        """Add `returns` (B, K, N) float32, the targets y, and the `weight` (B,) of prioritised rows in the loss."""
+        batch["returns"] = batch["signal"]
         if self.gamma > 0:
-            later = torch.zeros(returns.shape[:2])
+            later = torch.zeros(batch["signal"].shape[:2])
             discount, row = torch.ones(len(indices), 1), indices
             for step in range(self.n_step):
                 if step:
                     row = buffer.next(row)
                     later += discount * self._chosen_signal(buffer, row)
-                discount = discount * self.gamma * torch.as_tensor(~buffer.terminated[row])[:, None]
-            with torch.no_grad():
-                later += discount * self._target_q(buffer, row)
-            returns = returns + later[..., None]
-        batch.returns = returns
+                ended = buffer.take(row, ("terminated",))["terminated"]
+                discount = discount * self.gamma * ~ended[:, None]
+            later += discount * self._target_q(buffer, row)
+            batch["returns"] = batch["signal"] + later[..., None]
+        if isinstance(buffer, PrioritisedReplay):
+            batch["weight"] = torch.from_numpy(buffer.importance(indices)).float()
         return batch
 
     @staticmethod
-    def _chosen_signal(buffer: ReplayBuffer, rows: np.ndarray) -> torch.Tensor:
+    def _chosen_signal(buffer: Replay, rows: np.ndarray) -> torch.Tensor:
         """(B, K) signal of the choices; 0 for a refused one, whose signal is masked to 0 in storage."""
-        signal = buffer.get(rows, "info").signal
-        return torch.as_tensor(np.take_along_axis(signal, buffer.act[rows][..., None], axis=-1)[..., 0])
+        row = buffer.take(rows, ("signal", "act"))
+        return row["signal"].gather(-1, row["act"][..., None]).squeeze(-1)
 
-    def _update_with_batch(self, batch: Batch) -> UpdateStats:
+    @torch.no_grad()
+    def _target_q(self, buffer: Replay, indices: np.ndarray) -> torch.Tensor:
+        """V (B, K) of the observations that follow the rows `indices`, 0 for an empty slate."""
+        obs = buffer.take(buffer.next(indices))
+        selector = evaluator = self.model_old(obs)[0]
+        if self.options.double == "textbook":
+            selector = self.policy.model(obs)[0]
+        elif self.options.double == "paper":
+            evaluator = self.policy.model(obs)[0]
+        best = masked(selector, obs["mask"]).argmax(dim=-1, keepdim=True)
+        return evaluator.gather(-1, best).squeeze(-1) * obs["mask"].any(dim=-1)
+
+    def _update_with_batch(self, batch: dict[str, Any]) -> UpdateStats:
+        """One gradient step; adds `errors` (B,), the mean absolute error of each row's sub-transitions."""
         if self.gamma > 0:
             self._periodically_update_lagged_network_weights()
-        values = self.policy(batch).logits
-        learned = torch.as_tensor(batch.obs.mask == 1)
+        network = self.policy.model.train()
+        values = network(batch)[0]
+        network.eval()
+        learned = batch["mask"]
         if self.options.learn_from == "chosen":
-            chosen = torch.zeros_like(learned).scatter_(-1, torch.as_tensor(batch.act)[..., None], True)
-            learned = learned & chosen
-        targets = torch.where(learned, batch.returns, values.detach())
+            learned = learned & torch.zeros_like(learned).scatter_(-1, batch["act"][..., None], True)
+        found = values.detach()
+        targets = torch.where(learned, batch["returns"], found)
         criterion = mse_loss if self.options.loss == "squared" else smooth_l1_loss
         each = criterion(values, targets, reduction="none")
-        weight = torch.as_tensor(batch.weight, dtype=torch.float32)[:, None, None] if "weight" in batch else 1.0
-        loss = (each * weight).sum() / learned.sum().clamp(min=1)
-        self.optim.step(loss)
         if "weight" in batch:
+            each = each * batch["weight"][:, None, None]
             count = learned.sum(dim=(1, 2)).clamp(min=1)
-            batch.weight = ((values.detach() - targets).abs().sum(dim=(1, 2)) / count).numpy()
-        mean = values.detach()[learned].mean().item() if learned.any() else 0.0
-        return UpdateStats(loss=loss.item(), mean_value=mean)
+            batch["errors"] = ((found - targets).abs().sum(dim=(1, 2)) / count).numpy()
+        count = learned.sum().clamp(min=1)
+        loss = each.sum() / count
+        self.optim.step(loss)
+        return UpdateStats(loss=loss.item(), mean_value=((found * learned).sum() / count).item())
 
 
 def build_network(options: BatchDQNOptions, observation_space: spaces.Dict) -> QueryNetwork:

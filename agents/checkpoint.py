@@ -3,7 +3,7 @@
 `checkpoint.json` names the state of the last complete round and is replaced last, so a reader sees one round or the one
 before. Files beside it: `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
 `rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rounds are added to the replay in
-order, X
+order, so that every row lies where it lay.
 """
 
 from pathlib import Path
@@ -14,10 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors import numpy as arrays
 from safetensors import torch as tensors
-from tianshou.data import Batch
 
 from ralseg.agents.batch_dqn import BatchModeDQN
-from ralseg.agents.replay import PrioritisedReplay, UniformReplay
+from ralseg.agents.replay import PrioritisedReplay, Replay
 from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
 
 CHECKPOINT = "checkpoint.json"
@@ -27,7 +26,7 @@ def save_checkpoint(
     folder: Path,
     round_: int,
     algorithm: BatchModeDQN,
-    replay: UniformReplay | PrioritisedReplay,
+    replay: Replay,
     rows: list[dict[str, np.ndarray]],
     record: dict[str, Any],
 ) -> None:
@@ -43,7 +42,7 @@ def save_checkpoint(
     """
     state = _networks(algorithm) | _optimiser(algorithm)
     if isinstance(replay, PrioritisedReplay):
-        state["priorities"] = torch.from_numpy(replay.weight[np.arange(replay.maxsize)])
+        state["priorities"] = torch.from_numpy(replay.weight)
     _write(folder / f"state-{round_:05d}.safetensors", tensors.save(state))
     joined = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
     _write(folder / f"rows-{round_:05d}.safetensors", arrays.save(joined))
@@ -51,7 +50,7 @@ def save_checkpoint(
         "exploration": algorithm.policy.rng.bit_generator.state,
         "replay": replay.rng.bit_generator.state,
     }
-    extremes = [replay._max_prio, replay._min_prio] if isinstance(replay, PrioritisedReplay) else None
+    extremes = [replay.highest, replay.lowest] if isinstance(replay, PrioritisedReplay) else None
     write_json(
         folder / CHECKPOINT,
         record
@@ -67,9 +66,7 @@ def save_checkpoint(
             old.unlink()
 
 
-def load_checkpoint(
-    folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: UniformReplay | PrioritisedReplay
-) -> None:
+def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: Replay) -> None:
     """Bring freshly made objects to the state of `record`, what `checkpoint.json` holds.
 
     Raises:
@@ -81,12 +78,12 @@ def load_checkpoint(
         steps = rows.pop("step")
         starts = np.flatnonzero(np.r_[True, np.diff(steps) != 0])
         for start, stop in zip(starts, np.r_[starts[1:], len(steps)], strict=True):
-            add_rows(replay, {key: array[start:stop] for key, array in rows.items()})
+            replay.add({key: array[start:stop] for key, array in rows.items()})
     path = folder / f"state-{record['round']:05d}.safetensors"
     state = _read(path, tensors.load)
     if isinstance(replay, PrioritisedReplay):
-        replay.weight[np.arange(replay.maxsize)] = state.pop("priorities").numpy()
-        replay._max_prio, replay._min_prio = record["priority_extremes"]
+        replay.weight[:] = state.pop("priorities").numpy()
+        replay.highest, replay.lowest = record["priority_extremes"]
     try:
         algorithm.policy.model.load_state_dict(_part(state, "online."))
         if algorithm.use_target_network:
@@ -97,26 +94,6 @@ def load_checkpoint(
         replay.rng.bit_generator.state = record["generators"]["replay"]
     except (KeyError, RuntimeError) as error:
         raise RalsegError(f"{path}: does not fit this training; start in another folder") from error
-
-
-def add_rows(replay: UniformReplay | PrioritisedReplay, rows: dict[str, np.ndarray]) -> None:
-    """Add one env step of some streams.
-
-    Args:
-        replay: what the rows are added to.
-        rows: `stream`, `state`, `candidates`, `mask`, `act`, `rew`, `signal`, `terminated`, one row for each stream.
-    """
-    replay.add(
-        Batch(
-            obs=Batch({key: rows[key] for key in ("state", "candidates", "mask")}),
-            act=rows["act"],
-            rew=rows["rew"],
-            terminated=rows["terminated"],
-            truncated=np.zeros_like(rows["terminated"]),
-            info=Batch(signal=rows["signal"]),
-        ),
-        buffer_ids=rows["stream"],
-    )
 
 
 def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import conv2d
 
 from ralseg.foundation import RalsegError
 
@@ -63,7 +64,23 @@ class Standardise(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Values (..., features) to the same shape, in [-limit, limit]."""
-        return ((values - self.mean) / self.deviation).clamp(-self.limit, self.limit)
+        return (values - self.mean).div_(self.deviation).clamp_(-self.limit, self.limit)
+
+
+class RowLinear(nn.Linear):
+    """A linear layer, as a convolution where it is given rows (B, ..., features).
+
+    The same numbers in the same memory: rows are the pixels of a channels-last image. On a CPU torch takes oneDNN for a
+    convolution and MKL for a matrix product, which on AMD's processors computes half as many products a second.
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """(..., inputs) to (..., outputs)."""
+        if values.ndim == 2:
+            return super().forward(values)
+        image = values.flatten(1, -2)[:, None].permute(0, 3, 1, 2)
+        result = conv2d(image, self.weight[:, :, None, None], self.bias)
+        return result.permute(0, 2, 3, 1).view(*values.shape[:-1], -1)
 
 
 class CompactQueryNetwork(QueryNetwork):
@@ -91,11 +108,11 @@ class CompactQueryNetwork(QueryNetwork):
         }
         self.state_scale = Standardise(state_features)
         self.candidate_scale = Standardise(candidate_features)
-        self.state_unit = nn.Linear(state_features, hidden // 2)
+        self.state_unit = RowLinear(state_features, hidden // 2)
         self.from_state = nn.Linear(hidden // 2, hidden, bias=False)
-        self.from_candidate = nn.Linear(candidate_features, hidden)
+        self.from_candidate = RowLinear(candidate_features, hidden)
         self.from_slate = nn.Linear(candidate_features, hidden, bias=False) if context else None
-        self.head = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.head = nn.Sequential(nn.ReLU(), RowLinear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
         """Fit both scalings; only open candidates count."""
@@ -109,12 +126,12 @@ class CompactQueryNetwork(QueryNetwork):
     def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
         """Q-values (B, K, N); see the module."""
         candidates = self.candidate_scale(_tensor(obs["candidates"]))
-        hidden = self.from_candidate(candidates) + self.from_state(self.summary(obs["state"]))[:, None, None]
+        shared = self.from_state(self.summary(obs["state"]))[:, None]
         if self.from_slate is not None:
-            open_ = _tensor(obs["mask"])[..., None]
-            mean = (candidates * open_).sum(dim=2) / open_.sum(dim=2).clamp(min=1)
-            hidden = hidden + self.from_slate(mean)[:, :, None]
-        return self.head(hidden).squeeze(-1), state
+            open_ = _tensor(obs["mask"])
+            share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
+            shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
+        return self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1), state
 
 
 class _Block(nn.Module):
@@ -123,7 +140,7 @@ class _Block(nn.Module):
     def __init__(self, features: int, outputs: int, relu: bool = True) -> None:
         super().__init__()
         self.norm = nn.BatchNorm1d(features)
-        self.linear = nn.Linear(features, outputs)
+        self.linear = (nn.Linear if outputs == 1 else RowLinear)(features, outputs)
         self.relu = relu
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:

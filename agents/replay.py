@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
-from tianshou.data import PrioritizedVectorReplayBuffer, VectorReplayBuffer
+import torch
 
 from ralseg.foundation import RalsegError
+
+OBSERVATION = ("state", "candidates", "mask")
+COLUMNS = (*OBSERVATION, "act", "signal", "terminated")
 
 
 def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -24,43 +27,135 @@ def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return result
 
 
-class _ByGenerator:
-    """Draw rows with a numpy Generator, and only rows whose next observation is stored.
+class Replay:
+    """A ring of env steps for each game stream, drawn uniformly.
 
-    tianshou's buffers draw from numpy's global generator or from one seeded with 42. Without a stored `obs_next` the
-    last row of a running episode has no next observation yet: with n steps, the last n rows are not drawn.
+    A row is what was seen (`state`, `candidates`, `mask`), chosen (`act`), learned (`signal`) and whether the episode
+    ended with it (`terminated`). The observation that follows a row is the next row of its stream, so it is stored
+    once, and the newest rows of an episode that still runs cannot be drawn yet. Memory is taken up row by row.
+
+    Args:
+        size: env steps kept, over all streams (rounded up to as many for each).
+        streams: number of game streams; stream i has the rows from i x length on.
+        rng: draws the samples.
+        n_step: env steps of signal before the bootstrap.
     """
 
-    rng: np.random.Generator
-    n_step: int
+    def __init__(self, size: int, streams: int, *, rng: np.random.Generator, n_step: int = 1) -> None:
+        self.rng, self.n_step = rng, n_step
+        self.length = -(-size // streams)
+        self.size = self.length * streams
+        self.arrays: dict[str, torch.Tensor] = {}
+        self._filled, self._place, self._running = (np.zeros(streams, np.int64) for _ in range(3))
+
+    def __len__(self) -> int:
+        return int(self._filled.sum())
+
+    def add(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Add one env step of some streams; the oldest rows make place.
+
+        Args:
+            rows: `stream` (n,) and, one row for each stream, the `COLUMNS`.
+
+        Returns:
+            (n,) int64, where they are.
+        """
+        stream = rows["stream"]
+        index = stream * self.length + self._place[stream]
+        for key in COLUMNS:
+            if key not in self.arrays:
+                # numpy's zeros are not touched before they are written, torch's are.
+                kind = bool if key in ("mask", "terminated") else rows[key].dtype
+                self.arrays[key] = torch.from_numpy(np.zeros((self.size, *rows[key].shape[1:]), kind))
+            self.arrays[key].numpy()[index] = rows[key]
+        self._filled[stream] = np.minimum(self._filled[stream] + 1, self.length)
+        self._place[stream] = (self._place[stream] + 1) % self.length
+        self._running[stream] = np.where(rows["terminated"], 0, self._running[stream] + 1)
+        return index
+
+    def rows(self) -> np.ndarray:
+        """All rows, (len,) int64: stream by stream, oldest first."""
+        return self._rows(np.zeros_like(self._running))
 
     def drawable(self) -> np.ndarray:
-        """The rows that may be drawn, (n,) int64."""
-        rows = last = super().sample_indices(0)
-        for _ in range(self.n_step - 1):
-            last = self.next(last)
-        return rows[~np.isin(last, self.unfinished_index())]
+        """The rows whose target can be computed, in the order of `rows`."""
+        return self._rows(np.minimum(self._running, self.n_step))
 
-    def sample_indices(self, batch_size: int | None) -> np.ndarray:
-        """Draw `batch_size` rows with replacement; all rows, in order, for 0 or None."""
-        if not batch_size:
-            return super().sample_indices(batch_size)
+    def _rows(self, without: np.ndarray) -> np.ndarray:
+        """All rows but the newest `without` (streams,) of each stream."""
+        each = zip(self._filled, self._place, np.minimum(without, self._filled), strict=True)
+        return np.concatenate(
+            [
+                stream * self.length + np.arange(place - filled, place - newest) % self.length
+                for stream, (filled, place, newest) in enumerate(each)
+            ]
+        )
+
+    def next(self, rows: np.ndarray) -> np.ndarray:
+        """The rows that follow; the last of an episode, and the newest of a stream, follow themselves."""
+        stream, place = np.divmod(rows, self.length)
+        newest = place == (self._place[stream] - 1) % self.length
+        stay = newest | self.arrays["terminated"].numpy()[rows]
+        return np.where(stay, rows, stream * self.length + (place + 1) % self.length)
+
+    def sample(self, count: int) -> np.ndarray:
+        """Draw `count` of the drawable rows with replacement."""
+        return self.rng.choice(self.drawable(), count)
+
+    def take(self, rows: np.ndarray, keys: tuple[str, ...] = OBSERVATION) -> dict[str, torch.Tensor]:
+        """Copies of some columns of `rows`, features in the precision that they are stored in."""
+        index = torch.from_numpy(rows)
+        return {key: self.arrays[key][index] for key in keys}
+
+
+class PrioritisedReplay(Replay):
+    """Drawn in proportion to priorities (Schaul et al., 2016); a new row has the highest seen so far.
+
+    Args:
+        size: as in `Replay`.
+        streams: as in `Replay`.
+        alpha: exponent of the priorities.
+        beta: exponent of the importance weights.
+        rng: draws the samples.
+        n_step: as in `Replay`.
+    """
+
+    def __init__(
+        self, size: int, streams: int, *, alpha: float, beta: float, rng: np.random.Generator, n_step: int = 1
+    ) -> None:
+        super().__init__(size, streams, rng=rng, n_step=n_step)
+        self.alpha, self.beta = alpha, beta
+        self.weight = np.zeros(self.size)
+        self.highest = self.lowest = 1.0
+
+    def add(self, rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Add one env step of some streams; see `Replay`."""
+        index = super().add(rows)
+        self.weight[index] = self.highest**self.alpha
+        return index
+
+    def sample(self, count: int) -> np.ndarray:
+        """Draw `count` of the drawable rows with replacement."""
         rows = self.drawable()
-        weights = self.weight[rows] if hasattr(self, "update_weight") else None
-        return self.rng.choice(rows, batch_size, p=None if weights is None else weights / weights.sum())
+        return self.rng.choice(rows, count, p=self.weight[rows] / self.weight[rows].sum())
 
+    def importance(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) weights of the loss that undo the preference for `rows`, the largest of them 1."""
+        weight = (self.weight[rows] / self.lowest) ** -self.beta
+        return weight / weight.max()
 
-class UniformReplay(_ByGenerator, VectorReplayBuffer):
-    """tianshou's vector buffer, drawn uniformly."""
-
-
-class PrioritisedReplay(_ByGenerator, PrioritizedVectorReplayBuffer):
-    """tianshou's prioritised vector buffer, drawn in proportion to the priorities."""
+    def prioritise(self, rows: np.ndarray, errors: np.ndarray) -> None:
+        """Set the priorities of `rows` from the absolute errors (n,) of their last update."""
+        # Python's floats, as a checkpoint gives them back: a power of numpy's float32 is rounded otherwise.
+        priority = errors.astype(np.float64) + float(np.finfo(np.float32).eps)
+        self.weight[rows] = priority**self.alpha
+        self.highest = max(self.highest, float(priority.max()))
+        self.lowest = min(self.lowest, float(priority.min()))
 
 
 def make_replay(
     size: int, streams: int, *, rng: np.random.Generator, n_step: int = 1, priority: tuple[float, float] | None = None
-) -> UniformReplay | PrioritisedReplay:
+) -> Replay:
     """An empty replay.
 
     Args:
@@ -71,11 +166,8 @@ def make_replay(
         priority: (alpha, beta) of prioritised replay; None draws uniformly.
     """
     if priority is None:
-        replay = UniformReplay(size, streams, ignore_obs_next=True)
-    else:
-        replay = PrioritisedReplay(size, streams, ignore_obs_next=True, alpha=priority[0], beta=priority[1])
-    replay.rng, replay.n_step = rng, n_step
-    return replay
+        return Replay(size, streams, rng=rng, n_step=n_step)
+    return PrioritisedReplay(size, streams, alpha=priority[0], beta=priority[1], rng=rng, n_step=n_step)
 
 
 def as_stored(observation: dict[str, np.ndarray], half: bool, where: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from tianshou.data import Batch
-from tianshou.env import BaseVectorEnv, DummyVectorEnv, SubprocVectorEnv
-from tianshou.utils.torch_utils import policy_within_training_step
 
 from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats, build_network
-from ralseg.agents.checkpoint import add_rows, load_checkpoint, read_record, save_checkpoint
+from ralseg.agents.checkpoint import load_checkpoint, read_record, save_checkpoint
+from ralseg.agents.collection import Observation, Step, Streams, open_streams
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_policy import save_policy
-from ralseg.agents.replay import as_stored, make_replay, standardise
+from ralseg.agents.replay import OBSERVATION, as_stored, make_replay, standardise
 from ralseg.agents.training_log import TrainingLog
 from ralseg.foundation import RalsegError, generator, integer
 
@@ -82,23 +80,16 @@ def train(
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
-    try:
-        venv = _vector_env(make_env, streams, processes)
-        with closing(venv), TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log:
-            training = _Training(venv, options, folder, settings, on_step)
-            if record:
-                training.restore(record)
-            training.run(log)
-    except (EOFError, ConnectionError) as error:
-        raise RalsegError("a game process ended; what it met is printed above") from error
+    with (
+        open_streams(make_env, streams, processes) as games,
+        TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
+    ):
+        training = _Training(games, options, folder, settings, on_step)
+        if record:
+            training.restore(record)
+        training.run(log)
     save_policy(folder, training.network, observation=observation, options=asdict(options))
     return TrainingResult(folder, training.network, training.env_steps, training.updates, training.history)
-
-
-def _vector_env(make_env: Callable[[], gym.Env], streams: int, processes: int) -> BaseVectorEnv:
-    if processes == 1:
-        return DummyVectorEnv([make_env] * streams)
-    return SubprocVectorEnv([make_env] * streams, context="spawn")
 
 
 class _Training:
@@ -106,16 +97,15 @@ class _Training:
 
     def __init__(
         self,
-        venv: BaseVectorEnv,
+        games: Streams,
         options: BatchDQNOptions,
         folder: Path,
         settings: dict[str, Any],
         on_step: Callable[[Progress], None] | None,
     ) -> None:
-        self.venv, self.options, self.folder, self.settings, self.on_step = venv, options, folder, settings, on_step
+        self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
         self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
-        worker = venv.workers[0]
-        action_space, space = worker.get_env_attr("action_space"), worker.get_env_attr("observation_space")
+        action_space, space = games.action_space, games.observation_space
         if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
             raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
@@ -146,8 +136,7 @@ class _Training:
         rounds = -(-self.episodes // self.streams)
         while self.round < rounds:
             self.algorithm.set_progress(self.round * self.streams / self.episodes)
-            with policy_within_training_step(self.algorithm.policy):
-                rows = self._play_round(log)
+            rows = self._play_round(log)
             self.round += 1
             save_checkpoint(
                 self.folder / "checkpoint",
@@ -168,20 +157,18 @@ class _Training:
         running = np.arange(min(self.streams, self.episodes - first))
         totals = [{"episode": first + int(i), "steps": 0, "return": 0.0, "miou": 0.0, "refused": 0} for i in running]
         shares: list[Any] = [0.0 for _ in running]
-        for i in running:
-            self.venv.workers[i].send(None, seed=integer(self.seed, "episode", first + int(i)))
-        observations = [self.venv.workers[i].recv()[0] for i in running]
+        observations = self.games.reset({int(i): integer(self.seed, "episode", first + int(i)) for i in running})
         rows = []
         step = 0
         while len(running):
             act = self._act(observations)
-            results = self.venv.step(act, running)
+            results = self.games.step({int(i): choice for i, choice in zip(running, act, strict=True)})
             row = self._row(observations, act, results, running, first, step)
-            add_rows(self.replay, {key: array for key, array in row.items() if key != "step"})
+            self.replay.add(row)
             rows.append(row)
             self.env_steps += len(running)
             step += 1
-            for i, reward, info in zip(running, results[1], results[4], strict=True):
+            for i, (_, reward, _, _, info) in zip(running, results, strict=True):
                 total = totals[i]
                 total["steps"] += 1
                 total["return"] += float(reward)
@@ -190,43 +177,46 @@ class _Training:
                 shares[i] = shares[i] + info["class_shares"]
             self._learn(len(running))
             self._report([totals[i] for i in running], first + len(totals))
-            done = results[2].astype(bool)
-            for i in running[done]:
+            for i in running[row["terminated"]]:
                 log.episode(self.env_steps, totals[i], shares[i] / totals[i]["steps"])
-            observations = [obs for obs, ended in zip(results[0], done, strict=True) if not ended]
-            running = running[~done]
+            observations = [result[0] for result in results if not result[2]]
+            running = running[~row["terminated"]]
         log.round(self.env_steps, self.algorithm, self.stats, self._speed())
         self.history.extend(totals)
         return rows
 
-    def _act(self, observations: list[dict[str, np.ndarray]]) -> np.ndarray:
-        keys = ("state", "candidates", "mask")
-        batch = Batch(obs=Batch({key: np.stack([o[key] for o in observations]) for key in keys}))
+    def _act(self, observations: list[Observation]) -> np.ndarray:
+        batch = Batch(obs=Batch({key: np.stack([o[key] for o in observations]) for key in OBSERVATION}))
         with torch.no_grad():
             greedy = self.algorithm.policy(batch).act
         return self.algorithm.policy.add_exploration_noise(greedy, batch)
 
     def _row(
-        self, observations: list, act: np.ndarray, results: tuple, running: np.ndarray, first: int, step: int
+        self,
+        observations: list[Observation],
+        act: np.ndarray,
+        results: list[Step],
+        running: np.ndarray,
+        first: int,
+        step: int,
     ) -> dict[str, np.ndarray]:
-        _, rewards, terminated, truncated, infos = results
         entries = []
-        for n, i in enumerate(running):
+        for i, observation, (_, reward, _, truncated, info) in zip(running, observations, results, strict=True):
             where = f"episode {first + i}, step {step}"
-            if not np.isfinite(rewards[n]):
-                raise RalsegError(f"{where}: the env's reward is {rewards[n]}; mend the env or its learner")
-            if truncated[n]:
+            if not np.isfinite(reward):
+                raise RalsegError(f"{where}: the env's reward is {reward}; mend the env or its learner")
+            if truncated:
                 raise RalsegError(
                     f"{where}: the env truncated the episode; it must end by terminated alone (no TimeLimit)"
                 )
-            stored = as_stored(observations[n], self.options.replay_half, where)
-            signal = self._signal(float(rewards[n]), infos[n], stored["mask"], where)
+            stored = as_stored(observation, self.options.replay_half, where)
+            signal = self._signal(float(reward), info, stored["mask"], where)
             entries.append(stored | {"signal": signal})
         row = {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
         return row | {
             "act": act.astype(np.int64),
-            "rew": rewards.astype(np.float64),
-            "terminated": terminated.astype(bool),
+            "rew": np.array([result[1] for result in results], np.float64),
+            "terminated": np.array([result[2] for result in results], bool),
             "stream": running.astype(np.int64),
             "step": np.full(len(running), step),
         }

@@ -18,7 +18,7 @@ from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
 from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset
-from ralseg.segmentation.devices import compute_dtype
+from ralseg.segmentation.devices import compute_dtype, single_thread
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import SegmentationNetwork, as_array
 from ralseg.segmentation.pretraining import Theta0Options, theta0
@@ -211,8 +211,8 @@ class EnvFactory:
     reference: bool = True
 
     def __call__(self) -> RegionSelectionEnv:
-        """A new environment; torch is set to one thread, as two stall each other and round differently."""
-        torch.set_num_threads(1)
+        """A new environment; the process computes in one thread from then on."""
+        single_thread()
         return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
 
 

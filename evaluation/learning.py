@@ -3,11 +3,10 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from ralseg.agents.options import SB3Options, agent_options
@@ -19,6 +18,7 @@ from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
 from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, read_json, settings, write_json
+from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.learners import FitOptions
 
 SILENCE = 5.0
@@ -63,7 +63,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     Raises:
         RalsegError: for bad settings, before anything is written; or if the run folder is of other settings.
     """
-    torch.set_num_threads(1)
+    single_thread()
     console = Console(width=None if sys.stdout.isatty() else 120)
     options = agent_options(config["agent"])
     training = settings(TrainingOptions, config["training"], "training")
@@ -99,7 +99,9 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
 
 
 def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
-    make_env = EnvFactory(config, "train", credit=True)
+    # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
+    signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
+    make_env = EnvFactory(config, "train", credit=bool(signal.get("credit")), reference=bool(signal.get("reference")))
     observation = {"features": config["features"], "dataset": config["dataset"]}
     shared = {"seed": training.seed, "episodes": training.episodes, "observation": observation}
     shared |= {"tensorboard": training.tensorboard, "on_step": ticker.progress}
@@ -141,7 +143,7 @@ def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     before = read_json(path)["config"]
-    free = ("run", "resume", "comparison", "device")
+    free = ("run", "resume", "comparison", "device", "compile")
     differing = [key for key in config if key not in free and _plain(before.get(key)) != _plain(config[key])]
     if differing:
         raise RalsegError(

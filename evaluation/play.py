@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, Row, class_entropy
 from ralseg.features import ObservationSpec
 from ralseg.foundation import generator
+from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import Confusion
@@ -72,8 +71,7 @@ class Player:
     """
 
     def __init__(self, plan: Plan) -> None:
-        # Two threads of one process stall each other and round differently.
-        torch.set_num_threads(1)
+        single_thread()
         self.plan, self.world = plan, World(plan.config)
         self._specs: dict[str, ObservationSpec] = {}
 

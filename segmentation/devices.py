@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ralseg.foundation import RalsegError
@@ -33,3 +34,12 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """An array as a tensor on a device; on a GPU through pinned memory, so that the host need not wait for the copy."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def single_thread() -> None:
+    """Make torch and numpy compute in one thread from now on.
+
+    Two threads stall each other where a core is taken, round differently, and wait by spinning.
+    """
+    torch.set_num_threads(1)
+    threadpool_limits(1)

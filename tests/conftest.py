@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
+from ralseg.segmentation.devices import single_thread
 
-torch.set_num_threads(1)
+single_thread()
 cv2.setNumThreads(1)
 
 CAMVID = Path(__file__).parents[2] / "shared/data/camvid"

@@ -15,7 +15,10 @@ from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.metrics import Confusion
 from ralseg.segmentation.networks import Prediction, SegmentationNetwork, normalise
+from ralseg.segmentation.optimisers import eager
 from ralseg.segmentation.store import ImageStore
+
+AdamW = eager(torch.optim.AdamW)
 
 
 class SupervisedLearner(Predictor):
@@ -186,7 +189,7 @@ class SupervisedLearner(Predictor):
         self._trained = [p for module in modules for p in module.parameters()]
         self._twins = [p for module in twins for p in module.parameters()]
         self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
-        self._optimiser = torch.optim.AdamW(self._trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        self._optimiser = AdamW(self._trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # A stream of its own: a network with dropout sees the same batches as one without.

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet50
 
 from ralseg.segmentation.networks.base import SegmentationNetwork
 from ralseg.segmentation.networks.weights import load_imagenet
@@ -36,6 +35,8 @@ class RalisFPN(SegmentationNetwork):
             dropout=dropout,
             kernel=3,
         )
+        from torchvision.models import resnet50
+
         body = resnet50(weights=None)
         if imagenet is not None:
             load_imagenet(body, imagenet, "resnet50", ignored=("fc.weight", "fc.bias"))

@@ -1,13 +1,12 @@
 """DeepLabv3+ and FPN on any timm encoder, through segmentation-models-pytorch."""
 
-import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks.base import SegmentationNetwork
 
-ARCHITECTURES = {"fpn": smp.FPN, "deeplabv3plus": smp.DeepLabV3Plus}
+ARCHITECTURES = {"fpn": "FPN", "deeplabv3plus": "DeepLabV3Plus"}
 
 
 class SmpNetwork(SegmentationNetwork):
@@ -37,9 +36,13 @@ class SmpNetwork(SegmentationNetwork):
     ) -> None:
         if architecture not in ARCHITECTURES:
             raise RalsegError(f"network.architecture={architecture!r} is unknown; choose from {sorted(ARCHITECTURES)}")
+        import segmentation_models_pytorch as smp
+
         options = {"decoder_dropout": 0.0} if architecture == "fpn" else {}
         try:
-            model = ARCHITECTURES[architecture](encoder, encoder_weights=imagenet, classes=classes, **options)
+            model = getattr(smp, ARCHITECTURES[architecture])(
+                encoder, encoder_weights=imagenet, classes=classes, **options
+            )
         except (KeyError, RuntimeError, ValueError, OSError) as error:
             raise RalsegError(f"encoder {encoder!r} with weights {imagenet!r} cannot be built: {error}") from error
         channels = tuple(model.encoder.out_channels[1:])

@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import get_weight
 
 from ralseg.foundation import RalsegError
 
@@ -24,6 +23,8 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
         RalsegError: if the hub cannot be reached, or the file is missing, damaged, or of another architecture.
     """
     if source == "hub":
+        from torchvision.models import get_weight
+
         weights = get_weight(f"{name.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V2")
         try:
             tensors = weights.get_state_dict(progress=False, check_hash=True)

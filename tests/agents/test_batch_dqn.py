@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
-from tianshou.utils.torch_utils import policy_within_training_step
+from tianshou.data import Batch
 
 from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, build_network
-from ralseg.agents.checkpoint import add_rows
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
-from ralseg.agents.replay import as_stored, make_replay, standardise
+from ralseg.agents.replay import COLUMNS, as_stored, make_replay, standardise
 from ralseg.agents.training import train
 from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
 from ralseg.configs import composed
@@ -46,7 +45,7 @@ def played(options, steps=22, seed=0, size=200):
             entries.append(entry)
             rows[n].append(entry)
             observations[n] = env.reset()[0] if terminated else after
-        add_rows(replay, {key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
+        replay.add({key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
     for parameter in algorithm.model_old.module.parameters() if algorithm.use_target_network else []:
         parameter.data += 0.3 * torch.randn(parameter.shape)
     return replay, rows, algorithm
@@ -82,8 +81,8 @@ def slow_target(rows, t, slate, candidate, algorithm, options):
 def test_targets_are_those_of_a_loop(gamma, n_step, double):
     options = BatchDQNOptions(gamma=gamma, n_step=n_step, double=double)
     replay, rows, algorithm = played(options)
-    indices = np.unique(replay.sample_indices(2000))
-    returns = algorithm._preprocess_batch(replay[indices], replay, indices).returns
+    indices = np.unique(replay.sample(2000))
+    returns = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
     empty_next = 0
     for index, found in zip(indices, returns.numpy(), strict=True):
         stream, t = divmod(int(index), 100)
@@ -103,7 +102,7 @@ def test_targets_are_those_of_a_loop(gamma, n_step, double):
 def test_rows_without_a_stored_follower_are_never_drawn(n_step, prioritised):
     # Steps 18 to 21 of each stream belong to an episode that still runs.
     replay, _, _ = played(BatchDQNOptions(n_step=n_step, prioritised=prioritised))
-    drawn = set(np.unique(replay.sample_indices(5000)))
+    drawn = set(np.unique(replay.sample(5000)))
     usable = set(range(22 - n_step))
     assert drawn == usable | {100 + row for row in usable}
 
@@ -111,20 +110,20 @@ def test_rows_without_a_stored_follower_are_never_drawn(n_step, prioritised):
 def test_a_full_replay_keeps_the_newest_rows():
     replay, rows, _ = played(BatchDQNOptions(), steps=22, size=20)
     assert len(replay) == 20
-    kept = {float(replay.obs.state[i, 0, 0]) for i in range(10)}
+    kept = {float(replay.arrays["state"][i, 0, 0]) for i in range(10)}
     assert kept == {float(row["state"][0, 0]) for row in rows[0][-10:]}
-    drawn = np.unique(replay.sample_indices(2000))
+    drawn = np.unique(replay.sample(2000))
     newest = 21 % 10
     assert set(drawn) == set(range(20)) - {newest, 10 + newest}
-    following = replay.get(replay.next(np.array([0])), "obs").state[0, 0, 0]
+    following = replay.take(replay.next(np.array([0])))["state"][0, 0, 0]
     assert float(following) == float(rows[0][21]["state"][0, 0])
 
 
 def test_prioritised_replay_draws_in_proportion_to_priorities():
     replay, _, _ = played(BatchDQNOptions(prioritised=True, priority_alpha=1.0))
-    replay.update_weight(np.arange(21), np.full(21, 1.0))
-    replay.update_weight(100 + np.arange(21), np.full(21, 3.0))
-    share = (replay.sample_indices(20_000) >= 100).mean()
+    replay.prioritise(np.arange(21), np.full(21, 1.0))
+    replay.prioritise(100 + np.arange(21), np.full(21, 3.0))
+    share = (replay.sample(20_000) >= 100).mean()
     assert share == pytest.approx(0.75, abs=0.02)
 
 
@@ -134,18 +133,18 @@ def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
     options = BatchDQNOptions(learn_from=learn_from, loss=loss, gamma=0.9)
     replay, _, algorithm = played(options)
     indices = np.arange(12)
-    batch = algorithm._preprocess_batch(replay[indices], replay, indices)
+    batch = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)
     with torch.no_grad():
-        values = algorithm.policy.model(batch.obs)[0].numpy()
+        values = algorithm.policy.model(batch)[0].numpy()
     losses, refused = [], 0
     for b in range(12):
         for k in range(3):
             for j in range(4):
-                open_ = batch.obs.mask[b, k, j] == 1
-                chosen = batch.act[b, k] == j
+                open_ = bool(batch["mask"][b, k, j])
+                chosen = bool(batch["act"][b, k] == j)
                 refused += chosen and not open_
                 if open_ and (chosen or learn_from == "all"):
-                    error = abs(values[b, k, j] - float(batch.returns[b, k, j]))
+                    error = abs(values[b, k, j] - float(batch["returns"][b, k, j]))
                     losses.append(error**2 if loss == "squared" else (error**2 / 2 if error < 1 else error - 0.5))
     assert refused > 0
     assert algorithm._update_with_batch(batch).loss == pytest.approx(np.mean(losses), rel=1e-4)
@@ -154,7 +153,7 @@ def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
 def test_exploration_takes_open_candidates_and_each_slate_for_itself():
     options = BatchDQNOptions()
     replay, _, algorithm = played(options)
-    batch = replay[np.arange(20)]
+    batch = Batch(obs={key: column.numpy() for key, column in replay.take(np.arange(20)).items()})
     algorithm.policy.set_eps_training(0.5)
     greedy = algorithm.policy(batch).act
     acts = np.stack([algorithm.policy.add_exploration_noise(greedy, batch) for _ in range(400)])
@@ -173,12 +172,11 @@ def test_target_network_follows_with_its_buffers():
     replay = played(BatchDQNOptions())[0]
     online, target = algorithm.policy.model, algorithm.model_old.module
     differs = []
-    with policy_within_training_step(algorithm.policy):
-        for _ in range(4):
-            before = {name: tensor.clone() for name, tensor in online.state_dict().items()}
-            algorithm.update(replay, 8)
-            same = all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
-            differs.append(not same)
+    for _ in range(4):
+        before = {name: tensor.clone() for name, tensor in online.state_dict().items()}
+        algorithm.update(replay, 8)
+        same = all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
+        differs.append(not same)
     assert differs == [False, True, True, False]
 
 

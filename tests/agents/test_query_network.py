@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ralseg.agents.query_network import CompactQueryNetwork, PublishedQueryNetwork, Standardise, masked
+from ralseg.agents.query_network import CompactQueryNetwork, PublishedQueryNetwork, RowLinear, Standardise, masked
 from ralseg.agents.query_policy import QueryPolicy, load_policy, save_policy
 from ralseg.foundation import RalsegError
 
@@ -181,3 +181,16 @@ def test_an_observation_of_other_width_is_refused(saved):
     wrong = single(observation(candidate_features=9))
     with pytest.raises(RalsegError, match="candidate_features=6, this game has 9"):
         policy.select(SimpleNamespace(observation=wrong), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 7, 5), (16, 3, 4, 5)])
+def test_a_layer_of_rows_is_a_linear_layer(shape):
+    torch.manual_seed(4)
+    rows, linear = torch.randn(shape), torch.nn.Linear(5, 8)
+    layer = RowLinear(5, 8)
+    layer.load_state_dict(linear.state_dict())
+    for each in (layer, linear):
+        each(rows).square().sum().backward()
+    assert torch.allclose(layer(rows), linear(rows), atol=1e-6)
+    assert torch.allclose(layer.weight.grad, linear.weight.grad, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(layer.bias.grad, linear.bias.grad, rtol=1e-4, atol=1e-5)

@@ -167,8 +167,8 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         run(tmp_path)
 
 
-def test_a_game_process_that_dies_is_told(tmp_path):
-    with pytest.raises(RalsegError, match="a game process ended"):
+def test_a_game_that_fails_in_its_process_is_told(tmp_path):
+    with pytest.raises(RalsegError, match="game stream 0: ValueError: negative dimensions"):
         train(MakeTrivialEnv(slates=-1), OPTIONS, tmp_path, seed=0, episodes=2, processes=2)
 
 

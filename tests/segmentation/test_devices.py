@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.devices import compute_dtype, to_device
+from ralseg.segmentation.devices import compute_dtype, single_thread, to_device
 
 CPU = torch.device("cpu")
 
@@ -32,3 +33,11 @@ def test_arrays_become_tensors():
     array = np.arange(6, dtype=np.uint8).reshape(2, 3)
     tensor = to_device(array, CPU)
     assert (tensor.dtype, tensor.tolist()) == (torch.uint8, array.tolist())
+
+
+def test_one_thread_for_torch_and_numpy():
+    torch.set_num_threads(2)
+    with threadpool_limits(2):
+        single_thread()
+        assert torch.get_num_threads() == 1
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}

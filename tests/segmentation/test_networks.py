@@ -19,7 +19,6 @@ from ralseg.segmentation.networks import (
     normalise,
     read_tensors,
 )
-from ralseg.segmentation.networks import weights as weights_module
 from ralseg.segmentation.networks.weights import load_imagenet
 
 
@@ -365,6 +364,6 @@ def test_the_hub_cannot_be_reached(monkeypatch, error):
         def get_state_dict(self, **_):
             raise error
 
-    monkeypatch.setattr(weights_module, "get_weight", lambda name: Unreachable())
+    monkeypatch.setattr("torchvision.models.get_weight", lambda name: Unreachable())
     with pytest.raises(RalsegError, match=r"ImageNet weights of resnet50 cannot be downloaded .*give the path"):
         load_imagenet(resnet50(weights=None), "hub", "resnet50")

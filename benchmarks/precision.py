@@ -1,0 +1,76 @@
+"""The reward in bfloat16 against float32: the same weights, the same images, step by step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ralseg.benchmarks.measure import configured
+from ralseg.envs import World
+from ralseg.foundation import generator
+from ralseg.segmentation.learners import SupervisedLearner
+
+EPISODES = 10
+CLEAR = 0.02
+"""Points of mIoU: rewards above it have a sign that a claim could rest on."""
+
+
+def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
+    """Play random games in float32 and evaluate D_R after every turn in both precisions.
+
+    Args:
+        overrides: of `train_agent.yaml`.
+        share: of the episodes.
+    """
+    world = World(configured(("precision=float32",), overrides))
+    game, copy = world.game("train", observed=False), world.network()
+    if game.learner.options.cut == "frozen":
+        copy.add_frozen_head(world.theta0_options.frozen_hidden)
+    mious: dict[str, list[list[float]]] = {"float32": [], "bfloat16": []}
+    for seed in range(max(1, round(share * EPISODES))):
+        rng = generator(seed, "benchmark")
+        game.reset(seed)
+        episode = [evaluated(game, copy)]
+        while not game.over:
+            game.step(rng.integers(game.options.candidates, size=game.options.slates))
+            episode.append(evaluated(game, copy))
+        for precision, values in zip(mious, zip(*episode, strict=True), strict=True):
+            mious[precision].append(list(values))
+    rewards = {p: np.concatenate([np.diff(episode) for episode in episodes]) for p, episodes in mious.items()}
+    return compared(**rewards) | {"rewards": {p: values.tolist() for p, values in rewards.items()}}
+
+
+def evaluated(game: Any, copy: Any) -> tuple[float, float]:
+    """MIoU on D_R (percent) in float32 and in bfloat16, with the weights of the game's learner.
+
+    Args:
+        game: in float32.
+        copy: a network like the learner's, overwritten.
+    """
+    learner = game.learner
+    copy.load_state_dict(learner.weights())
+    rough = SupervisedLearner(copy, learner.store, learner.options, precision="bfloat16")
+    return learner.evaluate(game.reward).miou, rough.evaluate(game.reward).miou
+
+
+def compared(float32: np.ndarray, bfloat16: np.ndarray) -> dict[str, Any]:
+    """How rewards of the same steps differ: mean, deviation and largest difference, share of equal signs."""
+    difference, same = bfloat16 - float32, np.sign(bfloat16) == np.sign(float32)
+    clear = np.abs(float32) > CLEAR
+    return {
+        "steps": len(float32),
+        "mean": float(difference.mean()),
+        "sd": float(difference.std()),
+        "largest": float(np.abs(difference).max()),
+        "within_0.02": float((np.abs(difference) <= CLEAR).mean()),
+        "same_sign": float(same.mean()),
+        "same_sign_of_clear": float(same[clear].mean()) if clear.any() else None,
+        "clear_steps": int(clear.sum()),
+        "sd_of_reward": float(float32.std()),
+    }
+
+
+def rows(found: dict[str, Any]) -> list[list[Any]]:
+    """One figure a line."""
+    names = ("steps", "mean", "sd", "largest", "within_0.02", "same_sign", "same_sign_of_clear", "sd_of_reward")
+    return [["reward, bfloat16 less float32", "points of mIoU"], *([name, found[name]] for name in names)]

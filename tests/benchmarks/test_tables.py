@@ -1,0 +1,248 @@
+"""Every table in a tiny setting: it runs, its last line is JSON with the documented keys, `--out` holds the same."""
+
+import json
+import math
+import os
+import time
+from argparse import Namespace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from ralseg.agents.acquisitions import names
+from ralseg.benchmarks import acquisitions, games, growth, memory
+from ralseg.benchmarks.fresh import in_fresh_process
+from ralseg.benchmarks.generated import GeneratedStore
+from ralseg.benchmarks.growth import exponent
+from ralseg.benchmarks.measure import Clock, alternate, configured, cpu_seconds_of, machine, peak_megabytes
+from ralseg.benchmarks.precision import compared
+from ralseg.benchmarks.run import facts, main, markdown
+from ralseg.foundation import RalsegError
+
+
+@pytest.fixture
+def run(capsys, tmp_path):
+    """Runs a table at the least share of its work; returns the JSON of its last line."""
+
+    def measured(table, *overrides, share="0.001"):
+        path = tmp_path / "results" / f"{table}.json"
+        assert main([table, "--share", share, "--out", str(path), *overrides]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert json.loads(path.read_text()) == found
+        assert found["table"] == table and found["threads"] == 1
+        assert {"command", "date", "commit", "torch", "processor", "flags"} <= set(found)
+        return found
+
+    return measured
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Children cost seconds of imports each: their functions are called here, and trainings play in one process."""
+    plain = games.train
+    monkeypatch.setattr(games, "train", lambda *args, **kwargs: plain(*args, **(kwargs | {"processes": 1})))
+    calls = []
+
+    def call(function, cache=None, **arguments):
+        calls.append(function.__name__)
+        result = json.loads(json.dumps(function(**arguments)))
+        return {"result": result, "cpu_seconds": float(10 + result["steps"]) if "steps" in dict_of(result) else 1.0}
+
+    for module in (games, memory, acquisitions):
+        monkeypatch.setattr(module, "in_fresh_process", call)
+    return calls
+
+
+def dict_of(result):
+    """The result where it is a dict."""
+    return result if isinstance(result, dict) else {}
+
+
+def test_same_work(run, small):
+    overrides = [override for override in small if not override.startswith("features")]
+    found = run("same_work", *overrides, "network=small_fpn", "game.unit=[48,64]", "game.learn.crops.size=[64,64]")
+    for name in ("fp32", "bf16"):
+        assert found[f"speedup_{name}"] == found["step_seconds"]["reference"] / found["step_seconds"][name]
+        rates = found["gflop_per_second"][name]
+        assert found[f"share_{name}"] == rates["forward"] / rates["convolution"]
+    gflop, images = found["gflop"], found["images"]
+    extra = gflop["reference_step"] - gflop["our_step"]
+    assert extra == pytest.approx((images["candidates"] + images["state"]) * gflop["forward"])
+    for name, phases in found["seconds"].items():
+        assert found["step_seconds"][name] == pytest.approx(sum(phases.values()))
+        assert set(phases) == {"features", "choice", "training", "reward"}
+
+
+def test_games(run, small, in_this_process):
+    found = run("games", *small)
+    for seconds in found["step_seconds"].values():
+        parts = ("learn", "reward", "observe", "rest")
+        assert seconds["step"] == pytest.approx(sum(seconds[part] for part in parts), rel=0.2)
+        assert min(seconds.values()) > 0
+    assert set(found["step_seconds"]) == {"frozen", "partial", "full"}
+    for game in ("partial", "frozen"):
+        assert found["from_nothing"][game]["steps"] == 8
+        assert found["from_nothing"][game]["peak_megabytes"]["parent"] > 50
+        pair = found["processes"][game]
+        rates, whole = pair["steps_per_cpu_second"], pair["steps_per_cpu_second_with_start"]
+        assert pair["ratio"] == rates["2"] / rates["1"] > 0
+        # The stand-in takes 10 s for the start and one for each of 8 steps.
+        assert whole == {"1": pytest.approx(8 / 18), "2": pytest.approx(8 / 18)}
+
+
+def test_growth(run, monkeypatch):
+    monkeypatch.setattr(growth, "ROUNDS", 1)
+    found = run("growth", share="0.01")
+    for line in found["growth"]:
+        ratios = np.divide(line["sizes"][1:], line["sizes"][:-1])
+        assert (ratios == ratios[0]).all() and ratios[0] > 1
+        assert len(line["seconds"]) == len(line["sizes"]) and min(line["seconds"]) > 0
+        assert math.isfinite(line["exponent"])
+
+
+def test_memory(run, small, in_this_process, monkeypatch):
+    monkeypatch.setattr(memory, "CITY", {"size": (128, 256), "unit": (16, 16), "scale": 0.5})
+    found = run("memory", *small, share="0.02")
+    assert set(found["env"]) == {"frozen", "partial", "full"}
+    # 16 steps of 3 x 3 candidates: mask int8, signal float32, choice int64, features float16.
+    state, candidate = 5 * 16 * (11 + 4 + 4), 9 * (11 + 4 + 10 + 10 + 4 + 11)
+    assert found["training"]["replay"] == pytest.approx(16 * (9 * 5 + 3 * 8 + 2 * (state + candidate)) / 1e6)
+    assert found["kl"]["units"] == 512
+    assert [(p["cut"], p["images"]) for p in found["pools"]] == list(product(("full", "partial"), (16, 20, 52)))
+    assert all(pool["units"] == 128 * pool["images"] for pool in found["pools"])
+    assert all(pool["megabytes"] > 50 and pool["score_seconds"] > 0 for pool in found["pools"])
+
+
+def test_acquisitions(run, small, in_this_process):
+    found = run("acquisitions", *small)["acquisitions"]
+    assert set(found) == set(names())
+    for at in found.values():
+        assert at["step"]["candidates"] == 9
+        assert at["pool"]["candidates"] == 160
+        assert at["step"]["peak_megabytes"] > 50
+        assert at["pool"]["over_entropy"] == at["pool"]["seconds"] / found["entropy"]["pool"]["seconds"]
+
+
+def test_precision(run, small):
+    found = run("precision", *small)
+    assert found["steps"] == 2 == len(found["rewards"]["bfloat16"])
+    assert found["largest"] < 5
+
+
+def test_rewards_compared():
+    """By hand: differences of 0, 0.01, -0.03, 0."""
+    found = compared(np.array([1.0, -0.005, 0.5, 0]), np.array([1.0, 0.005, 0.47, 0]))
+    assert found["mean"] == pytest.approx(-0.005)
+    assert found["largest"] == pytest.approx(0.03)
+    assert (found["same_sign"], found["same_sign_of_clear"], found["clear_steps"]) == (0.75, 1, 2)
+    assert found["within_0.02"] == 0.75
+
+
+@pytest.mark.parametrize("power", [1, 1.5, 2])
+def test_exponent_is_found_whatever_the_constant(power):
+    sizes = 100 * 2.0 ** np.arange(5)
+    for constant in (0, 3, 20):
+        assert exponent(sizes, constant + 0.002 * sizes**power) == pytest.approx(power, abs=1e-6)
+
+
+def test_exponent_of_what_does_not_grow():
+    assert exponent([1, 2, 4, 8], [1, 1.01, 0.99, 1.005]) == 0
+
+
+def test_growth_takes_no_overrides(capsys):
+    assert main(["growth", "dataset=camvid"]) == 2
+    assert "leave out dataset=camvid" in capsys.readouterr().err
+
+
+def test_share_is_checked(capsys):
+    assert main(["growth", "--share", "1.5"]) == 2
+    assert "--share=1.5 is out of range" in capsys.readouterr().err
+
+
+def test_no_folder_of_anybodys_in_a_result(capsys):
+    arguments = Namespace(table="games", overrides=["dataset=camvid", "dataset.root=/secret"], share=1.0)
+    assert facts(arguments)["command"] == "uv run benchmarks/run.py games dataset=camvid dataset.root=<folder>"
+
+
+def test_fresh_process():
+    """It has its own threads' setting, costs CPU seconds, and gives JSON."""
+    found = in_fresh_process(machine)
+    assert found["result"]["processor"] == machine()["processor"]
+    assert found["cpu_seconds"] > 0.2
+
+
+def test_fresh_process_that_fails(capfd):
+    with pytest.raises(RalsegError, match="peak_megabytes ended with status 1"):
+        in_fresh_process(peak_megabytes, process="nobody")
+    assert "process nobody is not in /proc" in capfd.readouterr().err
+
+
+def test_seconds_of_a_process():
+    assert cpu_seconds_of(os.getpid()) == pytest.approx(time.process_time(), abs=0.2)
+
+
+def test_works_alternate():
+    order = []
+    found = alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3)
+    assert order == ["a", "b"] * 3
+    assert {name: len(seconds) for name, seconds in found.items()} == {"a": 3, "b": 3}
+
+
+def test_clock_adds_up_and_passes_through():
+    class Owner:
+        def twice(self, number, *, again=2):
+            return number * again
+
+    owner, clock = Owner(), Clock()
+    clock.watch(owner, "twice", "phase")
+    assert owner.twice(3) == 6 and owner.twice(3, again=3) == 9
+    assert 0 <= clock.seconds["phase"] < 1
+
+
+def test_defaults_of_a_group_give_way_to_another_choice(tmp_path):
+    found = configured(("dataset.images=50", "game.slates=7"), ["dataset.images=33"])
+    assert (found["dataset"]["images"], found["game"]["slates"]) == (33, 7)
+    found = configured(("dataset.images=50", "game.slates=7"), ["dataset=folder", f"dataset.root={tmp_path}"])
+    assert "images" not in found["dataset"] and found["game"]["slates"] == 7
+
+
+def test_generated_images_and_labels_move_together():
+    """Image i shows what label i says: both are the scene, shifted and mirrored alike."""
+    store = GeneratedStore(40, (96, 128), scale=0.5)
+    assert store.image(0).shape == (48, 64, 3) and store.label(0).shape == store.size(0) == (96, 128)
+    for i in (8, 12, 28, 36):
+        shifts = [
+            (shift, mirrored)
+            for shift in range(0, 128, 2)
+            for mirrored in (False, True)
+            if np.array_equal(moved(store.label(0), shift, mirrored), store.label(i))
+        ]
+        assert shifts
+        assert any(np.array_equal(moved(store.image(0), s // 2, m), store.image(i)) for s, m in shifts)
+    counts = np.bincount(store.label(5).ravel(), minlength=256)[:19]
+    np.testing.assert_array_equal(store.class_counts()[5], counts)
+
+
+def test_generated_classes_beyond_those_that_are_drawn():
+    store = GeneratedStore(9, (96, 128), classes=40)
+    assert {int(store.label(i).max()) for i in range(4)} == {39}
+
+
+def moved(array, shift, mirrored):
+    """An image shifted round, then mirrored."""
+    turned = np.roll(array, shift, axis=1)
+    return turned[:, ::-1] if mirrored else turned
+
+
+def test_tables_are_markdown():
+    rows = [["name", "s"], ["a", 1.23456], ["long name", 2], [], ["b", "c"]]
+    assert markdown(rows) == [
+        "| name      |     s |",
+        "| --------- | ----: |",
+        "| a         | 1.235 |",
+        "| long name |     2 |",
+        "",
+        "| b   |   c |",
+        "| --- | --: |",
+    ]
