@@ -13,6 +13,7 @@ import torch
 
 from ralseg.configs import composed
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import single_thread
 
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 """Processor flags that decide how fast a convolution is."""
@@ -20,8 +21,8 @@ CONVOLUTION_FLOP = 2 * 90 * 120 * 256 * 256 * 9
 
 
 def one_thread() -> None:
-    """Keep torch and OpenCV on one thread: CPU seconds are then what the work costs, on any number of cores."""
-    torch.set_num_threads(1)
+    """Keep torch, numpy and OpenCV on one thread: CPU seconds are then what the work costs, on any number of cores."""
+    single_thread()
     cv2.setNumThreads(1)
 
 
