@@ -65,14 +65,18 @@ class InferenceTwin:
 
 
 def _round(exact: Tensor, own: Tensor) -> None:
-    """Copy weights into another dtype; what rounding takes from a kernel is given to its middle.
+    """Copy weights into another dtype; what rounding takes from a kernel is given to its smallest weight.
 
-    Neighbouring pixels are nearly alike, so it is the sum of a kernel's errors that is felt.
+    Neighbouring pixels are nearly alike, so it is the sum of a kernel's errors that is felt, and the smallest weight
+    has the finest steps. Kernels of one pixel are summed over the channels.
     """
     own.copy_(exact)
-    if exact.dim() == 4 and own.dtype != exact.dtype and exact.shape[-1] > 1:
-        middle = own[..., exact.shape[-2] // 2, exact.shape[-1] // 2]
-        middle.copy_(middle + (exact - own).sum((2, 3)))
+    if exact.dim() == 4 and own.dtype != exact.dtype:
+        first = 1 if exact.shape[2:] == (1, 1) else 2
+        error = (exact - own).flatten(first).sum(-1, keepdim=True)
+        weights = own.float().flatten(first)
+        smallest = weights.abs().argmin(-1, keepdim=True)
+        own.copy_(weights.scatter_add_(-1, smallest, error).view(own.shape))
 
 
 def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, str]]:

@@ -147,6 +147,19 @@ class NetworkContract:
         # The norm of the frozen game's input follows no convolution.
         assert norms[1] - 1 <= self.unfolded < norms[0]
 
+    def test_half_the_precision_keeps_the_sum_of_every_kernel(self, network):
+        exact, rough = (InferenceTwin(network, dtype).network for dtype in (torch.float32, torch.bfloat16))
+        kernels = 0
+        for own, found in zip(exact.modules(), rough.modules(), strict=True):
+            if isinstance(own, nn.Conv2d) and found.weight.dtype == torch.bfloat16:
+                first = 1 if own.kernel_size == (1, 1) else 2
+                sums, kept = (m.weight.float().flatten(first).sum(-1) for m in (own, found))
+                plain = own.weight.bfloat16().float().flatten(first).sum(-1)
+                if own.weight[0].numel() > 1 and (plain - sums).abs().mean() > 1e-6:
+                    assert (kept - sums).abs().mean() < 0.1 * (plain - sums).abs().mean()
+                    kernels += 1
+        assert kernels > 3
+
     def test_half_the_precision_moves_few_classes(self, network):
         move_statistics(network)
         twin, images = InferenceTwin(network, torch.bfloat16), images_of(64, 96)
