@@ -54,7 +54,7 @@ class Predictor:
         self.store, self.device, self.dtype = store, device, compute_dtype(precision, device)
         self.classes = network.classes
         self._asked, self._cut = network, cut
-        self._twin = InferenceTwin(network, self.dtype, compiled)
+        self._twin = InferenceTwin(network, cut, self.dtype, compiled)
         self._lower = LowerMaps(self._twin.network, store, cut, device)
         self._truth: dict[tuple[int, ...], Truth] = {}
         self.version = 0

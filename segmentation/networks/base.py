@@ -174,14 +174,13 @@ class SegmentationNetwork(nn.Module):
             logits = head(dropped)
         else:
             # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
-            logits = _resized(head(made.to(head.weight.dtype)).float(), size)
+            logits = _resized(head(made).float(), size)
         noisy = None
         if draws:
             if not self.dropout:
                 raise RalsegError("noisy predictions need a network trained with dropout; set network.dropout=0.5")
             decoded = _resized(made, size)
-            decoded = decoded.to(head.weight.dtype)
-            noisy = torch.stack([head(_masked(decoded, self.dropout, generator)) for _ in range(draws)])
+            noisy = torch.stack([head(_masked(decoded, self.dropout, generator)).float() for _ in range(draws)])
         return Prediction(logits, made, embedding, noisy)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ralseg.segmentation.networks.base import CUTS, SegmentationNetwork
+from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork
 
 
 class InferenceTwin:
@@ -17,6 +17,7 @@ class InferenceTwin:
 
     Args:
         source: the network to follow.
+        cut: the weights below it stand still.
         dtype: of the twin's weights and maps; the last layer and what batch norm is left keep float32.
         compiled: whether what lies above the cut runs through `torch.compile`.
 
@@ -24,7 +25,7 @@ class InferenceTwin:
         network: the twin, in evaluation mode, channels last in memory.
     """
 
-    def __init__(self, source: SegmentationNetwork, dtype: torch.dtype, compiled: bool = False) -> None:
+    def __init__(self, source: SegmentationNetwork, cut: Cut, dtype: torch.dtype, compiled: bool = False) -> None:
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
         self._folds = []
         folded = set()
@@ -38,24 +39,27 @@ class InferenceTwin:
         self.network.to(dtype, memory_format=torch.channels_last)
         # Rounded logits move the mIoU more than all that comes before them.
         exact = [self.network.last_layer(cut) for cut in CUTS if cut != "frozen" or self.network.frozen_head]
+        for layer in exact:
+            layer.float().register_forward_pre_hook(lambda _, inputs: tuple(maps.float() for maps in inputs))
         for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d) or module in exact:
+            if isinstance(module, nn.BatchNorm2d):
                 module.float()
         self._copies = [
-            (theirs, own)
-            for name, module in self.network.named_modules()
-            if name not in folded
-            for theirs, own in zip(_tensors(source.get_submodule(name)), _tensors(module), strict=False)
+            (source.get_submodule(name), module) for name, module in self.network.named_modules() if name not in folded
         ]
         if compiled:
             self.network.upper = torch.compile(self.network.upper, dynamic=False)
         self.refresh()
+        above = {id(module) for part in source.trained(cut) for module in part.modules()}
+        self._folds = [fold for fold in self._folds if id(fold[0]) in above]
+        self._copies = [copy for copy in self._copies if id(copy[0]) in above]
 
     @torch.no_grad()
     def refresh(self) -> None:
         """Take over the weights that the network has now."""
-        for theirs, own in self._copies:
-            _round(theirs, own)
+        for module, own in self._copies:
+            for theirs, ours in zip(_tensors(module), _tensors(own), strict=False):
+                _round(theirs, ours)
         for convolution, norm, own in self._folds:
             scale = torch.rsqrt(norm.running_var + norm.eps)
             scale = scale if norm.weight is None else scale * norm.weight
@@ -72,11 +76,13 @@ def _round(exact: Tensor, own: Tensor) -> None:
     """
     own.copy_(exact)
     if exact.dim() == 4 and own.dtype != exact.dtype:
-        first = 1 if exact.shape[2:] == (1, 1) else 2
-        error = (exact - own).flatten(first).sum(-1, keepdim=True)
-        weights = own.float().flatten(first)
-        smallest = weights.abs().argmin(-1, keepdim=True)
-        own.copy_(weights.scatter_add_(-1, smallest, error).view(own.shape))
+        # Channels last, as they lie in memory: (outputs, what is summed over, inputs).
+        shape = (len(own), -1, 1 if own.shape[2:] == (1, 1) else own.shape[1])
+        exact, own = exact.permute(0, 2, 3, 1), own.permute(0, 2, 3, 1)
+        rounded = own.float().reshape(shape)
+        error = (exact.reshape(shape) - rounded).sum(1, keepdim=True)
+        smallest = rounded.abs().min(1, keepdim=True).indices
+        own.copy_(rounded.scatter_add_(1, smallest, error).view(own.shape))
 
 
 def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ class NetworkContract:
     @pytest.mark.parametrize("cut", CUTS)
     def test_the_inference_twin_predicts_the_same(self, network, cut):
         move_statistics(network)
-        twin = InferenceTwin(network, torch.float32)
+        twin = InferenceTwin(network, "full", torch.float32)
         images = images_of(*self.sizes[1])
         with torch.no_grad():
             own, found = (n.upper(n.lower(images, cut), cut) for n in (network, twin.network))
@@ -129,7 +129,7 @@ class NetworkContract:
         assert network.frozen_head.norm is not twin.network.frozen_head.norm
 
     def test_the_inference_twin_follows(self, network):
-        twin, images = InferenceTwin(network, torch.float32), images_of(64, 64)
+        twin, images = InferenceTwin(network, "full", torch.float32), images_of(64, 64)
         move_statistics(network)
         with torch.no_grad():
             for parameter in network.parameters():
@@ -142,13 +142,13 @@ class NetworkContract:
     def test_the_inference_twin_folds_batch_norm(self, network):
         norms = [
             sum(type(m) is nn.BatchNorm2d for m in n.modules())
-            for n in (network, InferenceTwin(network, torch.float32).network)
+            for n in (network, InferenceTwin(network, "full", torch.float32).network)
         ]
         # The norm of the frozen game's input follows no convolution.
         assert norms[1] - 1 <= self.unfolded < norms[0]
 
     def test_half_the_precision_keeps_the_sum_of_every_kernel(self, network):
-        exact, rough = (InferenceTwin(network, dtype).network for dtype in (torch.float32, torch.bfloat16))
+        exact, rough = (InferenceTwin(network, "full", dtype).network for dtype in (torch.float32, torch.bfloat16))
         kernels = 0
         for own, found in zip(exact.modules(), rough.modules(), strict=True):
             if isinstance(own, nn.Conv2d) and found.weight.dtype == torch.bfloat16:
@@ -162,7 +162,7 @@ class NetworkContract:
 
     def test_half_the_precision_moves_few_classes(self, network):
         move_statistics(network)
-        twin, images = InferenceTwin(network, torch.bfloat16), images_of(64, 96)
+        twin, images = InferenceTwin(network, "full", torch.bfloat16), images_of(64, 96)
         with torch.no_grad():
             own, found = network(images)[0], twin.network(images)[0]
         assert found.dtype == torch.float32
