@@ -17,7 +17,7 @@ from ralseg.benchmarks.measure import machine, one_thread
 from ralseg.evaluation.readings import code_version
 from ralseg.foundation import RalsegError, write_json
 
-TABLES = ("same_work", "games", "growth", "memory", "acquisitions", "precision", "reward_subset")
+TABLES = ("same_work", "games", "growth", "memory", "acquisitions", "precision", "reward_subset", "batches")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

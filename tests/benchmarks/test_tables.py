@@ -130,6 +130,17 @@ def test_precision(run, small):
     assert found["largest"] < 5
 
 
+def test_batches(run):
+    found = run("batches")["seconds_an_image"]
+    assert len(found) == 2
+    for kinds in found.values():
+        assert {precision: list(seconds) for precision, seconds in kinds.items()} == {
+            "float32": ["1", "2"],
+            "bfloat16": ["1", "2"],
+        }
+        assert min(min(seconds.values()) for seconds in kinds.values()) > 0
+
+
 def test_rewards_compared():
     """By hand: differences of 0, 0.01, -0.03, 0."""
     found = compared(np.array([1.0, -0.005, 0.5, 0]), np.array([1.0, 0.005, 0.47, 0]))

@@ -1,0 +1,52 @@
+"""Images in a forward pass: seconds an image of the inference path at several batch sizes."""
+
+from collections.abc import Sequence
+from functools import partial
+from statistics import median
+from typing import Any
+
+import torch
+
+from ralseg.benchmarks.measure import alternate
+from ralseg.segmentation.networks import InferenceTwin, RalisFPN, SegmentationNetwork, SmallFPN
+
+NETWORKS = {"FPN-ResNet50, 480x360": (RalisFPN, (360, 480)), "small FPN, 240x180": (SmallFPN, (180, 240))}
+PRECISIONS = ("float32", "bfloat16")
+SIZES = (1, 2, 4, 8, 16)
+ROUNDS = 5
+
+
+def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
+    """CPU seconds an image, medians over rounds in which all sizes take turns.
+
+    Args:
+        overrides: none are read.
+        share: of the rounds; below a half the largest batches are left out as well.
+    """
+    sizes = SIZES if share >= 0.5 else SIZES[:2]
+    rounds = max(1, round(share * ROUNDS))
+    found = {}
+    for name, (make, size) in NETWORKS.items():
+        torch.manual_seed(0)
+        network = make(11)
+        found[name] = {precision: seconds_an_image(network, size, precision, sizes, rounds) for precision in PRECISIONS}
+    return {"seconds_an_image": found}
+
+
+def seconds_an_image(
+    network: SegmentationNetwork, size: tuple[int, int], precision: str, sizes: Sequence[int], rounds: int
+) -> dict[str, float]:
+    """Batch size -> CPU seconds an image of the whole network."""
+    twin = InferenceTwin(network, "full", getattr(torch, precision)).network
+    images = {n: torch.zeros(n, 3, *size).to(memory_format=torch.channels_last) for n in sizes}
+    with torch.inference_mode():
+        found = alternate({str(n): partial(twin, batch) for n, batch in images.items()}, rounds + 1)
+    return {n: median(seconds[1:]) / int(n) for n, seconds in found.items()}
+
+
+def rows(found: dict[str, Any]) -> list[list[Any]]:
+    """A line for each network and precision."""
+    networks = found["seconds_an_image"].items()
+    lines = [[name, precision, *seconds.values()] for name, kinds in networks for precision, seconds in kinds.items()]
+    sizes = next(iter(found["seconds_an_image"].values()))["float32"]
+    return [["CPU seconds an image", "precision", *(f"batch {size}" for size in sizes)], *lines]
