@@ -17,7 +17,17 @@ from ralseg.benchmarks.measure import machine, one_thread
 from ralseg.evaluation.readings import code_version
 from ralseg.foundation import RalsegError, write_json
 
-TABLES = ("same_work", "games", "growth", "memory", "acquisitions", "precision", "reward_subset", "batches")
+TABLES = (
+    "same_work",
+    "games",
+    "growth",
+    "memory",
+    "acquisitions",
+    "precision",
+    "reward_subset",
+    "batches",
+    "from_nothing",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -91,6 +91,13 @@ def test_games(run, small, in_this_process):
         assert whole == {"1": pytest.approx(8 / 18), "2": pytest.approx(8 / 18)}
 
 
+def test_from_nothing(run, small, in_this_process):
+    found = run("from_nothing", *small, "game=frozen", "training.processes=1", "training.streams=2")
+    assert (found["game"], found["processes"]) == ("frozen", 1)
+    assert found["steps"] > 0 and found["cpu_seconds"] > 0
+    assert in_this_process == ["training"]
+
+
 def test_growth(run, monkeypatch):
     monkeypatch.setattr(growth, "ROUNDS", 1)
     found = run("growth", share="0.01")

@@ -1,0 +1,30 @@
+"""What a policy costs from nothing, in one game: imports, image store, theta_0, cached maps and every step."""
+
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+from ralseg.benchmarks.games import EPISODES, trained
+from ralseg.configs import composed
+
+
+def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
+    """CPU seconds of one training in fresh processes with an empty cache.
+
+    Args:
+        overrides: of `train_agent.yaml`; `game` and `training.processes` among them.
+        share: of the episodes.
+    """
+    config = composed("train_agent", overrides)
+    processes = config["training"]["processes"]
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
+        found = trained(overrides, max(4, round(share * EPISODES)), processes, folder, cache)
+    return {"game": config["game"]["learn"]["cut"], "processes": processes, **found}
+
+
+def rows(found: dict[str, Any]) -> list[list[Any]]:
+    """One line."""
+    peaks = found["peak_megabytes"]
+    line = [found["game"], found["processes"], found["cpu_seconds"], found["steps"], found["theta0_seconds"]]
+    heads = ["from nothing", "processes", "CPU seconds", "steps", "theta_0", "MB parent", "MB worker"]
+    return [heads, [*line, peaks["parent"], max(peaks["workers"], default="")]]
