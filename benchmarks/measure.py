@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import cv2
 import torch
 
 from ralseg.configs import composed
-from ralseg.foundation import RalsegError
+from ralseg.envs import Game
+from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.devices import single_thread
 
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -127,6 +128,16 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+
+
+def random_turns(game: Game, seed: int) -> Iterator[None]:
+    """Play a game with random choices; stops after the reset and after every turn."""
+    rng = generator(seed, "benchmark")
+    game.reset(seed)
+    yield
+    while not game.over:
+        game.step(rng.integers(game.options.candidates, size=game.options.slates))
+        yield
 
 
 def configured(defaults: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.benchmarks.measure import configured
+from ralseg.benchmarks.measure import configured, random_turns
 from ralseg.envs import World
-from ralseg.foundation import generator
 from ralseg.segmentation.learners import SupervisedLearner
 
 EPISODES = 10
@@ -28,12 +27,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         copy.add_frozen_head(world.theta0_options.frozen_hidden)
     mious: dict[str, list[list[float]]] = {"float32": [], "bfloat16": []}
     for seed in range(max(1, round(share * EPISODES))):
-        rng = generator(seed, "benchmark")
-        game.reset(seed)
-        episode = [evaluated(game, copy)]
-        while not game.over:
-            game.step(rng.integers(game.options.candidates, size=game.options.slates))
-            episode.append(evaluated(game, copy))
+        episode = [evaluated(game, copy) for _ in random_turns(game, seed)]
         for precision, values in zip(mious, zip(*episode, strict=True), strict=True):
             mious[precision].append(list(values))
     rewards = {p: np.concatenate([np.diff(episode) for episode in episodes]) for p, episodes in mious.items()}

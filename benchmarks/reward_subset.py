@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.benchmarks.measure import configured, cpu_seconds
+from ralseg.benchmarks.measure import configured, cpu_seconds, random_turns
 from ralseg.envs import Game, World
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.foundation import generator
@@ -65,13 +65,7 @@ def random_subset(groups: Sequence[str], counts: np.ndarray, share: float, rng: 
 
 def played(game: Game, seed: int, images: Sequence[int]) -> np.ndarray:
     """(turns + 1, images, C, C) confusion matrices of each image after each turn of a game with random choices."""
-    rng = generator(seed, "benchmark")
-    game.reset(seed)
-    found = [each(game, images)]
-    while not game.over:
-        game.step(rng.integers(game.options.candidates, size=game.options.slates))
-        found.append(each(game, images))
-    return np.stack(found)
+    return np.stack([each(game, images) for _ in random_turns(game, seed)])
 
 
 def each(game: Game, images: Sequence[int]) -> np.ndarray:

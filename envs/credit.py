@@ -17,7 +17,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from ralseg.features import UnitGrid
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Kept, RalsegError
+from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.labels import soft_targets
 from ralseg.segmentation.learners import SupervisedLearner
 from ralseg.segmentation.networks import Prediction, as_array
@@ -61,8 +62,7 @@ class GradientCredit:
         self._weights = torch.zeros(learner.classes)
         self._weights[present] = torch.from_numpy(1 / (counts[present] * present.sum())).float()
         self._present = torch.from_numpy(present)
-        self._targets: dict[int, Tensor] = {}
-        self._room = KEPT_BYTES
+        self._targets: Kept[Tensor] = Kept(KEPT_BYTES, replace=False)
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._sum: tuple[Tensor, Tensor] | None = None
         self._gradient: tuple[Tensor, Tensor] | None = None
@@ -124,11 +124,9 @@ class GradientCredit:
         self._seen = []
 
     def _target(self, image: int, size: tuple[int, int]) -> Tensor:
-        if image in self._targets:
-            return self._targets[image]
-        counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
-        target = torch.from_numpy(counts).to(self._learner.device)
-        if target.nbytes <= self._room:
-            self._room -= target.nbytes
-            self._targets[image] = target
+        target = self._targets.get(image)
+        if target is None:
+            counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
+            target = to_device(counts, self._learner.device)
+            self._targets.put(image, target, target.nbytes)
         return target

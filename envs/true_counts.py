@@ -3,6 +3,7 @@
 import numpy as np
 
 from ralseg.envs.pool import Pool
+from ralseg.foundation import Kept
 
 KEPT_BYTES = 1 << 26
 """Counts of so many bytes are kept: those of all units of a large pool, or of pixels, would fill the memory."""
@@ -18,8 +19,7 @@ class TrueCounts:
 
     def __init__(self, pool: Pool, classes: int) -> None:
         self._pool, self._classes = pool, classes
-        self._kept: dict[int, np.ndarray] = {}
-        self._room = KEPT_BYTES
+        self._kept: Kept[np.ndarray] = Kept(KEPT_BYTES, replace=False)
 
     def __call__(self, units: np.ndarray) -> np.ndarray:
         """(n, C) int64 true pixels per class of n units."""
@@ -30,10 +30,8 @@ class TrueCounts:
         return found
 
     def _of(self, image: int) -> np.ndarray:
-        if image in self._kept:
-            return self._kept[image]
-        counts = self._pool.grid(image).class_counts(self._pool.store.label(image), self._classes).astype(np.int32)
-        if counts.nbytes <= self._room:
-            self._room -= counts.nbytes
-            self._kept[image] = counts
+        counts = self._kept.get(image)
+        if counts is None:
+            counts = self._pool.grid(image).class_counts(self._pool.store.label(image), self._classes).astype(np.int32)
+            self._kept.put(image, counts, counts.nbytes)
         return counts

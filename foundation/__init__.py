@@ -1,11 +1,13 @@
-"""What every floor stands on: the error, atomic files, named random streams, checked settings."""
+"""What every floor stands on: the error, atomic files, bounded caches, named random streams, checked settings."""
 
 from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
+from ralseg.foundation.kept import Kept
 from ralseg.foundation.seeds import generator, integer, sequence
 from ralseg.foundation.settings import settings
 
 __all__ = [
+    "Kept",
     "RalsegError",
     "atomic_write",
     "generator",

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.metrics import confusion
 
 
@@ -49,7 +50,7 @@ class TruthMaps(Truth):
 
     def __init__(self, labels: np.ndarray, classes: int, device: torch.device) -> None:
         self._classes = classes
-        self._labels = torch.from_numpy(np.minimum(labels, classes)).to(device)
+        self._labels = to_device(np.minimum(labels, classes), device)
         self.nbytes = self._labels.nbytes
 
     def count(self, logits: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """What lies below the cut, computed once per image."""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ralseg.foundation import Kept
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.learners.map_files import MapFiles
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
@@ -38,7 +39,8 @@ class LowerMaps:
         self.network, self.store, self.cut, self.device = network, store, cut, device
         self._shared = device.type == "cpu"
         budget = CPU_BYTES if self._shared else DEVICE_BYTES
-        self._maps, self._stacks = _Kept(budget), _Kept(budget)
+        self._maps: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
+        self._stacks: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
 
     def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
         """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
@@ -57,7 +59,7 @@ class LowerMaps:
             else:
                 rows = zip(*(self._of(i) for i in images), strict=True)
                 stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
-            if again and self._stacks.put(tuple(images), stacks):
+            if again and self._stacks.put(tuple(images), stacks, _size(stacks)):
                 for i in images:
                     self._maps.drop(i)
         return stacks
@@ -67,7 +69,7 @@ class LowerMaps:
         maps = self._maps.get(image)
         if maps is None:
             maps = self._from_file(image) if self._shared else self._computed(image)
-            self._maps.put(image, maps)
+            self._maps.put(image, maps, _size(maps))
         return maps
 
     def _from_file(self, image: int) -> tuple[Tensor, ...]:
@@ -103,34 +105,6 @@ class LowerMaps:
         for tensor in (*below, *self._lower(picture)):
             digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
         return MapFiles(self.store.folder.parent, digest.hexdigest()[:16])
-
-
-class _Kept:
-    """Tensors by key within a budget in bytes; the least recently used go first."""
-
-    def __init__(self, budget: int) -> None:
-        self._budget, self._bytes = budget, 0
-        self._kept: dict[Hashable, tuple[Tensor, ...]] = {}
-
-    def get(self, key: Hashable) -> tuple[Tensor, ...] | None:
-        tensors = self._kept.pop(key, None)
-        if tensors is not None:
-            self._kept[key] = tensors
-        return tensors
-
-    def put(self, key: Hashable, tensors: tuple[Tensor, ...]) -> bool:
-        """Keep the tensors of a new key; False if they are too large."""
-        size = _size(tensors)
-        if size > self._budget:
-            return False
-        while self._bytes + size > self._budget:
-            self.drop(next(iter(self._kept)))
-        self._kept[key] = tensors
-        self._bytes += size
-        return True
-
-    def drop(self, key: Hashable) -> None:
-        self._bytes -= _size(self._kept.pop(key, ()))
 
 
 def _size(tensors: tuple[Tensor, ...]) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ralseg.foundation import Kept
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.learners.lower import LowerMaps
 from ralseg.segmentation.metrics import Confusion
@@ -22,15 +23,15 @@ BATCH_PIXELS = {("cpu", torch.float32): 350_000, ("cpu", torch.bfloat16): 700_00
 """Input pixels in one forward pass, where it is fastest; measured, see docs/speed.md."""
 GPU_BATCH_PIXELS = 8_000_000
 
-KEPT_TRUTH = 1 << 27
-"""Bytes of labels laid out for counting that are kept."""
+TRUTH_BYTES, GPU_TRUTH_BYTES = 1 << 27, 1 << 30
+"""Labels of so many bytes, laid out for counting, are kept on the CPU and on a GPU."""
 
 
 class Predictor:
     """A network that is asked and evaluated.
 
     Args:
-        network: whose predictions are meant; `changed` takes over its weights.
+        network: whose predictions are meant; `_changed` takes over the weights that it has now.
         store: images and labels.
         cut: what lies below it is computed once per image.
         device: where to compute.
@@ -56,7 +57,7 @@ class Predictor:
         self._asked, self._cut = network, cut
         self._twin = InferenceTwin(network, cut, self.dtype, compiled)
         self._lower = LowerMaps(self._twin.network, store, cut, device)
-        self._truth: dict[tuple[int, ...], Truth] = {}
+        self._truth: Kept[Truth] = Kept(TRUTH_BYTES if device.type == "cpu" else GPU_TRUTH_BYTES, replace=False)
         self.version = 0
 
     def predict(
@@ -131,12 +132,10 @@ class Predictor:
         self.version += 1
 
     def _true(self, images: list[int], size: tuple[int, int]) -> Truth:
-        key = tuple(images)
-        if key in self._truth:
-            return self._truth[key]
-        found = truth(np.stack([self.store.label(i) for i in images]), self.classes, size, self.device)
-        if found.nbytes + sum(kept.nbytes for kept in self._truth.values()) <= KEPT_TRUTH:
-            self._truth[key] = found
+        found = self._truth.get(tuple(images))
+        if found is None:
+            found = truth(np.stack([self.store.label(i) for i in images]), self.classes, size, self.device)
+            self._truth.put(tuple(images), found, found.nbytes)
         return found
 
     def _chunks(self, images: Sequence[int], batch: int | None = None) -> Iterator[tuple[list[int], list[int]]]:

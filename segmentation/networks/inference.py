@@ -29,7 +29,7 @@ class InferenceTwin:
         self.network = copy.deepcopy(source).eval().requires_grad_(False)
         self._folds = []
         folded = set()
-        for convolution, norm in _convolutions_before_norms(source):
+        for convolution, norm in _convolutions_before_norms(self.network):
             own = self.network.get_submodule(convolution)
             own.bias = nn.Parameter(own.weight.new_zeros(len(own.weight)), requires_grad=False)
             parent, _, name = norm.rpartition(".")
@@ -52,7 +52,7 @@ class InferenceTwin:
         self.refresh()
         above = {id(module) for part in source.trained(cut) for module in part.modules()}
         self._folds = [fold for fold in self._folds if id(fold[0]) in above]
-        self._copies = [copy for copy in self._copies if id(copy[0]) in above]
+        self._copies = [pair for pair in self._copies if id(pair[0]) in above]
 
     @torch.no_grad()
     def refresh(self) -> None:
@@ -89,6 +89,9 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
     """Names of the convolutions whose output goes straight into a batch norm, and of these, from a small image's way.
 
     A module that runs more than once, or does more than a plain batch norm, is left out.
+
+    Args:
+        network: in evaluation mode.
     """
     made: dict[int, tuple[str, Tensor]] = {}
     runs: dict[str, int] = {}
@@ -110,10 +113,8 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
         if isinstance(module, nn.Conv2d) or type(module) is nn.BatchNorm2d
     ]
     weight = next(network.parameters())
-    training = network.training
     with torch.inference_mode():
-        network.eval()(weight.new_zeros(1, 3, 64, 64))
-    network.train(training)
+        network(weight.new_zeros(1, 3, 64, 64))
     for hook in hooks:
         hook.remove()
     return [pair for pair in pairs if all(runs[name] == 1 for name in pair)]

@@ -221,6 +221,5 @@ def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
         np.testing.assert_array_equal(game.true_counts(units), slow_counts(game, units))
     assert game.true_counts(units).dtype == np.int64
     assert game.true_counts(units[:0]).shape == (0, 3)
-    assert sum(counts.nbytes for counts in short._true_counts._kept.values()) <= 2 * image_bytes
-    assert len(short._true_counts._kept) >= 2
+    assert len(short._true_counts._kept) == 2
     assert len(kept._true_counts._kept) == len(kept.pool.images)

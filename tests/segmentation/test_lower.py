@@ -156,7 +156,7 @@ def test_the_least_recently_used_are_dropped(store, monkeypatch):
     seen = counted(maps, monkeypatch)
     for image in (0, 1, 2, 0, 3, 0, 2, 1, 3):
         maps([image])
-        assert maps._maps._bytes <= 3 * IMAGE
+        assert len(maps._maps) <= 3
     # 3 drops 1, which was not used since 0 was; 1 drops 3, and 3 drops 0.
     assert seen == [0, 1, 2, 3, 1, 3]
     assert_equal(maps([2]), expected(store, [2]))
@@ -184,8 +184,8 @@ def test_stacks_that_are_asked_for_again_are_kept_within_the_budget(store, monke
     assert maps([0, 1])[0] is first[0]
     assert maps([3, 4])[0] is not second[0]
     # The maps of a stack that is kept are not kept a second time.
-    assert {2, 3, 4} == set(maps._maps._kept)
-    assert maps._maps._bytes == 3 * IMAGE
+    assert len(maps._maps) == 3
+    assert all(maps._maps.get(image) is not None for image in (2, 3, 4))
 
 
 def test_kept_maps_can_be_trained_on(store):
