@@ -112,7 +112,9 @@ class CompactQueryNetwork(QueryNetwork):
         self.from_state = nn.Linear(hidden // 2, hidden, bias=False)
         self.from_candidate = RowLinear(candidate_features, hidden)
         self.from_slate = nn.Linear(candidate_features, hidden, bias=False) if context else None
-        self.head = nn.Sequential(nn.ReLU(), RowLinear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+        self.head = nn.Sequential(
+            nn.ReLU(inplace=True), RowLinear(hidden, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)
+        )
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
         """Fit both scalings; only open candidates count."""

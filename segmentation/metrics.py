@@ -55,7 +55,7 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> Confus
     small = (classes + 1) * classes <= 256
     code = np.minimum(labels, classes).astype(np.uint8 if small else np.uint16, copy=False)
     code = (code * code.dtype.type(classes) + predicted).ravel()
-    if small and code.size % 2 == 0:
+    if small and code.size % 2 == 0 and code.size > 1 << 17:
         # Two codes read as one number: half as many to count, and the counts of pairs are summed afterwards.
         pairs = np.bincount(code.view(np.uint16), minlength=1 << 16).reshape(256, 256)
         counts = pairs.sum(0) + pairs.sum(1)
