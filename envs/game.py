@@ -107,7 +107,7 @@ class Game:
         self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
         self._reference = reference
         self._true_counts = TrueCounts(pool, learner.classes)
-        self._started = False
+        self._started, self._first = False, None
 
     def reset(self, seed: int) -> None:
         """Start a game: nothing is labelled, the learner is at theta_0.
@@ -177,6 +177,12 @@ class Game:
         found = self.learner.evaluate(self.reward, self._credit.observe)
         self._credit.finish()
         return found.miou
+
+    def first_miou(self) -> float:
+        """`evaluate_reward` at theta_0, where all games begin: looked up where a game has asked for it before."""
+        if self._first is None or self._credit is not None:
+            self._first = self.evaluate_reward()
+        return self._first
 
     def credit(self, view: CandidatesView) -> dict[str, np.ndarray]:
         """What each candidate was worth, as far as the game was asked for it: (K, N) float32, 0 where masked.

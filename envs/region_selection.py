@@ -83,7 +83,7 @@ class RegionSelectionEnv(gymnasium.Env):
         """Start an episode; see the class."""
         super().reset(seed=seed)
         self.game.reset(int(self.np_random.integers(2**62)))
-        self._miou = self.game.evaluate_reward()
+        self._miou = self.game.first_miou()
         observation = self._look()
         return observation, self._info(0)
 

@@ -67,7 +67,8 @@ class PartialLabels:
         self.class_counts += np.bincount(known, minlength=self.classes)
         if image in self._targets:
             target = self._targets[image]
-            target += soft_targets(values, self.classes, target.shape[1:], (y, x), size)
+            part, row, column = _cell_counts(values, self.classes, target.shape[1:], (y, x), size)
+            target[:, row : row + part.shape[1], column : column + part.shape[2]] += part
 
     def targets(self, image: int, size: tuple[int, int]) -> np.ndarray:
         """Revealed pixels per class in each cell of a coarser map; see `soft_targets`.
@@ -92,13 +93,7 @@ def revealed(store: ImageStore, images: Sequence[int]) -> PartialLabels:
     return labels
 
 
-def soft_targets(
-    labels: np.ndarray,
-    classes: int,
-    size: tuple[int, int],
-    offset: tuple[int, int] = (0, 0),
-    full: tuple[int, int] | None = None,
-) -> np.ndarray:
+def soft_targets(labels: np.ndarray, classes: int, size: tuple[int, int]) -> np.ndarray:
     """Pixels per class in each cell of a coarser map, so that no labelled pixel is lost to down-sampling.
 
     Cross-entropy against these counts is the cross-entropy of every labelled pixel against the nearest cell's logits.
@@ -107,16 +102,34 @@ def soft_targets(
         labels: (H, W) uint8; ids >= C are void.
         classes: number of classes C.
         size: (h, w) of the coarser map.
-        offset: where `labels` lies in the image, if it is a part of one.
-        full: (height, width) of that image; default: the labels' own.
 
     Returns:
         (C, h, w) float32 counts.
     """
-    height, width = full or labels.shape
-    h, w = size
-    row = (np.arange(offset[0], offset[0] + labels.shape[0]) * h // height).astype(np.int32)
-    column = (np.arange(offset[1], offset[1] + labels.shape[1]) * w // width).astype(np.int32)
-    index = np.minimum(labels, classes).astype(np.int32) * (h * w) + (row[:, None] * w + column)
-    counts = np.bincount(index.ravel(), minlength=(classes + 1) * h * w)[: classes * h * w]
-    return counts.reshape(classes, h, w).astype(np.float32)
+    counts, row, column = _cell_counts(labels, classes, size, (0, 0), labels.shape)
+    found = np.zeros((classes, *size), np.float32)
+    found[:, row : row + counts.shape[1], column : column + counts.shape[2]] = counts
+    return found
+
+
+def _cell_counts(
+    labels: np.ndarray, classes: int, size: tuple[int, int], offset: tuple[int, int], full: tuple[int, int]
+) -> tuple[np.ndarray, int, int]:
+    """`soft_targets` of a part of an image that begins at `offset`, on the cells that it touches alone.
+
+    Returns:
+        (C, rows, columns) float32 counts, first row, first column.
+    """
+    (row, first_row, rows), (column, first_column, columns) = (
+        _cells_of(start, length, cells, whole)
+        for start, length, cells, whole in zip(offset, labels.shape, size, full, strict=True)
+    )
+    index = np.minimum(labels, classes).astype(np.int32) * (rows * columns) + (row[:, None] * columns + column)
+    counts = np.bincount(index.ravel(), minlength=(classes + 1) * rows * columns)[: classes * rows * columns]
+    return counts.reshape(classes, rows, columns).astype(np.float32), first_row, first_column
+
+
+def _cells_of(start: int, length: int, cells: int, whole: int) -> tuple[np.ndarray, int, int]:
+    """The cell of each pixel, counted from the first that is touched; that one; how many are touched."""
+    cell = np.arange(start, start + length, dtype=np.int64) * cells // whole
+    return (cell - cell[0]).astype(np.int32), int(cell[0]), int(cell[-1] - cell[0]) + 1

@@ -37,13 +37,13 @@ def test_soft_targets_against_loops(shape, size):
     ("offset", "shape"), [((0, 0), (5, 9)), ((3, 11), (6, 4)), ((17, 23), (6, 8)), ((22, 30), (1, 1))]
 )
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])
-def test_soft_targets_of_a_part(offset, shape, size):
-    labels = labels_of(shape, seed=2)
-    found = soft_targets(labels, 4, size, offset, (23, 31))
-    np.testing.assert_array_equal(found, slow_targets(labels, 4, size, offset, (23, 31)))
-    whole = np.full((23, 31), 255, np.uint8)
-    whole[offset[0] : offset[0] + shape[0], offset[1] : offset[1] + shape[1]] = labels
-    np.testing.assert_array_equal(found, soft_targets(whole, 4, size))
+def test_targets_of_a_part_that_is_revealed_later(offset, shape, size):
+    truth, known = labels_of((23, 31), seed=2), PartialLabels(4)
+    known.reveal(0, (23, 31), (11, 3, 2, 5), truth[11:13, 3:8])
+    first = known.targets(0, size).copy()
+    known.reveal(0, (23, 31), (*offset, *shape), part := truth[offset[0] :, offset[1] :][: shape[0], : shape[1]])
+    np.testing.assert_array_equal(known.targets(0, size), first + slow_targets(part, 4, size, offset, (23, 31)))
+    np.testing.assert_array_equal(known.targets(0, size), soft_targets(known.label(0), 4, size))
 
 
 def test_unit_by_unit_is_all_at_once():
