@@ -1,24 +1,26 @@
 """Seconds and memory of every acquisition, for the candidates of a step and for a whole pool."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from ralseg.agents.acquisitions import make, names
+import torch
+
+from ralseg.agents.acquisitions import FixedPolicy, make, names
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.measure import alternate, configured, one_thread, peak_megabytes
-from ralseg.envs import Game, Pool, World
+from ralseg.envs import Game, World
 from ralseg.foundation import generator
 
 DEFAULTS = ("network.dropout=0.5",)
 """All share the network that BALD needs."""
 ROUNDS = 5
-OFFERS = ("step", "pool")
+OFFERS = {"step": "clustered", "pool": "pool"}
+"""What is chosen from, and the draw that offers it."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of a choice, forward passes included, by turns; peak memory in a fresh process each.
+    """CPU seconds of a choice and of the forward passes in it, by turns; peak memory in a fresh process each.
 
     Args:
         overrides: of `train_agent.yaml`.
@@ -27,16 +29,21 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {name: {} for name in names()}
     for offer in OFFERS:
         game = offered(overrides, offer)
+        images = len(set(game.images_of(game.units[game.mask]).tolist()))
         works = {name: choosing(game, name) for name in names()}
-        works["random"]()
-        works["entropy"]()
+        works |= {f"{name} forward": passing(game, name) for name in names()}
+        # What is computed once an image, mirrored ones included, is there before anything is timed.
+        for name in ("entropy", "equal", "class_truth"):
+            works[name]()
         seconds = {n: median(rounds) for n, rounds in alternate(works, max(1, round(share * ROUNDS))).items()}
         for name in names():
             peak = in_fresh_process(peak_of, overrides=list(overrides), offer=offer, name=name)["result"]
             found[name][offer] = {
                 "candidates": int(game.mask.sum()),
+                "images": images,
                 "seconds": seconds[name],
                 "over_entropy": seconds[name] / seconds["entropy"],
+                "own_ms_an_image": 1000 * (seconds[name] - seconds[f"{name} forward"]) / images,
                 "peak_megabytes": peak,
             }
     return {"acquisitions": found}
@@ -45,33 +52,44 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 def rows(found: dict[str, Any]) -> list[list[Any]]:
     """An acquisition a line; memory as the peak of its process less that of random choice."""
     acquisitions = found["acquisitions"]
-    head = [f"{offer}: {cell}" for offer in OFFERS for cell in ("CPU seconds", "over entropy", "MB over random")]
-    table = [["acquisition", *head]]
+    cells = ("CPU seconds", "over entropy", "own ms an image", "MB over random")
+    table = [["acquisition", *(f"{offer}: {cell}" for offer in OFFERS for cell in cells)]]
     for name, offers in acquisitions.items():
         line = [name]
         for offer, at in offers.items():
             beyond = at["peak_megabytes"] - acquisitions["random"][offer]["peak_megabytes"]
-            line += [at["seconds"], at["over_entropy"], round(beyond)]
+            line += [at["seconds"], at["over_entropy"], at["own_ms_an_image"], round(beyond)]
         table.append(line)
     return table
 
 
 def offered(overrides: Sequence[str], offer: str) -> Game:
-    """A game that has begun, with theta_0, whose first turn offers the candidates of a step, or of the whole pool."""
-    world = World(configured(DEFAULTS, overrides))
-    game = world.game("train", observed=False)
-    if offer == "pool":
-        options = replace(game.options, candidates=-(-len(game.pool) // game.options.slates))
-        pool = Pool(world.store, world.images("train"), world.unit)
-        game = Game(game.learner, pool, game.state, game.reward, game.spec, options)
+    """A game that has begun, with theta_0, whose first turn offers the candidates of a step, or the whole pool."""
+    game = World(configured(DEFAULTS, [*overrides, f"game.draw={OFFERS[offer]}"])).game("train", observed=False)
     game.reset(0)
     return game
 
 
 def choosing(game: Game, name: str) -> Callable[[], Any]:
     """An acquisition's choice among what is offered, everything computed anew."""
-    acquisition, rng = make(name), generator(0, "benchmark")
-    return lambda: acquisition.select(game.view(acquisition.needs, acquisition.needs_observation), rng)
+    policy, rng = FixedPolicy(make(name)), generator(0, "benchmark")
+    return lambda: policy.select(game.view(policy.needs, policy.needs_observation), rng)
+
+
+def passing(game: Game, name: str) -> Callable[[], Any]:
+    """The forward passes of that choice alone, noisy predictions included."""
+    needs = make(name).needs
+    images = sorted(set(game.images_of(game.units[game.mask]).tolist())) if needs else []
+    noises = list(dict.fromkeys(reducer.noise for reducer in needs if reducer.noise))
+    rng = torch.Generator().manual_seed(0)
+    labelled = any(reducer.labelled for reducer in needs)
+
+    def work() -> None:
+        game.learner.predict(images, [], noises, rng)
+        if labelled:
+            game.learner.predict(game.state, [], again=True)
+
+    return work
 
 
 def peak_of(overrides: Sequence[str], offer: str, name: str) -> float:

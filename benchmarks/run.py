@@ -27,6 +27,7 @@ TABLES = (
     "reward_subset",
     "batches",
     "from_nothing",
+    "selection",
 )
 
 

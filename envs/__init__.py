@@ -5,12 +5,15 @@ from ralseg.envs.candidates import draw_candidates
 from ralseg.envs.credit import GradientCredit
 from ralseg.envs.game import Game, GameOptions, Turn
 from ralseg.envs.ledger import Ledger
+from ralseg.envs.open_candidates import Candidates
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
+from ralseg.envs.reducers import UnitReducer
 from ralseg.envs.region_selection import RegionSelectionEnv
-from ralseg.envs.view import CandidatesView, UnitReducer
+from ralseg.envs.view import CandidatesView
 
 __all__ = [
+    "Candidates",
     "CandidatesView",
     "EnvFactory",
     "Game",

@@ -73,7 +73,7 @@ class World:
     @cached_property
     def game_options(self) -> GameOptions:
         """What a step offers and when a game ends."""
-        game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "learn")}
+        game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "offer_void", "learn")}
         return settings(GameOptions, game, "game")
 
     @cached_property
@@ -168,7 +168,7 @@ class World:
             observed: whether observations will be asked for, which needs fitted components.
         """
         learner = self.learner(role)
-        pool = Pool(self.store, self.images(role), self.unit)
+        pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
         features = self.config["features"]
         spec = self.fitted_spec(learner, pool, features) if observed else spec_from_config(features, learner.classes)
         state, options = self.images("state"), self.game_options

@@ -7,30 +7,33 @@ import numpy as np
 from ralseg.envs.pool import Pool
 from ralseg.foundation import RalsegError, generator
 
-Draw = Literal["clustered", "uniform"]
-DRAWS: tuple[Draw, ...] = ("clustered", "uniform")
+Draw = Literal["clustered", "uniform", "pool"]
+DRAWS: tuple[Draw, ...] = ("clustered", "uniform", "pool")
 
 LONGEST = 1 << 20
 """Numbers drawn at once."""
 
 
-def draw_candidates(pool: Pool, slates: int, size: int, draw: Draw, seed: int, step: int) -> np.ndarray:
-    """The first K x N unlabelled units by a priority that depends on (seed, step, unit) alone.
+def draw_candidates(
+    pool: Pool, slates: int, size: int, draw: Draw, seed: int, step: int, per_image: int | None = None
+) -> np.ndarray:
+    """The first K x N open units by a priority that depends on (seed, step, unit) alone; or the whole pool.
 
     Every policy of a seed therefore meets the same draws, up to what it has bought. Where fewer units are left they are
-    dealt evenly, and slates are filled with -1.
+    dealt evenly, and slates are filled with -1. Open are units that are neither labelled nor void.
 
     Args:
         pool: the units.
         slates: K.
         size: N, candidates in a slate.
-        draw: `clustered` (whole images at random until they hold K x N unlabelled units, as released) or `uniform`
-            (over all unlabelled units, as published).
+        draw: `clustered` (whole images at random until they hold K x N open units, as released), `uniform` (over all
+            open units, as published) or `pool` (one slate of all open units, from which K are chosen).
         seed: of the episode.
         step: number of the step in it.
+        per_image: of `pool`: at most so many units of each image, at random; None: all.
 
     Returns:
-        (K, N) int64 flat unit numbers, -1 where there is none.
+        (K, N) int64 flat unit numbers, -1 where there is none; of `pool`, (1, units).
 
     Raises:
         RalsegError: for an unknown draw, or K or N below 1.
@@ -39,6 +42,8 @@ def draw_candidates(pool: Pool, slates: int, size: int, draw: Draw, seed: int, s
         raise RalsegError(f"a draw needs slates and candidates of 1 or more, not {slates} x {size}")
     if draw not in DRAWS:
         raise RalsegError(f"game.draw={draw!r} is unknown; choose from {', '.join(DRAWS)}")
+    if draw == "pool":
+        return _whole(pool, per_image, seed, step)[None]
     wanted = slates * size
     order = (_clustered if draw == "clustered" else _uniform)(pool, wanted, seed, step)
     dealt = np.full(wanted, -1, np.int64)
@@ -53,7 +58,8 @@ def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     found, length = np.empty(0, np.int64), wanted + wanted // 4
     while len(found) < min(wanted, pool.free.sum()):
         drawn = rng.integers(len(pool), size=length)
-        drawn = np.concatenate([found, drawn[~pool.labelled[drawn]]])
+        pool.look(np.unique(pool.locate(drawn)[0]))
+        drawn = np.concatenate([found, drawn[pool.open(drawn)]])
         found = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
         length = min(2 * length, LONGEST)
     return found[:wanted]
@@ -61,14 +67,37 @@ def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
 
 def _clustered(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     images = generator(seed, "draw", step).permutation(len(pool.images))
-    enough = int(np.searchsorted(np.cumsum(pool.free[images]), wanted)) + 1
-    units, priorities = [], []
-    for place in images[:enough]:
-        # One stream per image: which other images take part must not change an image's priorities.
-        start, stop = pool.offsets[place], pool.offsets[place + 1]
-        priority = generator(seed, "draw", step, "image", int(place)).random(stop - start)
-        unlabelled = np.flatnonzero(~pool.labelled[start:stop])
-        units.append(start + unlabelled)
-        priorities.append(priority[unlabelled])
+    enough = 0
+    # What is void shows when an image is looked at: then it may take more images.
+    while (needed := int(np.searchsorted(np.cumsum(pool.free[images]), wanted)) + 1) > enough:
+        pool.look(images[enough:needed])
+        enough = min(needed, len(images))
+        if enough == len(images):
+            break
+    units, priorities = zip(*(_prioritised(pool, int(place), seed, step) for place in images[:enough]), strict=True)
     units, priorities = np.concatenate(units), np.concatenate(priorities)
     return units[np.argsort(priorities, kind="stable")[:wanted]]
+
+
+def _prioritised(pool: Pool, place: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Open units of one image and their priorities; the first come first."""
+    # One stream per image: which other images take part must not change an image's priorities.
+    start, stop = pool.offsets[place], pool.offsets[place + 1]
+    priority = generator(seed, "draw", step, "image", place).random(stop - start)
+    open_ = np.flatnonzero(pool.open(slice(start, stop)))
+    return start + open_, priority[open_]
+
+
+def _whole(pool: Pool, per_image: int | None, seed: int, step: int) -> np.ndarray:
+    pool.look(np.arange(len(pool.images)))
+    if per_image is None:
+        return np.flatnonzero(pool.open(slice(None)))
+    drawn = (_prioritised(pool, place, seed, step) for place in range(len(pool.images)))
+    return np.concatenate([units[_lowest(priority, per_image)] for units, priority in drawn])
+
+
+def _lowest(priority: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` lowest, ascending."""
+    if count >= len(priority):
+        return np.arange(len(priority))
+    return np.sort(np.argpartition(priority, count)[:count])

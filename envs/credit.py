@@ -48,7 +48,7 @@ class GradientCredit:
         RalsegError: for an unknown loss.
     """
 
-    draws = 0
+    name, noise, labelled = "credit", None, False
 
     def __init__(self, learner: SupervisedLearner, reward: Sequence[int], loss: CreditLoss) -> None:
         if loss not in CREDIT_LOSSES:

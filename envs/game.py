@@ -11,13 +11,20 @@ from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit
 from ralseg.envs.ledger import Ledger, check_budget
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
+from ralseg.envs.reducers import UnitReducer, one_image
 from ralseg.envs.true_counts import TrueCounts
-from ralseg.envs.view import CandidatesView, UnitReducer
+from ralseg.envs.view import CandidatesView
 from ralseg.features import ObservationSpec, square_root_gain, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Reducer, SupervisedLearner
 from ralseg.segmentation.networks import Prediction, as_array
+
+STATE_UNITS = 1000
+"""Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
+
+FEW = 8
+"""Units are few where their grid holds more than so many times as many."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class GameOptions:
     Attributes:
         slates: K, units bought per step.
         candidates: N, candidates in a slate.
-        draw: `clustered` or `uniform`.
+        draw: `clustered`, `uniform`, or `pool`: K of all units that are left.
+        pool_per_image: of `pool`: at most so many units of each image are on offer, at random; None: all.
         budget: what may be paid, in `budget_measure`.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
         credit: loss of D_R that the gradient credit refers to.
@@ -37,14 +45,15 @@ class GameOptions:
     slates: int = 24
     candidates: int = 20
     draw: Draw = "clustered"
+    pool_per_image: int | None = None
     budget: float = 480
     budget_measure: str = "units"
     credit: CreditLoss = "balanced_cross_entropy"
     reward_share: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("slates", "candidates"):
-            if getattr(self, name) < 1:
+        for name in ("slates", "candidates", "pool_per_image"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise RalsegError(f"game.{name}={getattr(self, name)} is out of range; it must be 1 or more")
         if self.draw not in DRAWS:
             raise RalsegError(f"game.draw={self.draw!r} is unknown; choose from {', '.join(DRAWS)}")
@@ -132,6 +141,11 @@ class Game:
         return not self.mask.any()
 
     @property
+    def whole(self) -> bool:
+        """Whether the whole pool is on offer, as one slate."""
+        return self.options.draw == "pool"
+
+    @property
     def can_pay(self) -> int:
         """Units of the smallest size on offer that the budget still pays."""
         measure = self.options.budget_measure
@@ -140,13 +154,15 @@ class Game:
 
     def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
         """What is offered now; see `CandidatesView`."""
-        return CandidatesView(self, self.units, self.mask, self.bought_counts.copy(), reducers, observed)
+        choices = min(self.options.slates, self.can_pay, int(self.mask.sum())) if self.whole else None
+        return CandidatesView(self, self.units, self.mask, self.bought_counts.copy(), reducers, observed, choices)
 
     def step(self, choice: np.ndarray) -> Turn:
         """Buy the chosen units and learn from them.
 
         Args:
-            choice: (K,) integers, one index into each slate; -1 or a masked index buys nothing.
+            choice: (K,) integers, one index into each slate, or all into the one slate of a whole pool; -1, a masked
+                index, or one for the second time buys nothing.
 
         Raises:
             RalsegError: if the choice has another shape or an index is out of range, or the game was not reset.
@@ -154,21 +170,24 @@ class Game:
         if not self._started:
             raise RalsegError("the game has not begun; call reset(seed) first")
         choice = np.asarray(choice)
-        slates, size = self.units.shape
-        if choice.shape != (slates,) or not np.issubdtype(choice.dtype, np.integer):
-            raise RalsegError(f"a choice is {slates} integers, one for each slate; got {choice.dtype} {choice.shape}")
-        if choice.min() < -1 or choice.max() >= size:
+        slates, size = self.options.slates, self.units.shape[1]
+        fits = choice.ndim == 1 and (len(choice) <= slates if self.whole else len(choice) == slates)
+        if not fits or not np.issubdtype(choice.dtype, np.integer):
+            what = f"at most {slates} integers" if self.whole else f"{slates} integers, one for each slate"
+            raise RalsegError(f"a choice is {what}; got {choice.dtype} {choice.shape}")
+        if len(choice) and (choice.min() < -1 or choice.max() >= size):
             raise RalsegError(
                 f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}"
             )
-        slate = np.arange(slates)
+        slate = np.zeros(len(choice), np.int64) if self.whole else np.arange(slates)
         open_ = (choice >= 0) & self.mask[slate, choice]
-        units = self._affordable(self.units[slate, choice][open_])
+        units = self.units[slate, choice][open_]
+        units = self._affordable(units[np.sort(np.unique(units, return_index=True)[1])])
         new, counts = self._reveal(units)
         loss = self.learner.learn(self.labels, new, generator(self.seed, "training", self.turn))
         self.turn += 1
         self._draw()
-        return Turn(units, slates - len(units), counts.sum(0), loss)
+        return Turn(units, len(choice) - len(units), counts.sum(0), loss)
 
     def evaluate_reward(self) -> float:
         """MIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
@@ -205,21 +224,56 @@ class Game:
         """What a view must reduce so that `credit` can be read from it."""
         return () if self._credit is None else (self._credit,)
 
+    @property
+    def bought(self) -> np.ndarray:
+        """See `CandidatesSource`."""
+        return self.pool.bought
+
+    def images_of(self, units: np.ndarray) -> np.ndarray:
+        """See `CandidatesSource`."""
+        return self.pool.images[self.pool.locate(units)[0]]
+
+    def groups_of(self, units: np.ndarray) -> np.ndarray:
+        """See `CandidatesSource`."""
+        groups, store = self.learner.store.dataset.groups, self.learner.store
+        numbers = {group: number for number, group in enumerate(sorted(set(groups.values())))}
+        of_places = np.array([numbers[groups[store.names[image]]] for image in self.pool.images])
+        return of_places[self.pool.locate(units)[0]]
+
+    def boxes_of(self, units: np.ndarray) -> np.ndarray:
+        """See `CandidatesSource`."""
+        return self.pool.boxes(units)
+
     def reduce_candidates(
-        self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool
+        self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool = False
     ) -> dict[str, np.ndarray]:
-        """See `ViewSource`."""
+        """See `CandidatesSource`; with the observation's features if `observed`."""
         if not len(units) or not (reducers or observed):
             return {}
         order, images, local = self.pool.by_image(units)
-        draws = max((reducer.draws for reducer in reducers), default=0)
-        noise = (
-            torch.Generator(self.learner.device).manual_seed(integer(self.seed, "noise", self.turn)) if draws else None
-        )
         asked = dict(zip(images, local, strict=True))
-        every = [self._adapted(reducer) for reducer in reducers] + [self._features] * observed
-        rows = self.learner.predict(images, [_only(asked, reducer) for reducer in every], draws, noise)
+        noises = list(dict.fromkeys(reducer.noise for reducer in reducers if reducer.noise))
+        generator_ = torch.Generator(self.learner.device) if noises else None
+        if noises:
+            generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
+        every = [self._of_asked(reducer, asked) for reducer in reducers]
+        every += [_only(asked, self._features)] * observed
+        rows = self.learner.predict(images, every, noises, generator_)
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
+
+    def reduce_state(self, reducers: Sequence[UnitReducer]) -> dict[str, np.ndarray]:
+        """See `CandidatesSource`."""
+        asked = {image: self._some_units(image) for image in self.state}
+        some = [self._of_asked(reducer, asked) for reducer in reducers]
+        rows = self.learner.predict(self.state, some, again=True) if some else {}
+        return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+    def _some_units(self, image: int) -> np.ndarray:
+        """All units of an image of D_S; of pixels a sample, the same in every step."""
+        units = len(self.pool.grid(image))
+        if units <= STATE_UNITS:
+            return np.arange(units)
+        return np.sort(generator(self.seed, "state", image).choice(units, STATE_UNITS, replace=False))
 
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `ViewSource`."""
@@ -242,7 +296,8 @@ class Game:
 
     def _draw(self) -> None:
         options = self.options
-        self.units = draw_candidates(self.pool, options.slates, options.candidates, options.draw, self.seed, self.turn)
+        offer = options.slates, options.candidates, options.draw
+        self.units = draw_candidates(self.pool, *offer, self.seed, self.turn, options.pool_per_image)
         left = self.ledger.left(options.budget, options.budget_measure)
         self.mask = self.units >= 0
         prices = self.ledger.prices(self.pool.areas(self.units[self.mask]), options.budget_measure)
@@ -292,8 +347,29 @@ class Game:
         embedding = [as_array(m) for m in prediction.embedding] if "embedding" in self.spec.needs else []
         return unit_features(as_array(prediction.logits), embedding, self.pool.grid(images[0]), self.spec.needs)
 
-    def _adapted(self, reducer: UnitReducer) -> Reducer:
-        return lambda prediction, images: reducer(prediction, images, self.pool.grid(images[0]))
+    def _of_asked(self, reducer: UnitReducer, asked: Mapping[int, np.ndarray]) -> Reducer:
+        """A reducer of a batch of images that keeps the rows of the asked units of each.
+
+        Where they are few of many, as pixels are, nothing is computed for the others.
+        """
+        if sum(map(len, asked.values())) * FEW < sum(len(self.pool.grid(image)) for image in asked):
+            return lambda prediction, images: _image_by_image(prediction, images, reducer, self.pool, asked)
+
+        def whole(prediction: Prediction, images: Sequence[int]) -> Mapping[str, Sequence]:
+            return reducer(prediction, images, self.pool.grid(images[0]))
+
+        return _only(asked, whole)
+
+
+def _image_by_image(
+    prediction: Prediction, images: Sequence[int], reducer: UnitReducer, pool: Pool, asked: Mapping[int, np.ndarray]
+) -> Mapping[str, list]:
+    found: dict[str, list] = {}
+    for row, image in enumerate(images):
+        units = pool.grid(image).only(asked[image])
+        for name, rows in reducer(one_image(prediction, row), [image], units).items():
+            found.setdefault(name, []).append(rows[0])
+    return found
 
 
 def _only(asked: Mapping[int, np.ndarray], reducer: Reducer) -> Reducer:

@@ -17,20 +17,24 @@ class Pool:
         images: indices in the store, each once.
         unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; one larger than an image is cut to
             it.
+        offer_void: whether units without a labelled pixel are on offer. They are found image by image, by `look`.
 
     Attributes:
         images: (n,) int64 indices in the store.
         offsets: (n + 1,) int64; image `p` of the pool holds the units offsets[p] to offsets[p + 1].
         pixels: of all images together.
         labelled: (units,) bool.
-        free: (n,) int64, unlabelled units of each image.
+        void: (units,) bool, those found by `look`.
+        free: (n,) int64, units of each image that are neither labelled nor known to be void.
         history: one int64 array per turn, the units bought in it.
 
     Raises:
         RalsegError: if there is no image, one is there twice, or the unit is none of the above.
     """
 
-    def __init__(self, store: ImageStore, images: Sequence[int], unit: Sequence[int] | str) -> None:
+    def __init__(
+        self, store: ImageStore, images: Sequence[int], unit: Sequence[int] | str, offer_void: bool = True
+    ) -> None:
         if not len(images) or len(set(images)) != len(images):
             raise RalsegError(
                 f"a pool needs one image or more, each once; got {len(images)}, {len(set(images))} different"
@@ -43,7 +47,9 @@ class Pool:
         self.offsets = np.concatenate([[0], np.cumsum([len(grid) for grid in grids])])
         self.pixels = sum(grid.height * grid.width for grid in grids)
         self._sides = np.array([(g.height, g.width, g.unit_height, g.unit_width) for g in grids])
-        self.labelled = np.zeros(self.offsets[-1], bool)
+        self.labelled, self.void = (np.zeros(self.offsets[-1], bool) for _ in range(2))
+        self._looked = np.full(len(images), offer_void)
+        self._voids = np.zeros(len(images), np.int64)
         self.reset()
 
     def __len__(self) -> int:
@@ -59,8 +65,25 @@ class Pool:
     def reset(self) -> None:
         """Nothing is labelled, the history is empty."""
         self.labelled[:] = False
-        self.free = np.diff(self.offsets)
+        self.free = np.diff(self.offsets) - self._voids
         self.history: list[np.ndarray] = []
+
+    def look(self, places: np.ndarray) -> None:
+        """Find the void units of some images; the labels of each are read once."""
+        for place in places[~self._looked[places]].tolist():
+            image, units = int(self.images[place]), slice(*self.offsets[place : place + 2])
+            labelled = self.store.label(image) < len(self.store.dataset.classes)
+            grid = self.grid(image)
+            rows = np.logical_or.reduceat(labelled, grid.row_edges[:-1], axis=0)
+            void = ~np.logical_or.reduceat(rows, grid.column_edges[:-1], axis=1).ravel()
+            self.void[units] = void
+            self._voids[place] = void.sum()
+            self.free[place] -= (void & ~self.labelled[units]).sum()
+            self._looked[place] = True
+
+    def open(self, units: np.ndarray | slice) -> np.ndarray:
+        """(n,) bool: whether units are neither labelled nor known to be void."""
+        return ~(self.labelled[units] | self.void[units])
 
     def locate(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(places in `images`, unit numbers within the image) of flat unit numbers, int64.
@@ -89,16 +112,23 @@ class Pool:
 
     def areas(self, units: np.ndarray) -> np.ndarray:
         """Pixels of each of n units, (n,) int64."""
+        if self.unit == "pixel":
+            return np.ones(len(units), np.int64)
+        return self.boxes(units)[:, 2:].prod(axis=1)
+
+    def boxes(self, units: np.ndarray) -> np.ndarray:
+        """(n, 4) int64: y, x, height, width of each of n units within its image, pixels."""
         places, local = self.locate(units)
         height, width, unit_height, unit_width = self._sides[places].T
         row, column = np.divmod(local, -(-width // unit_width))
-        return np.minimum(unit_height, height - row * unit_height) * np.minimum(unit_width, width - column * unit_width)
+        y, x = row * unit_height, column * unit_width
+        return np.stack([y, x, np.minimum(unit_height, height - y), np.minimum(unit_width, width - x)], axis=1)
 
     def records(self, units: np.ndarray) -> list[tuple[str, int, int, int, int]]:
         """Units as files name them: (image name, y, x, height, width), pixels."""
-        places, local = self.locate(units)
-        images = self.images[places]
-        return [(self.store.names[i], *self.grid(i).boxes[u].tolist()) for i, u in zip(images, local, strict=True)]
+        places, _ = self.locate(units)
+        names = (self.store.names[i] for i in self.images[places])
+        return [(name, *box) for name, box in zip(names, self.boxes(units).tolist(), strict=True)]
 
     def buy(self, units: np.ndarray) -> None:
         """Mark units as labelled and append them to the history.

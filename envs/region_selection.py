@@ -67,6 +67,8 @@ class RegionSelectionEnv(gymnasium.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, game: Game) -> None:
+        if game.whole:
+            raise RalsegError("game.draw=pool is for acquisitions; an env offers slates, set game.draw=clustered")
         self.game = game
         self._view: CandidatesView | None = None
         spec, options = game.spec, game.options

@@ -5,37 +5,15 @@ from typing import Protocol
 
 import numpy as np
 
-from ralseg.features import UnitGrid
-from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import Prediction
+from ralseg.envs.open_candidates import Candidates, CandidatesSource, checked_rows
+from ralseg.envs.reducers import UnitReducer
 
 
-class UnitReducer(Protocol):
-    """What an acquisition keeps of a prediction.
-
-    Attributes:
-        draws: number M of noisy predictions that it reads, 0 for none.
-    """
-
-    draws: int
-
-    def __call__(self, prediction: Prediction, images: Sequence[int], grid: UnitGrid) -> Mapping[str, np.ndarray]:
-        """Name -> (B, units, ...) for a batch of images (indices in the store) of one size and grid."""
-
-
-class ViewSource(Protocol):
+class ViewSource(CandidatesSource, Protocol):
     """The game behind a view."""
-
-    def reduce_candidates(
-        self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool
-    ) -> dict[str, np.ndarray]:
-        """Name -> (n, ...) for n units, one forward pass per image; with the observation's features if `observed`."""
 
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The observation of these candidates."""
-
-    def true_counts(self, units: np.ndarray) -> np.ndarray:
-        """(n, C) int64 true pixels per class of n units."""
 
 
 class CandidatesView:
@@ -43,11 +21,12 @@ class CandidatesView:
 
     Args:
         source: the game.
-        units: (K, N) int64 flat unit numbers of the pool, -1 where there is none.
-        mask: (K, N) bool, True where a unit may be chosen.
+        units: (K, N) int64 flat unit numbers of the pool, -1 where there is none; (1, units) of a whole pool.
+        mask: as large, bool, True where a unit may be chosen.
         labelled_counts: (C,) int64 pixels per class bought so far.
         reducers: what the chooser will ask for, so that one forward pass serves all of it.
         observed: whether it will ask for the observation.
+        choices: how many units the step asks for; None: one of each slate.
     """
 
     def __init__(
@@ -58,12 +37,22 @@ class CandidatesView:
         labelled_counts: np.ndarray,
         reducers: Sequence[UnitReducer] = (),
         observed: bool = True,
+        choices: int | None = None,
     ) -> None:
         self.units, self.mask, self.labelled_counts = units, mask, labelled_counts
+        self.choices = len(units) if choices is None else choices
+        self._whole = choices is not None
         self._source, self._reducers, self._observed = source, tuple(reducers), observed
         self._features: dict[str, np.ndarray] | None = None
         self._observation: dict[str, np.ndarray] | None = None
         self._truth: np.ndarray | None = None
+
+    @property
+    def candidates(self) -> Candidates:
+        """The open candidates, one after the other."""
+        slates, places = np.nonzero(self.mask)
+        given = None if self._whole else slates, places, self.choices, self.labelled_counts, self._reducers
+        return Candidates(self._source, self.units[self.mask], *given)
 
     @property
     def observation(self) -> dict[str, np.ndarray]:
@@ -80,12 +69,7 @@ class CandidatesView:
         Raises:
             RalsegError: if no reducer announced it, or it holds NaN.
         """
-        rows = self._reduced()
-        if name not in rows:
-            raise RalsegError(f"the view holds no {name!r}; announce its reducer in the acquisition's `needs`")
-        if np.isnan(rows[name]).any():
-            raise RalsegError(f"{name!r} of a candidate is NaN; the network's prediction is damaged")
-        return self._spread(rows[name])
+        return self._spread(checked_rows(self._reduced(), name))
 
     @property
     def true_counts(self) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from ralseg.envs import World
-from ralseg.evaluation.policies import NamedPolicy
+from ralseg.evaluation.policies import NamedPolicy, make_policies
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.runs import RunDone, compare
@@ -55,7 +55,7 @@ def compare_and_report(
     fit = settings(FitPlan, config["fit"], "fit")
     results = compare(
         config,
-        [*extra, *config["policies"]],
+        [*extra, *make_policies(config["policies"])] if config["policies"] else extra,
         folder,
         draws=config["draws"],
         budgets=config["budgets"],

@@ -1,6 +1,6 @@
 """Pictures of a comparison: curves, class shares, bought regions drawn on images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.policies import sees_truth
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.summary import TWO_SET_MEAN
 from ralseg.evaluation.tables import NAMES
@@ -22,14 +21,14 @@ MARKERS = "osD^vPX"
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "figure.dpi": 130}
 
 
-def style_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Policy -> colour, marker and line of its curve."""
+def style_of(names: Sequence[str], references: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+    """Policy -> colour, marker and line of its curve; references are dashed."""
     others = [name for name in names if name not in ("random", SUPERVISED)]
     return {"random": {"color": "#808080", "marker": "o", "ls": "-"}} | {
         name: {
             "color": COLOURS[i % len(COLOURS)],
             "marker": MARKERS[i % len(MARKERS)],
-            "ls": "--" if sees_truth(name) else "-",
+            "ls": "--" if name in references else "-",
         }
         for i, name in enumerate(others)
     }
@@ -150,8 +149,9 @@ def _lines(axis: Axes, entries: Sequence[Mapping], what: str, names: Sequence[st
         own = [(units, interval) for units, interval in own if interval is not None]
         # Side by side: bands or bars on top of each other cannot be told apart.
         units = np.array([u for u, _ in own]) + 0.012 * reach * (i - (len(names) - 1) / 2)
-        style = style_of(names)[name]
-        axis.plot(units, [interval["mean"] for _, interval in own], ms=4, lw=1.3, label=_label(name), **style)
+        style = style_of(names, _references(entries))[name]
+        label = _label(name, entries)
+        axis.plot(units, [interval["mean"] for _, interval in own], ms=4, lw=1.3, label=label, **style)
         ends = np.array([(interval["low"], interval["high"]) for _, interval in own if interval["low"] is not None])
         if len(ends):
             axis.vlines(units, *ends.T, color=style["color"], lw=1.1, alpha=0.8)
@@ -162,11 +162,11 @@ def _dots(axis: Axes, entries: Sequence[Mapping], what: str, names: Sequence[str
         interval = _interval(next(entry for entry in entries if entry["policy"] == name), what)
         if interval is None:
             continue
-        style = style_of(names)[name]
+        style = style_of(names, _references(entries))[name]
         if interval["low"] is not None:
             axis.plot([interval["low"], interval["high"]], [row, row], color=style["color"], lw=2)
         axis.plot([interval["mean"]], [row], ms=6, **style)
-    axis.set_yticks(range(len(names)), [_label(name) for name in names])
+    axis.set_yticks(range(len(names)), [_label(name, entries) for name in names])
     axis.set_ylim(len(names) - 0.4, -0.6)
 
 
@@ -174,8 +174,12 @@ def _interval(entry: Mapping[str, Any], what: str) -> Mapping[str, Any] | None:
     return entry["interval"] if what == "interval" else entry["difference"].get(what)
 
 
-def _label(name: str) -> str:
-    return f"{name} (sees truth)" if sees_truth(name) else name
+def _references(entries: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {entry["policy"] for entry in entries if entry["reference"]}
+
+
+def _label(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
+    return f"{name} (sees truth)" if name in _references(entries) else name
 
 
 def _runs(entries: Sequence[Mapping]) -> str:

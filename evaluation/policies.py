@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ralseg.agents.acquisitions import make, names
+import yaml
+
+from ralseg.agents.acquisitions import FixedPolicy, names, parse
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
 from ralseg.envs import Pool, World
@@ -23,7 +25,8 @@ class NamedPolicy:
         training_seed: seed of its training; None if it was not trained.
         training: the configuration that it was trained with; None likewise.
         identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
-        draws: noisy predictions that it reads; above 0 the network needs dropout.
+        dropout: whether it reads noisy predictions by dropout, which the network must have.
+        sees_truth: whether it is a reference that sees true labels.
     """
 
     name: str
@@ -31,65 +34,85 @@ class NamedPolicy:
     training_seed: int | None = None
     training: Mapping[str, Any] | None = None
     identity: str = ""
-    draws: int = 0
+    dropout: bool = False
+    sees_truth: bool = False
 
 
-def make_policy(text: str) -> NamedPolicy:
+def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
     """A policy from what stands on the command line.
 
     Args:
-        text: an acquisition's name, or `run:PATH` for the policy in the run folder of a training.
+        entry: an acquisition's name; one with options, {name: {option: value, ...}}; the path of a YAML file that holds
+            such an entry; or `run:PATH` for the policy in the run folder of a training.
 
     Raises:
-        RalsegError: for an unknown name, or a run folder that lacks a file or holds a damaged one.
+        RalsegError: for an unknown name or option, or a run folder that lacks a file or holds a damaged one.
     """
-    kind, _, path = text.partition(":")
+    if isinstance(entry, Mapping):
+        return _fixed(entry, acquisition_label(entry))
+    kind, _, path = entry.partition(":")
     if kind == "run" and path:
         return _trained(Path(path), f"run:{Path(path).name}")
     if kind == "zoo":
-        raise RalsegError(f"{text}: this version brings no trained policies; train one and give its folder as run:PATH")
-    if text not in names():
-        raise RalsegError(f"policy {text!r} is unknown; choose from {', '.join(names())}, or run:PATH of a training")
-    policy = make(text)
-    return NamedPolicy(text, policy, identity=text, draws=max((reducer.draws for reducer in policy.needs), default=0))
+        raise RalsegError(f"{entry}: this version brings no trained policies; train one and give its folder, run:PATH")
+    if entry.endswith(".yaml"):
+        return _fixed(_read_entry(Path(entry)), Path(entry).stem)
+    if entry not in names():
+        raise RalsegError(
+            f"policy {entry!r} is unknown; choose from {', '.join(names())}, the path of a YAML file, or run:PATH of a "
+            "training"
+        )
+    return _fixed(entry, entry)
 
 
-def make_policies(texts: Sequence[str]) -> list[NamedPolicy]:
-    """Policies from a list of texts; a pattern such as `run:runs/ddqn-*` names the training seeds of one policy.
+def acquisition_label(entry: str | Mapping[str, Any]) -> str:
+    """An acquisition's name in files and tables: `entropy(reduction=max)` for {entropy: {reduction: max}}."""
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, Mapping):
+        named = (f"{name}({_options(options)})" if options else str(name) for name, options in entry.items())
+        return " ".join(named)
+    return str(entry)
+
+
+def make_policies(entries: Sequence[str | Mapping[str, Any]] | str) -> list[NamedPolicy]:
+    """Policies from a list of entries; a pattern such as `run:runs/ddqn-*` names the training seeds of one policy.
+
+    Args:
+        entries: see `make_policy`; or `all`, every acquisition there is.
 
     Raises:
         RalsegError: see `make_policy`; or if the list is empty or names a policy twice, or the folders of a pattern
             are none or differ in more than their seeds.
     """
-    if not texts or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        raise RalsegError(f"policies={texts} is not a list of names; name one or more, e.g. policies=[random,entropy]")
+    if entries == "all":
+        entries = names()
+    if not entries or isinstance(entries, str) or not all(isinstance(entry, str | Mapping) for entry in entries):
+        raise RalsegError(f"policies={entries} is not a list of names; name one or more, e.g. [random,entropy]")
     made = []
-    for text in texts:
-        if text.startswith("run:") and glob.has_magic(text):
-            found = _training_seeds(text.removeprefix("run:"))
+    for entry in entries:
+        if isinstance(entry, str) and entry.startswith("run:") and glob.has_magic(entry):
+            found = _training_seeds(entry.removeprefix("run:"))
         else:
-            found = [make_policy(text)]
+            found = [make_policy(entry)]
         if twice := next((old.name for old in made if old.name == found[0].name), None):
             raise RalsegError(f"policies: {twice} is there twice; training seeds of one policy are given as run:PATH*")
         made += found
     return made
 
 
-def sees_truth(name: str) -> bool:
-    """Whether a policy of that name is a reference that sees true labels."""
-    return name in names() and make(name).sees_truth
-
-
 def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -> None:
     """Refuse policies that cannot play the game of a configuration.
 
     Raises:
-        RalsegError: if a policy needs dropout that the network does not have.
+        RalsegError: if a policy needs dropout that the network does not have, or slates where the game has none.
     """
-    dropout = config["network"].get("dropout", 0)
+    dropout, whole = config["network"].get("dropout", 0), config["game"]["draw"] == "pool"
     for entry in policies:
-        if entry.draws and not dropout:
+        if entry.dropout and not dropout:
             raise RalsegError(f"{entry.name} needs a network with dropout; set e.g. network.dropout=0.1")
+        if entry.training is not None and whole:
+            raise RalsegError(f"{entry.name} chooses one unit of each slate; set game.draw=clustered or uniform")
 
 
 def label_cost(policy: NamedPolicy) -> int:
@@ -98,6 +121,35 @@ def label_cost(policy: NamedPolicy) -> int:
         return 0
     world = World(policy.training)
     return sum(len(Pool(world.store, world.images(role), world.unit)) for role in ("train", "reward"))
+
+
+def _fixed(entry: str | Mapping[str, Any], name: str) -> NamedPolicy:
+    acquisition = parse(entry)
+    noises = [reducer.noise for reducer in acquisition.needs if reducer.noise]
+    dropout = any(noise.kind == "dropout" for noise in noises)
+    # What the formula is made of, a composition's parts and defaults included.
+    identity = repr(acquisition)
+    return NamedPolicy(
+        name, FixedPolicy(acquisition), identity=identity, dropout=dropout, sees_truth=acquisition.sees_truth
+    )
+
+
+def _read_entry(path: Path) -> Mapping[str, Any]:
+    try:
+        entry = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise RalsegError(f"{path}: cannot be read as YAML ({error}); give a file of one acquisition") from error
+    if not isinstance(entry, Mapping):
+        raise RalsegError(f"{path}: holds no acquisition; write {{name: {{option: value}}}}")
+    return entry
+
+
+def _options(options: Any) -> str:
+    if isinstance(options, Mapping):
+        return ", ".join(f"{key}={_options(value)}" for key, value in options.items())
+    if isinstance(options, list | tuple):
+        return "[" + ", ".join(acquisition_label(part) for part in options) + "]"
+    return str(options)
 
 
 def _trained(folder: Path, name: str) -> NamedPolicy:

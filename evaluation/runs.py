@@ -53,7 +53,7 @@ class RunDone:
 
 def compare(
     config: Mapping[str, Any],
-    policies: Sequence[str | NamedPolicy],
+    policies: Sequence[str | Mapping[str, Any] | NamedPolicy] | str,
     folder: str | Path,
     *,
     draws: int,
@@ -96,9 +96,9 @@ def compare(
         RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it
             would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
-    texts = [policy for policy in policies if isinstance(policy, str)]
-    ready = [policy for policy in policies if not isinstance(policy, str)]
-    named = [*ready, *(make_policies(texts) if texts or not ready else [])]
+    ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
+    entries = policies if isinstance(policies, str) else [entry for entry in policies if entry not in ready]
+    named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
     config, budgets = _with_budgets(config, budgets)
     for name, value, least in (("draws", draws, 1), ("processes", processes, 1), ("fit.draws", fit_draws, 0)):
@@ -122,6 +122,7 @@ def compare(
             "config": config,
             "classes": world.dataset.classes,
             "policies": list(dict.fromkeys(job.name for job in jobs)),
+            "references": [entry.name for entry in named if entry.sees_truth],
             "splits": splits,
             "budgets": budgets,
             "fit": asdict(fit),

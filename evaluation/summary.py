@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.policies import sees_truth
 from ralseg.evaluation.results import ALL, Results, Row
 from ralseg.foundation import generator
 from ralseg.stats import paired_interval, two_set_mean
@@ -44,7 +43,7 @@ def summarise(results: Results) -> dict[str, Any]:
                 tables = {name: _table(here, name, split) for name in comparison["policies"] if name != SUPERVISED}
                 tables = {name: table for name, table in tables.items() if table}
                 entries += [
-                    {"game": game, "budget": budget, "split": split}
+                    {"game": game, "budget": budget, "split": split, "reference": name in comparison["references"]}
                     | _entry(name, tables, comparison["classes"], full.get(game, {}).get(split))
                     for name in tables
                 ]
@@ -81,7 +80,6 @@ def _entry(name: str, tables: dict[str, Table], classes: Sequence[str], full: fl
     miou = float(np.mean([row["miou"] for row in table.values()]))
     return {
         "policy": name,
-        "reference": sees_truth(name),
         "training_seeds": len({seed for seed, _ in table}),
         "draws": len({draw for _, draw in table}),
         "miou": miou,

@@ -9,29 +9,37 @@ from ralseg.features.class_shares import (
 )
 from ralseg.features.components import PrincipalComponents
 from ralseg.features.config import spec_from_config
+from ralseg.features.disagreement import (
+    balanced_entropy_map,
+    edald_as_released_map,
+    edald_map,
+    mutual_information_map,
+    released_entropy_map,
+    symmetric_divergence_map,
+)
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
+from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
 from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
 from ralseg.features.observation import ObservationSpec
-from ralseg.features.predictions import (
-    class_map,
-    confidence_map,
-    entropy_map,
-    margin_map,
-    mutual_information_map,
-    softmax,
-)
+from ralseg.features.predictions import class_map, confidence_map, entropy_map, margin_map, softmax
+from ralseg.features.some_units import SomeUnits
 from ralseg.features.units import UNIT_FEATURES, unit_features
 
 __all__ = [
     "ObservationSpec",
     "PrincipalComponents",
+    "SomeUnits",
     "UNIT_FEATURES",
     "UnitGrid",
+    "balanced_entropy_map",
     "class_map",
     "confidence_map",
+    "edald_as_released_map",
+    "edald_map",
     "entropy_map",
     "entropy_pools",
+    "impurity_map",
     "kl_histogram",
     "kl_matrix",
     "linear_edges",
@@ -40,13 +48,18 @@ __all__ = [
     "mutual_information_map",
     "predicted_shares",
     "released_counts",
+    "released_entropy_map",
     "released_entropy_pools",
     "released_histogram",
     "released_true_shares",
+    "ripu_map",
     "softmax",
     "spec_from_config",
     "square_root_gain",
+    "symmetric_divergence_map",
     "true_shares",
     "uncertainty_summary",
     "unit_features",
+    "unit_impurity",
+    "window_mean",
 ]

@@ -1,11 +1,13 @@
 """The unit grid: how an image is cut into the things whose labels are bought."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, check_finite, constant, factor
+from ralseg.features.some_units import SomeUnits
 from ralseg.foundation import RalsegError
 
 
@@ -59,6 +61,11 @@ class UnitGrid:
     def columns(self) -> int:
         """Columns of units."""
         return -(-self.width // self.unit_width)
+
+    @property
+    def single_pixels(self) -> bool:
+        """Whether the units are single pixels."""
+        return self.unit_height == self.unit_width == 1
 
     def __len__(self) -> int:
         return self.rows * self.columns
@@ -145,6 +152,22 @@ class UnitGrid:
         maps = _means(maps.reshape(*batch, h, w * width), self.height, self.unit_height)
         maps = _means(maps.reshape(*batch, self.rows, w, width), self.width, self.unit_width)
         return cast(_finite(maps.reshape(*batch, len(self), width)), "float32")
+
+    def only(self, units: Sequence[int] | np.ndarray) -> SomeUnits:
+        """Some of the units."""
+        return SomeUnits(self.row_edges, self.column_edges, units)
+
+    def split(self, parts: int) -> SomeUnits:
+        """All units, each cut into `parts` x `parts` pieces."""
+        return self.only(np.arange(len(self))).split(parts)
+
+    def pool_products(self, first: Array, second: Array) -> Array:
+        """Area-weighted mean over each unit of outer products; see `SomeUnits.pool_products`."""
+        return self.only(np.arange(len(self))).pool_products(first, second)
+
+    def largest(self, maps: Array) -> Array:
+        """The largest value of each map (..., h, w) among the map pixels that a unit touches, (..., units)."""
+        return self.only(np.arange(len(self))).largest(maps)
 
     def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
         """Pixels of each class in each unit; ids of `classes` or more (255 = void) are left out.

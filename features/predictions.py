@@ -1,4 +1,4 @@
-"""Maps of what a network believes, from its logits: class, entropy, margin, confidence, mutual information.
+"""Maps of what a network believes, from its logits: class, entropy, margin, confidence.
 
 Logits are numpy arrays or torch tensors of any real type (bfloat16 as well); maps are of the same kind and on the same
 device. NaN and infinities are refused where the logits lie on the host; on a device, where looking would make it wait,
@@ -61,6 +61,11 @@ class Softmax:
     def probabilities(self) -> Array:
         """(..., C, h, w) float32, sums to 1 over C."""
         return self._exponentials / self._total[..., None, :, :]
+
+    @property
+    def log_probabilities(self) -> Array:
+        """(..., C, h, w) float32, 0 or less; finite where the probability itself vanishes."""
+        return self._shifted - self._xp.log(self._total)[..., None, :, :]
 
     @property
     def class_map(self) -> Array:
@@ -133,28 +138,6 @@ def margin_map(logits: Array) -> Array:
 def confidence_map(logits: Array) -> Array:
     """Probability of the best class, (..., h, w) float32 in [1 / C, 1]. Raises as `softmax`."""
     return Softmax(logits).confidence
-
-
-def mutual_information_map(logits: Array) -> Array:
-    """Mutual information of a pixel's class and the network's weights, BALD (Houlsby et al. 2011): H(mean p) - mean H.
-
-    Args:
-        logits: (M, ..., C, h, w), M noisy predictions of the same pixels.
-
-    Returns:
-        (..., h, w) float32 nats, 0 or more.
-
-    Raises:
-        RalsegError: as `softmax`, and if no dimension of noisy predictions leads.
-    """
-    if len(logits.shape) < 4 or len(logits) == 0:
-        shape = tuple(logits.shape)
-        raise RalsegError(f"mutual information: logits {shape} are not noisy predictions (M, ..., C, h, w)")
-    xp, predictions = namespace(logits), Softmax(logits)
-    mean = predictions.probabilities.mean(axis=0)
-    # p log p tends to 0 with p: the floor only keeps the logarithm finite.
-    of_mean = -(mean * xp.log(xp.clip(mean, float(np.finfo(np.float32).tiny), None))).sum(axis=CLASS_AXIS)
-    return xp.clip(of_mean - predictions.entropy.mean(axis=0), 0, None)
 
 
 def _ranks(classes: int) -> np.ndarray:

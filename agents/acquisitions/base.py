@@ -1,88 +1,124 @@
-"""What an acquisition is: a score for each candidate, and the choice of the best of each slate."""
+"""What an acquisition is: a choice among candidates by a formula, with no parameters to learn."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from ralseg.features import UnitGrid
+from ralseg.agents.acquisitions.limits import Limits
+from ralseg.agents.acquisitions.reducers import Reducer
+from ralseg.agents.acquisitions.selection import Selection, best
+from ralseg.envs import Candidates
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import as_array
+
+BY_SCORE = Selection()
 
 
-class View(Protocol):
-    """The part of the candidates view that acquisitions look at; see `ralseg.envs.CandidatesView`."""
-
-    mask: np.ndarray
-    labelled_counts: np.ndarray
-    true_counts: np.ndarray
-
-    def reduced(self, name: str) -> np.ndarray:
-        """(K, N, ...) of what a reducer of `needs` found."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class Acquisition:
-    """Scores candidates by a formula; no parameters to learn.
+    """Chooses among candidates. Its fields are its options.
 
     Attributes:
+        selection: quotas and chance, see `Selection`.
         name: its name on the command line.
-        needs: reducers that must be announced to the view.
         sees_truth: whether it is a reference that sees true labels, and so neither a contender nor a bound.
     """
 
-    name: str
-    needs: tuple["MeanMap", ...] = ()
-    needs_observation = False
-    sees_truth = False
+    selection: Selection = BY_SCORE
 
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """(K, N) float; the larger the better. Masked candidates may hold anything finite."""
-        raise NotImplementedError
+    name: ClassVar[str]
+    sees_truth: ClassVar[bool] = False
 
-    def select(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """The best candidate of each slate, ties broken at random.
+    @property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """What its formula reads of a prediction."""
+        return ()
+
+    @property
+    def needs(self) -> tuple[Reducer, ...]:
+        """All that must be announced to the view; of reducers of one name, the first."""
+        named = {reducer.name: reducer for reducer in reversed((*self.reducers, *self.selection.needs))}
+        return tuple(reversed(named.values()))
+
+    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+        """Choose some of the candidates.
+
+        Args:
+            candidates: those that are open.
+            choices: how many.
+            rng: of whatever is left to chance. Ties go to the candidate that comes first: shuffle them beforehand.
 
         Returns:
-            (K,) int64, -1 where a slate has no candidate.
+            (at most choices,) int64 indices in the order of choice; fewer where quotas leave fewer.
+
+        Raises:
+            RalsegError: if the prediction holds NaN.
         """
-        return best_per_slate(self.score(view, rng), view.mask, rng)
+        raise NotImplementedError
 
 
-def best_per_slate(score: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Index of the largest unmasked score in each row, ties broken at random.
+@dataclass(frozen=True, kw_only=True)
+class Scored(Acquisition):
+    """An acquisition that scores candidates one by one.
 
-    Args:
-        score: (K, N) float.
-        mask: (K, N) bool.
-        rng: of the ties.
-
-    Returns:
-        (K,) int64, -1 where a row is masked throughout.
-
-    Raises:
-        RalsegError: if an unmasked score is NaN.
-    """
-    score = np.where(mask, score, -np.inf)
-    if np.isnan(score).any():
-        raise RalsegError("the score of a candidate is NaN; the network's prediction is damaged")
-    best = score == score.max(axis=1, keepdims=True)
-    tie = np.where(best & mask, rng.random(score.shape), -1)
-    return np.where(mask.any(axis=1), tie.argmax(axis=1), -1)
-
-
-class MeanMap:
-    """A reducer: the mean over each unit of one map made of the logits.
-
-    Args:
-        name: under which the view holds it.
-        make: logits (B, C, h, w), or (M, B, C, h, w) with draws, -> map (B, h, w).
-        draws: number M of noisy predictions that are read in place of the logits; 0 for none.
+    Attributes:
+        lowest: that a score can be.
     """
 
-    def __init__(self, name: str, make: Callable[[np.ndarray], np.ndarray], draws: int = 0) -> None:
-        self.name, self.make, self.draws = name, make, draws
+    lowest: ClassVar[float] = 0.0
 
-    def __call__(self, prediction, images: Sequence[int], grid: UnitGrid) -> Mapping[str, np.ndarray]:
-        """See `ralseg.envs.UnitReducer`."""
-        logits = prediction.noisy[: self.draws] if self.draws else prediction.logits
-        return {self.name: grid.pool(self.make(as_array(logits)))}
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """(n,) float; the larger the better. A function of the candidates alone, one by one."""
+        raise NotImplementedError
+
+    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Acquisition.select`."""
+        if not len(candidates):
+            return np.empty(0, np.int64)
+        score = self.score(candidates)
+        if np.isnan(score).any():
+            raise RalsegError("the score of a candidate is NaN; the network's prediction is damaged")
+        preference = self.selection.preference(score, self.lowest, candidates, rng)
+        return best(preference, choices, self.selection.limits(candidates, choices))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Acquisition):
+    """An acquisition that chooses a set: what one candidate is worth depends on the others that are chosen.
+
+    Attributes:
+        prefilter: where the whole pool is on offer: candidates of each image that take part, drawn at random; 0: all.
+            A pool of pixels has more of them than can be compared.
+    """
+
+    prefilter: int = 50
+
+    def __post_init__(self) -> None:
+        if self.prefilter < 0:
+            raise RalsegError(f"{self.name}.prefilter={self.prefilter} is out of range; it is 0 or more")
+        if self.selection.scored:
+            raise RalsegError(f"{self.name} has no scores for selection.stochastic or top_share; leave them out")
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """Choose among one candidate or more; as `select`, under limits that are made already."""
+        raise NotImplementedError
+
+    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Acquisition.select`."""
+        if not len(candidates) or not choices:
+            return np.empty(0, np.int64)
+        taking_part = np.arange(len(candidates))
+        if self.prefilter and candidates.slates is None:
+            taking_part = at_most(candidates.images, self.prefilter, rng)
+            candidates = candidates.take(taking_part)
+        limits = self.selection.limits(candidates, choices)
+        return taking_part[self.choose(candidates, choices, limits, rng)]
+
+
+def at_most(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Indices of at most `count` members of each image, drawn at random, ascending."""
+    order = rng.permutation(len(images))
+    order = order[np.argsort(images[order], kind="stable")]
+    _, starts = np.unique(images[order], return_index=True)
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
+    return np.sort(order[rank < count])

@@ -1,48 +1,53 @@
 """Choices that do not ask how certain the network is."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ralseg.agents.acquisitions.base import Acquisition, View
-from ralseg.features import UnitGrid, class_map, predicted_shares
-from ralseg.segmentation.networks import as_array
+from ralseg.agents.acquisitions.base import Batch, Scored
+from ralseg.agents.acquisitions.limits import Limits
+from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.envs import Candidates
 
 
-class Random(Acquisition):
+@dataclass(frozen=True, kw_only=True)
+class Random(Scored):
     """Every candidate alike."""
 
     name = "random"
 
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; uniform in [0, 1)."""
-        return rng.random(view.mask.shape)
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; 0: all are equal, and ties are broken at random."""
+        return np.zeros(len(candidates))
 
 
-class _Shares:
-    """A reducer: the share of each class in the unit's prediction."""
-
-    draws = 0
-
-    def __call__(self, prediction, images, grid: UnitGrid) -> dict[str, np.ndarray]:
-        logits = as_array(prediction.logits)
-        return {"predicted_shares": predicted_shares(class_map(logits), grid, logits.shape[1])}
-
-
-class ClassAwareRandom(Acquisition):
+@dataclass(frozen=True, kw_only=True)
+class ClassAwareRandom(Batch):
     """Random choice balanced over predicted classes: the baseline that heuristics must beat.
 
-    In each slate a class is drawn, all classes that some candidate is predicted to hold alike; then a candidate is
-    drawn with a chance in proportion to its pixels of that class.
+    For each choice a class is drawn, all classes that some open candidate is predicted to hold alike; then a candidate
+    with a chance in proportion to its share of that class. Where there are slates, slate by slate.
     """
 
     name = "class_aware_random"
-    needs = (_Shares(),)
 
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; Gumbel-perturbed log shares of the drawn class (the largest is a draw by share)."""
-        shares = np.where(view.mask[..., None], view.reduced("predicted_shares"), 0)
-        present = shares.sum(axis=1) > 0
-        drawn = np.where(present, rng.random(present.shape), -1).argmax(axis=1)
-        share = np.take_along_axis(shares, drawn[:, None, None], axis=2)[..., 0]
-        gumbel = rng.gumbel(size=share.shape)
-        # A candidate without the class comes after all that have it; where none has any, chance alone decides.
-        return np.where(share > 0, np.log(np.maximum(share, 1e-30)) + gumbel, gumbel - 1e6)
+    @property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (PREDICTED_SHARES,)
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        shares = candidates.reduced(PREDICTED_SHARES.name)
+        slates = np.zeros(len(candidates), np.int64) if candidates.slates is None else candidates.slates
+        each = np.unique(slates) if candidates.slates is not None else np.zeros(choices, np.int64)
+        found: list[int] = []
+        for slate in each[:choices]:
+            among = np.flatnonzero(limits.open & (slates == slate))
+            if not len(among):
+                continue
+            present = np.flatnonzero(shares[among].any(axis=0))
+            share = shares[among, rng.choice(present)].astype(float)
+            found.append(int(rng.choice(among, p=share / share.sum())))
+            limits.take(found[-1])
+        return np.array(found, np.int64)

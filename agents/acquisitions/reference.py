@@ -1,17 +1,20 @@
 """References that see true labels: neither contenders nor bounds."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from ralseg.agents.acquisitions.base import Acquisition, View
+from ralseg.agents.acquisitions.base import Scored
+from ralseg.envs import Candidates
 from ralseg.features import square_root_gain
 
 
-class ClassTruth(Acquisition):
+@dataclass(frozen=True, kw_only=True)
+class ClassTruth(Scored):
     """Greedy for the largest sum over classes of the square root of the labelled pixels, true classes known."""
 
-    name = "class_truth"
-    sees_truth = True
+    name, sees_truth = "class_truth", True
 
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; the gain of that sum, 0 or more."""
-        return square_root_gain(view.true_counts, view.labelled_counts)
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; the gain of that sum, 0 or more."""
+        return square_root_gain(candidates.true_counts, candidates.labelled_counts)

@@ -1,62 +1,62 @@
-"""Uncertainty of the network's prediction, averaged over the unit."""
+"""Uncertainty of the network's prediction, reduced over the unit."""
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from ralseg.agents.acquisitions.base import Acquisition, MeanMap, View
-from ralseg.features import confidence_map, entropy_map, margin_map, mutual_information_map
-from ralseg.foundation import RalsegError
+from ralseg.agents.acquisitions.base import Scored
+from ralseg.agents.acquisitions.reducers import Reducer, Reduction, map_reducer
+from ralseg.envs import Candidates
+from ralseg.features import confidence_map, entropy_map, margin_map, released_entropy_map
 
 
-class Entropy(Acquisition):
-    """Mean entropy of the predicted class distribution."""
+@dataclass(frozen=True, kw_only=True)
+class Entropy(Scored):
+    """Entropy of the predicted class distribution.
 
-    name = "entropy"
-    needs = (MeanMap("entropy", entropy_map),)
-
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; nats, 0 to ln C."""
-        return view.reduced("entropy")
-
-
-class Margin(Acquisition):
-    """Smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
-
-    name = "margin"
-    needs = (MeanMap("margin", margin_map),)
-
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; minus the margin, -1 to 0."""
-        return -view.reduced("margin")
-
-
-class LeastConfidence(Acquisition):
-    """Smallest mean probability of the most probable class."""
-
-    name = "least_confidence"
-    needs = (MeanMap("confidence", confidence_map),)
-
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; minus the probability, -1 to -1/C."""
-        return -view.reduced("confidence")
-
-
-class Bald(Acquisition):
-    """Mean mutual information between the class and the dropout mask (Houlsby et al., 2011; Gal et al., 2017).
-
-    Args:
-        draws: number M of noisy predictions, 2 or more; RALIS takes 20.
-
-    Raises:
-        RalsegError: for fewer than two draws; later, if the network has no dropout.
+    Attributes:
+        reduction: over the unit: `mean`, `sum` (over its pixels) or `max`.
+        as_released: as the Best Practices study's released code has it: each image's entropies are stretched to 0..1.
     """
 
-    name = "bald"
+    name = "entropy"
 
-    def __init__(self, draws: int = 20) -> None:
-        if draws < 2:
-            raise RalsegError(f"bald.draws={draws} is out of range; it is 2 or more")
-        self.needs = (MeanMap("bald", mutual_information_map, draws),)
+    reduction: Reduction = "mean"
+    as_released: bool = False
 
-    def score(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.score`; nats, 0 to ln C."""
-        return view.reduced("bald")
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        name, make = ("released_entropy", released_entropy_map) if self.as_released else ("entropy", entropy_map)
+        return (map_reducer(f"{name} {self.reduction}", make, self.reduction),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; nats, 0 to ln C (times the unit's pixels where they are summed)."""
+        return candidates.reduced(self.reducers[0].name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(Scored):
+    """Smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
+
+    name, lowest = "margin", -1.0
+
+    reducers = (map_reducer("margin", margin_map),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; minus the margin, -1 to 0."""
+        return -candidates.reduced("margin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeastConfidence(Scored):
+    """Smallest mean probability of the most probable class (Lewis & Gale, 1994)."""
+
+    name, lowest = "least_confidence", -1.0
+
+    reducers = (map_reducer("confidence", confidence_map),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; minus the probability, -1 to -1/C."""
+        return -candidates.reduced("confidence")

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +25,35 @@ DEVICE_BYTES = 2 << 30
 """Likewise on another device, where maps are not shared and those that were dropped are computed again."""
 
 
+class Images(Protocol):
+    """The part of the image store that maps are computed from.
+
+    Attributes:
+        folder: its name stands for the images, and beside it kept maps lie.
+    """
+
+    folder: Path
+
+    def image(self, i: int) -> np.ndarray:
+        """Image i: uint8 (h, w, 3) RGB."""
+
+
+class MirroredImages:
+    """The images of a store, left and right exchanged.
+
+    Args:
+        store: the images.
+    """
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self.folder = store.folder.with_name(f"{store.folder.name}-mirrored")
+
+    def image(self, i: int) -> np.ndarray:
+        """See `Images`."""
+        return self._store.image(i)[:, ::-1]
+
+
 class LowerMaps:
     """The maps below the cut for the images of a store, kept within a budget and, on the CPU, shared between processes.
 
@@ -35,7 +66,7 @@ class LowerMaps:
         device: where the network lives.
     """
 
-    def __init__(self, network: SegmentationNetwork, store: ImageStore, cut: Cut, device: torch.device) -> None:
+    def __init__(self, network: SegmentationNetwork, store: Images, cut: Cut, device: torch.device) -> None:
         self.network, self.store, self.cut, self.device = network, store, cut, device
         self._shared = device.type == "cpu"
         budget = CPU_BYTES if self._shared else DEVICE_BYTES

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,9 +11,9 @@ from torch import Tensor, nn
 
 from ralseg.foundation import Kept
 from ralseg.segmentation.devices import Precision, compute_dtype
-from ralseg.segmentation.learners.lower import LowerMaps
+from ralseg.segmentation.learners.lower import LowerMaps, MirroredImages
 from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.networks import Cut, InferenceTwin, Prediction, SegmentationNetwork
+from ralseg.segmentation.networks import Cut, InferenceTwin, Noise, Prediction, SegmentationNetwork
 from ralseg.segmentation.store import ImageStore
 from ralseg.segmentation.truth import Truth, truth
 
@@ -64,7 +66,7 @@ class Predictor:
         self,
         images: Sequence[int],
         reducers: Sequence[Reducer],
-        draws: int = 0,
+        noises: Sequence[Noise] = (),
         generator: torch.Generator | None = None,
         again: bool = False,
     ) -> dict[str, list[np.ndarray]]:
@@ -73,17 +75,20 @@ class Predictor:
         Args:
             images: indices in the store, any sizes.
             reducers: what to keep; each gets batches of images of one size.
-            draws: noisy predictions by dropout, see `SegmentationNetwork.upper`.
-            generator: of the dropout masks.
+            noises: noisy predictions to make; a flip takes a second pass, over the mirrored image.
+            generator: of the noise, flips excepted.
             again: whether just these images will be asked for again, see `LowerMaps`.
 
         Returns:
             name -> one array per image, in the order of `images`.
+
+        Raises:
+            RalsegError: for noise by dropout where the network has none.
         """
         reduced: list[tuple[str, list[int], Sequence[Rows]]] = []
         for places, chunk in self._chunks(images):
             with torch.inference_mode():
-                prediction = self._twin.network.upper(self._lower(chunk, again), self._cut, draws, generator)
+                prediction = self._predicted(chunk, noises, generator, again)
             for reducer in reducers:
                 reduced += [(name, places, rows) for name, rows in reducer(prediction, chunk).items()]
         # Fetched when all is under way: a GPU is waited for once.
@@ -126,6 +131,22 @@ class Predictor:
         """A copy of the averaged weights, for a checkpoint."""
         state = self._asked.state_dict()
         return {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+
+    def _predicted(
+        self, images: list[int], noises: Sequence[Noise], generator: torch.Generator | None, again: bool
+    ) -> Prediction:
+        drawn, flips = ([n for n in dict.fromkeys(noises) if (n.kind == "flip") == flip] for flip in (False, True))
+        upper = self._twin.network.upper
+        prediction = upper(self._lower(images, again), self._cut, drawn, generator)
+        if not flips:
+            return prediction
+        mirrored = upper(self._mirrored(images, again), self._cut).logits.flip(-1)
+        flipped = {noise: noise.flips(prediction.logits, mirrored) for noise in flips}
+        return replace(prediction, noisy={**prediction.noisy, **flipped})
+
+    @cached_property
+    def _mirrored(self) -> LowerMaps:
+        return LowerMaps(self._twin.network, MirroredImages(self.store), self._cut, self.device)
 
     def _changed(self) -> None:
         self._twin.refresh()

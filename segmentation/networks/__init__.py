@@ -2,6 +2,7 @@
 
 from ralseg.segmentation.networks.base import CUTS, Cut, Prediction, SegmentationNetwork, as_array, normalise
 from ralseg.segmentation.networks.inference import InferenceTwin
+from ralseg.segmentation.networks.noise import Noise, NoiseKind
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
 from ralseg.segmentation.networks.small_fpn import SmallFPN
 from ralseg.segmentation.networks.smp import SmpNetwork
@@ -11,6 +12,8 @@ __all__ = [
     "CUTS",
     "Cut",
     "InferenceTwin",
+    "Noise",
+    "NoiseKind",
     "Prediction",
     "RalisFPN",
     "SegmentationNetwork",

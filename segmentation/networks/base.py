@@ -1,7 +1,7 @@
 """What every segmentation network gives: stages, a decoder, a head, a cut between what is kept and what is trained."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks.noise import Noise, dropped, jittered
 
 Cut = Literal["full", "partial", "frozen"]
 CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
@@ -28,13 +29,13 @@ class Prediction:
         features: (B, D, h', w'), the map that the last layer turned into the logits, at the resolution it was made at.
         embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; their means over a unit are its
             embedding.
-        noisy: (M, B, C, h, w) logits of M dropout predictions, or None where none was asked for.
+        noisy: (M, B, C, h, w) logits of the M noisy predictions of each noise that was asked for.
     """
 
     logits: Tensor
     features: Tensor
     embedding: tuple[Tensor, ...]
-    noisy: Tensor | None = None
+    noisy: Mapping[Noise, Tensor] = field(default_factory=dict)
 
     @cached_property
     def decoded(self) -> Tensor:
@@ -137,7 +138,7 @@ class SegmentationNetwork(nn.Module):
         self,
         maps: tuple[Tensor, ...],
         cut: Cut,
-        draws: int = 0,
+        noises: Sequence[Noise] = (),
         generator: torch.Generator | None = None,
         drop: torch.Generator | None = None,
     ) -> Prediction:
@@ -146,10 +147,13 @@ class SegmentationNetwork(nn.Module):
         Args:
             maps: as `lower` returned them for the same cut.
             cut: the game.
-            draws: number M of noisy predictions by dropout; the stages and the decoder run once for all of them.
-            generator: where their dropout masks are drawn from; needed if draws > 0.
+            noises: noisy predictions to make, flips excepted; the stages and the decoder run once for all of them.
+            generator: where they are drawn from; needed if there are any.
             drop: where the dropout mask of the logits is drawn from; None: torch's generator in training mode, and no
                 dropout in evaluation mode.
+
+        Raises:
+            RalsegError: for noise by dropout without dropout, or a flip.
         """
         head = self.last_layer(cut)
         if cut == "frozen":
@@ -168,20 +172,29 @@ class SegmentationNetwork(nn.Module):
             size = made.shape[-2:]
         if self.dropout and (self.training or drop is not None):
             decoded = _resized(made, size)
-            dropped = (
-                functional.dropout(decoded, self.dropout) if drop is None else _masked(decoded, self.dropout, drop)
-            )
-            logits = head(dropped)
+            own = functional.dropout(decoded, self.dropout) if drop is None else dropped(decoded, self.dropout, drop)
+            logits = head(own)
         else:
             # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
             logits = _resized(head(made).float(), size)
-        noisy = None
-        if draws:
-            if not self.dropout:
-                raise RalsegError("noisy predictions need a network trained with dropout; set network.dropout=0.5")
-            decoded = _resized(made, size)
-            noisy = torch.stack([head(_masked(decoded, self.dropout, generator)).float() for _ in range(draws)])
+        noisy = {noise: self._noisy(noise, head, made, size, generator) for noise in noises}
         return Prediction(logits, made, embedding, noisy)
+
+    def _noisy(
+        self, noise: Noise, head: nn.Conv2d, made: Tensor, size: tuple[int, int], generator: torch.Generator | None
+    ) -> Tensor:
+        if noise.kind == "flip":
+            raise RalsegError("a flip needs the mirrored image; ask the learner's predict for it")
+        if noise.kind == "dropout" and not self.dropout:
+            raise RalsegError(
+                "noisy predictions by dropout need a network trained with dropout; set network.dropout=0.1"
+            )
+        if noise.kind == "dropout":
+            decoded = _resized(made, size)
+            disturbed = (dropped(decoded, self.dropout, generator) for _ in range(noise.draws))
+        else:
+            disturbed = jittered(made, noise, generator)
+        return torch.stack([_resized(head(maps).float(), size) for maps in disturbed])
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`logits, embedding = network(images)` for (B, 3, H, W) float32 normalised images."""
@@ -248,11 +261,6 @@ class HypercolumnHead(nn.Module):
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return maps if maps.shape[-2:] == tuple(size) else functional.interpolate(maps, size=size, mode="bilinear")
-
-
-def _masked(decoded: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    keep = torch.rand(decoded.shape, generator=generator, device=decoded.device) >= share
-    return decoded * keep / (1 - share)
 
 
 def as_array(maps: Tensor) -> Tensor | np.ndarray:

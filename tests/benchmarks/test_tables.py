@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import names
-from ralseg.benchmarks import acquisitions, games, growth, memory
+from ralseg.benchmarks import acquisitions, games, growth, memory, selection
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
@@ -49,7 +49,7 @@ def in_this_process(monkeypatch):
         result = json.loads(json.dumps(function(**arguments)))
         return {"result": result, "cpu_seconds": float(10 + result["steps"]) if "steps" in dict_of(result) else 1.0}
 
-    for module in (games, memory, acquisitions):
+    for module in (games, memory, acquisitions, selection):
         monkeypatch.setattr(module, "in_fresh_process", call)
     return calls
 
@@ -146,6 +146,25 @@ def test_batches(run):
             "bfloat16": ["1", "2"],
         }
         assert min(min(seconds.values()) for seconds in kinds.values()) > 0
+
+
+def test_selection(run, in_this_process):
+    found = run("selection", share="0.002")
+    assert in_this_process == ["centres", "centres", "herd", "herd"]
+    assert [(line["points"], line["picks"]) for line in found["k_center"] + found["max_herding"]] == [
+        *[(200, 10)] * 2,
+        *[(100, 10)] * 2,
+    ]
+    for line in found["lazy_and_dense"]:
+        assert line["first_equal"] and min(line["seconds"].values()) > 0
+        assert line["coverage"]["lazy"] == pytest.approx(line["coverage"]["dense"], rel=1e-9)
+    assert [line["picks"] for line in found["separated"]] == [3, 5]
+    assert all(line["same"] and line["size"] == [46, 92] for line in found["separated"])
+
+
+def test_selection_takes_no_overrides(capsys):
+    assert main(["selection", "dataset=camvid"]) == 2
+    assert "leave out dataset=camvid" in capsys.readouterr().err
 
 
 def test_rewards_compared():

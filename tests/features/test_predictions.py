@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 import torch
 
-from ralseg.features import class_map, confidence_map, entropy_map, margin_map, mutual_information_map, softmax
+from ralseg.features import class_map, confidence_map, entropy_map, margin_map, softmax
 from ralseg.features.predictions import Softmax
 from ralseg.foundation import RalsegError
 
@@ -27,6 +27,7 @@ def test_maps_against_scipy_and_torch(kind):
     np.testing.assert_allclose(kind.back(margin_map(logits)), ordered[..., 0, :, :] - ordered[..., 1, :, :], atol=1e-6)
     np.testing.assert_allclose(kind.back(confidence_map(logits)), ordered[..., 0, :, :], atol=1e-6)
     np.testing.assert_array_equal(kind.back(class_map(logits), np.uint8), p.argmax(axis=-3))
+    np.testing.assert_allclose(kind.back(Softmax(logits).log_probabilities), np.log(p), atol=1e-5)
     np.testing.assert_array_equal(kind.back(Softmax(logits).one_hot), p == p.max(axis=-3, keepdims=True))
 
 
@@ -54,7 +55,7 @@ def test_the_order_in_memory_does_not_matter(function, kind):
     np.testing.assert_array_equal(found, kind.back(function(kind(logits)), type_of(function)))
 
 
-@pytest.mark.parametrize("function", [*ALL, mutual_information_map])
+@pytest.mark.parametrize("function", ALL)
 def test_half_precision_is_taken_as_it_is(function):
     half = torch.from_numpy(LOGITS).bfloat16()
     found = function(half)
@@ -89,20 +90,6 @@ def test_of_tied_classes_the_first_wins(classes, kind):
         assert margin_map(kind(between)) == 0
 
 
-def test_mutual_information_is_entropy_of_the_mean_less_mean_entropy(kind):
-    p = probabilities(LOGITS)
-    expected = scipy.stats.entropy(p.mean(axis=0), axis=-3) - scipy.stats.entropy(p, axis=-3).mean(axis=0)
-    found = kind.back(mutual_information_map(kind(LOGITS)))
-    assert found.shape == (3, 6, 7)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_mutual_information_of_one_belief_is_zero_and_of_two_certain_ones_is_ln_2(kind):
-    np.testing.assert_allclose(mutual_information_map(kind(np.stack([LOGITS[0]] * 4))), 0, atol=1e-6)
-    certain = kind(np.array([[50, 0], [0, 50]], np.float32).reshape(2, 2, 1, 1))
-    np.testing.assert_allclose(mutual_information_map(certain), np.log(2), rtol=1e-6)
-
-
 @pytest.mark.parametrize("function", ALL)
 def test_bad_logits_are_refused(function, kind):
     with pytest.raises(RalsegError, match="give"):
@@ -119,5 +106,3 @@ def test_bad_logits_are_refused(function, kind):
 def test_what_has_no_meaning_is_refused(kind):
     with pytest.raises(RalsegError, match="single class"):
         margin_map(kind(np.zeros((1, 2, 2))))
-    with pytest.raises(RalsegError, match="noisy predictions"):
-        mutual_information_map(kind(np.zeros((3, 2, 2))))

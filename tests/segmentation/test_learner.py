@@ -12,7 +12,7 @@ from ralseg.segmentation.datasets import Folder, Streets
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import confusion
-from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
+from ralseg.segmentation.networks import CUTS, Noise, SmallFPN, SmpNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))
@@ -300,11 +300,12 @@ def test_an_observer_sees_every_prediction_once(store):
 
 
 def test_noisy_predictions_reach_the_reducers(store):
-    learner = learner_of(store, network=network_of(dropout=0.5))
+    learner, noise = learner_of(store, network=network_of(dropout=0.5)), Noise("dropout", 3)
 
     def draws(seed):
         generator = torch.Generator().manual_seed(seed)
-        return learner.predict([0, 1], [lambda p, i: {"n": p.noisy.numpy().swapaxes(0, 1)}], 3, generator)["n"]
+        keep = lambda p, i: {"n": p.noisy[noise].numpy().swapaxes(0, 1)}  # noqa: E731
+        return learner.predict([0, 1], [keep], [noise], generator)["n"]
 
     first, again, other = draws(0), draws(0), draws(1)
     assert first[0].shape == (3, 11, 12, 16)

@@ -13,6 +13,7 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks import (
     CUTS,
     InferenceTwin,
+    Noise,
     RalisFPN,
     SmallFPN,
     SmpNetwork,
@@ -62,7 +63,7 @@ class NetworkContract:
             prediction = network.upper(network.lower(images_of(height, width), "full"), "full")
         assert logits.shape == (2, 5, *network.logit_size((height, width)))
         assert prediction.decoded.shape == (2, network.decoded, *logits.shape[-2:])
-        assert prediction.noisy is None
+        assert prediction.noisy == {}
         assert [m.shape[1] for m in embedding] == [network.widths[level] for level in network.levels[1:]]
         sides = [m.shape[-1] for m in embedding]
         assert sides == sorted(sides, reverse=True)
@@ -171,34 +172,36 @@ class NetworkContract:
         clear = best[:, 0] - best[:, 1] > 0.1 * own.std()
         assert (found.argmax(1) == own.argmax(1))[clear].float().mean() > 0.99
 
+    @pytest.mark.parametrize("kind", ["dropout", "features"])
     @pytest.mark.parametrize("cut", CUTS)
-    def test_noisy_predictions(self, cut):
+    def test_noisy_predictions(self, cut, kind):
         torch.manual_seed(0)
         network = self.make(dropout=0.5)
         network.add_frozen_head(8)
         network.eval()
 
-        def predict(seed, draws=3):
+        def predict(seed, *noises):
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(seed)
-                return network.upper(network.lower(images_of(64, 64), cut), cut, draws, generator)
+                return network.upper(network.lower(images_of(64, 64), cut), cut, noises, generator)
 
-        first = predict(0)
-        assert first.noisy.shape == (3, *first.logits.shape)
-        assert (first.noisy[0] != first.noisy[1]).float().mean() > 0.5
-        torch.testing.assert_close(first.noisy, predict(0).noisy, rtol=0, atol=0)
-        assert (first.noisy != predict(1).noisy).float().mean() > 0.5
+        noise, often = Noise(kind, 3), Noise(kind, 200)
+        first = predict(0, noise)
+        noisy = first.noisy[noise]
+        assert noisy.shape == (3, *first.logits.shape)
+        assert (noisy[0] != noisy[1]).float().mean() > 0.5
+        torch.testing.assert_close(noisy, predict(0, noise).noisy[noise], rtol=0, atol=0)
+        assert (noisy != predict(1, noise).noisy[noise]).float().mean() > 0.5
         # Without noise it predicts as without draws; the draws scatter around that.
-        torch.testing.assert_close(first.logits, predict(0, 0).logits)
-        many = predict(2, 200).noisy
+        torch.testing.assert_close(first.logits, predict(0).logits)
+        many = predict(2, often).noisy[often]
         spread = many.std(0) / np.sqrt(200)
         assert ((many.mean(0) - first.logits).abs() < 5 * spread + 1e-6).float().mean() > 0.99
 
-    def test_noise_needs_dropout(self, network):
-        with pytest.raises(
-            RalsegError, match=r"noisy predictions need a network trained with dropout; set network.dropout"
-        ):
-            network.upper(network.lower(images_of(64, 64), "full"), "full", 2, torch.Generator())
+    def test_noise_by_dropout_needs_dropout(self, network):
+        message = r"noisy predictions by dropout need a network trained with dropout; set network\.dropout=0\.1"
+        with pytest.raises(RalsegError, match=message):
+            network.upper(network.lower(images_of(64, 64), "full"), "full", [Noise("dropout", 2)], torch.Generator())
 
     def test_the_frozen_game_needs_its_head(self):
         network = self.make().eval()

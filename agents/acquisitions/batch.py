@@ -1,0 +1,171 @@
+"""Acquisitions that choose a set by its embeddings: coverage of the pool, or spread over it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from ralseg.agents.acquisitions.base import Batch
+from ralseg.agents.acquisitions.coverage import Rbf, TopHat, max_herding, median_bandwidth, purity_radius
+from ralseg.agents.acquisitions.coverage import prob_cover as cover
+from ralseg.agents.acquisitions.embeddings import GRADIENT, Embedding, embedding_reducer
+from ralseg.agents.acquisitions.limits import Limits
+from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.agents.acquisitions.spread import k_center, k_means_plus_plus, typical
+from ralseg.envs import Candidates
+from ralseg.foundation import RalsegError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded(Batch):
+    """A set chosen by the embeddings of candidates and of what is labelled.
+
+    Attributes:
+        embedding: of a unit: `mean` over it, or over each of its quarters, `2x2`.
+        unit_length: whether embeddings are scaled to length 1.
+    """
+
+    embedding: Embedding = "mean"
+
+    unit_length: ClassVar[bool] = False
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (embedding_reducer(self.embedding),)
+
+    def points(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+        """(n, D) and (m, D) float32: embeddings of the candidates and of the labelled units."""
+        name = self.reducers[0].name
+        found = candidates.reduced(name), candidates.labelled(name)
+        return tuple(_unit_length(points) for points in found) if self.unit_length else found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coreset(Embedded):
+    """k-center greedy (Sener & Savarese, 2018): the candidate farthest from all that is labelled or chosen."""
+
+    name = "coreset"
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        return k_center(*self.points(candidates), choices, limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxHerding(Embedded):
+    """Greedy facility location (Bae et al., ECCV 2024): the candidate that makes the pool most similar to what is had.
+
+    Attributes:
+        kernel: `rbf`, exp(-(d / h)^2), or `top_hat`, 1 up to distance h and 0 beyond, which is ProbCover.
+        bandwidth: h, of embeddings of length 1; None: twice their median distance (published).
+    """
+
+    name, unit_length = "max_herding", True
+
+    kernel: Literal["rbf", "top_hat"] = "rbf"
+    bandwidth: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive("max_herding.bandwidth", self.bandwidth)
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        points, labelled = self.points(candidates)
+        bandwidth = median_bandwidth(points, rng) if self.bandwidth is None else self.bandwidth
+        kernel = Rbf(bandwidth) if self.kernel == "rbf" else TopHat(bandwidth)
+        return max_herding(points, labelled, choices, limits, kernel)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbCover(Embedded):
+    """ProbCover (Yehuda et al., 2022): the candidate with the most others around it that nothing covers yet.
+
+    Attributes:
+        radius: of embeddings of length 1; None: the largest at which `purity` holds.
+        purity: share of candidates whose surroundings are of their own cluster; clusters are as many as classes.
+    """
+
+    name, unit_length = "prob_cover", True
+
+    radius: float | None = None
+    purity: float = 0.95
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_positive("prob_cover.radius", self.radius)
+        if not 0 < self.purity <= 1:
+            raise RalsegError(f"prob_cover.purity={self.purity} is out of range; it is above 0 and at most 1")
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (embedding_reducer(self.embedding), PREDICTED_SHARES)
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        points, labelled = self.points(candidates)
+        classes = candidates.reduced(PREDICTED_SHARES.name).shape[1]
+        radius = purity_radius(points, classes, rng, self.purity) if self.radius is None else self.radius
+        return cover(points, labelled, choices, limits, radius)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KMeansPlusPlus(Embedded):
+    """D^2 sampling (Arthur & Vassilvitskii, 2007): by chance, as the squared distance from what is had."""
+
+    name = "k_means_plus_plus"
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        return k_means_plus_plus(*self.points(candidates), choices, limits, rng)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Badge(Batch):
+    """BADGE (Ash et al., 2020): D^2 sampling of gradient embeddings, the largest one first."""
+
+    name = "badge"
+
+    reducers = (GRADIENT,)
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        points = candidates.reduced(GRADIENT.name)
+        norm = np.where(limits.open, np.einsum("nd,nd->n", points, points), -1)
+        return k_means_plus_plus(points, points[:0], choices, limits, rng, first=int(norm.argmax()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypiClust(Embedded):
+    """TypiClust (Hacohen et al., 2022): of each cluster that holds nothing labelled, its most typical candidate.
+
+    Attributes:
+        neighbours: among which a candidate's typicality is measured.
+        clusters: at most so many.
+    """
+
+    name, unit_length = "typiclust", True
+
+    neighbours: int = 20
+    clusters: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("neighbours", "clusters"):
+            _check_positive(f"typiclust.{name}", getattr(self, name))
+
+    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`."""
+        return typical(*self.points(candidates), choices, limits, rng, self.neighbours, self.clusters)
+
+
+def _unit_length(points: np.ndarray) -> np.ndarray:
+    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not 0 < value < np.inf:
+        raise RalsegError(f"{name}={value} is out of range; it is above 0")

@@ -1,0 +1,172 @@
+"""Acquisitions made of others: one after the other, weighed against each other, or against what a label costs."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from scipy.stats import rankdata
+
+from ralseg.agents.acquisitions.base import Acquisition, Batch, Scored, at_most
+from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.agents.acquisitions.uncertainty import Entropy
+from ralseg.envs import Candidates
+from ralseg.foundation import RalsegError
+
+ENTROPY = Entropy()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One acquisition of several in a row, and how much it leaves to the next.
+
+    Attributes:
+        by: the acquisition.
+        per_image: it keeps so many candidates of each image, looked at image by image.
+        among: of `per_image`: of at most so many candidates of the image, drawn at random; None: of all.
+        share: it keeps this share of all candidates, and no fewer than are to be chosen.
+    """
+
+    by: Acquisition
+    per_image: int | None = None
+    among: int | None = None
+    share: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("per_image", "among"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise RalsegError(f"stages: {name}={value} is out of range; it is 1 or more")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise RalsegError(f"stages: share={self.share} is out of range; it is above 0 and at most 1")
+        if self.among is not None and self.per_image is None:
+            raise RalsegError("stages: among is for stages with per_image; set both or neither")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages(Acquisition):
+    """Acquisitions in a row: each chooses among what the one before it has kept, the last one makes the choice.
+
+    Coverage, then uncertainty, is the two-stage method of eDALD. A stage leaves one candidate or more of every slate.
+
+    Attributes:
+        stages: all but the last say what they keep, by `per_image` or `share`.
+    """
+
+    name = "stages"
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        kept = [(stage.per_image is not None) + (stage.share is not None) for stage in self.stages]
+        if not kept or kept[-1] or any(count != 1 for count in kept[:-1]):
+            raise RalsegError(
+                "stages: every stage but the last keeps either per_image or share, the last one neither of them"
+            )
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return tuple(reducer for stage in self.stages for reducer in stage.by.needs)
+
+    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Acquisition.select`; the last stage's own selection holds, and that of the whole."""
+        whole = candidates
+        if candidates.slates is not None:
+            # Few enough to be looked at together; a pool is looked at image by image.
+            candidates.compute()
+        for stage in self.stages[:-1]:
+            candidates = _kept(candidates, stage, choices, rng)
+        last = self.stages[-1].by
+        if candidates is not whole and isinstance(last, Batch):
+            last = replace(last, prefilter=0)
+        chosen = candidates.units[last.select(candidates, choices, rng)]
+        order = np.argsort(whole.units)
+        return order[np.searchsorted(whole.units, chosen, sorter=order)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSum(Scored):
+    """The weighted sum of the ranks that several scores give, so that scores of any scale can be added.
+
+    Attributes:
+        of: acquisitions with scores.
+        weights: one each; None: all alike.
+    """
+
+    name = "rank_sum"
+
+    of: tuple[Acquisition, ...]
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.of or (self.weights is not None and len(self.weights) != len(self.of)):
+            raise RalsegError("rank_sum: give one acquisition or more in `of`, and as many weights, or none")
+        if without := next((part.name for part in self.of if not isinstance(part, Scored)), None):
+            raise RalsegError(f"rank_sum: {without} chooses sets and has no scores; use it in stages")
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return tuple(reducer for part in self.of for reducer in part.reducers)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; a rank is above 0 and at most 1, equal scores share the mean of theirs."""
+        weights = self.weights or (1.0,) * len(self.of)
+        ranks = [rankdata(part.score(candidates)) / len(candidates) for part in self.of]
+        return np.einsum("a,an->n", weights, ranks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostAware(Scored):
+    """A score divided by what the label is predicted to cost.
+
+    Attributes:
+        of: an acquisition with scores that have a lowest value, which counts as 0.
+        cost: `clicks`: classes predicted in the unit, a click each; `pixels`: the unit's.
+    """
+
+    name = "cost_aware"
+
+    of: Acquisition = ENTROPY
+    cost: Literal["clicks", "pixels"] = "clicks"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, Scored) or not np.isfinite(self.of.lowest):
+            raise RalsegError(f"cost_aware: {self.of.name} has no scores of 0 or more to divide; take another one")
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (*self.of.reducers, *((PREDICTED_SHARES,) if self.cost == "clicks" else ()))
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; the acquisition's score above its lowest, per click or pixel."""
+        if self.cost == "pixels":
+            cost = candidates.areas
+        else:
+            cost = (candidates.reduced(PREDICTED_SHARES.name) > 0).sum(axis=1)
+        return (self.of.score(candidates) - self.of.lowest) / cost
+
+
+def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Generator) -> Candidates:
+    by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
+    # Slates hold for the choice, not for what is kept to choose from.
+    if stage.per_image is not None:
+
+        def choose(image: Candidates) -> np.ndarray:
+            index = at_most(image.images, stage.among or len(image), rng)
+            return index[by.select(image.take(index).unslated(), stage.per_image, rng)]
+
+        kept = candidates.narrowed(choose)
+    else:
+        if candidates.slates is None and by is not stage.by and stage.by.prefilter:
+            candidates = candidates.take(at_most(candidates.images, stage.by.prefilter, rng))
+        count = max(choices, round(stage.share * len(candidates)))
+        kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))
+    if candidates.slates is None:
+        return kept
+    missing = np.flatnonzero(~np.isin(candidates.slates, kept.slates))
+    if not len(missing):
+        return kept
+    more = missing[by.select(candidates.take(missing), len(np.unique(candidates.slates[missing])), rng)]
+    return candidates.take(np.sort(np.concatenate([np.flatnonzero(np.isin(candidates.units, kept.units)), more])))

@@ -1,0 +1,99 @@
+"""Regions of one image that do not overlap, in the order of a score map (RIPU)."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+from ralseg.foundation import RalsegError
+
+SAMPLE = 2**15
+"""Scores from which the threshold of the leading ones is estimated."""
+CHUNK = 4096
+"""Leading pixels that are looked at one by one before blocked ones are dropped from the rest."""
+
+
+def separated(score: np.ndarray, picks: int, radius: int) -> np.ndarray:
+    """Best pixels of which no two lie within a Chebyshev distance, greedily (RIPU, Xie et al., CVPR 2022).
+
+    The same as: take the pixel of the largest score (the lowest index in a tie), strike out all within `radius` of it,
+    repeat. Only leading pixels are sorted: each pick strikes out at most (2 radius + 1)^2 of them. Regions of side
+    2 k + 1 around the pixels do not overlap if the radius is 2 k.
+
+    Args:
+        score: (h, w) float32 or float64; -inf is never chosen.
+        picks: how many are wanted.
+        radius: 0 or more.
+
+    Returns:
+        (picks,) int64 flat indices, best first; fewer where all else is struck out or -inf.
+
+    Raises:
+        RalsegError: for NaN, another shape, or a negative radius.
+    """
+    if score.ndim != 2:
+        raise RalsegError(f"the score map has the shape {score.shape}; it is (height, width)")
+    if radius < 0:
+        raise RalsegError(f"the radius {radius} of the separation is out of range; it is 0 or more")
+    if score.size and np.isnan(score.max()):
+        row, column = np.argwhere(np.isnan(score))[0]
+        raise RalsegError(f"the score at row {row}, column {column} is NaN; repair the predictions that it comes from")
+    height, width = score.shape
+    radius = min(radius, max(height, width))
+    stride, side = width + 2 * radius, 2 * radius + 1
+    # A margin around the map takes what a square strikes out beyond the border.
+    flags = bytearray((height + 2 * radius) * stride)
+    struck = np.frombuffer(flags, np.uint8).reshape(height + 2 * radius, stride)
+    chosen: list[int] = []
+    for pixels in _descending(score.ravel(), 2 * picks * (radius + 1) ** 2):
+        rows, columns = np.divmod(pixels, width)
+        pixels = pixels[struck[rows + radius, columns + radius] == 0]
+        for pixel in pixels.tolist():
+            if len(chosen) >= picks:
+                return np.array(chosen, np.int64)
+            row, column = divmod(pixel, width)
+            if not flags[(row + radius) * stride + column + radius]:
+                chosen.append(pixel)
+                struck[row : row + side, column : column + side] = 1
+    return np.array(chosen, np.int64)
+
+
+def _descending(score: np.ndarray, likely: int) -> Iterator[np.ndarray]:
+    """Indices of all finite scores, largest first, lowest index first in a tie, in chunks.
+
+    Args:
+        score: (n,) without NaN.
+        likely: how many will probably be asked for; if more are, four times as many are sorted next.
+    """
+    sample = np.sort(score[:: -(-score.size // SAMPLE) or 1])
+    above, share = np.inf, max(likely, 1) / max(score.size, 1)
+    while above > -np.inf:
+        at = int(len(sample) * (1 - share))
+        threshold = sample[at] if at > 0 else -np.inf
+        if threshold < above:
+            inside = (score >= threshold) & (score > -np.inf)
+            if above < np.inf:
+                inside &= score < above
+            indices = np.flatnonzero(inside)
+            order = np.argsort(-score[indices], kind="stable")
+            for begin in range(0, len(order), CHUNK):
+                yield indices[order[begin : begin + CHUNK]]
+            above = threshold
+        share *= 4
+
+
+def regions_per_round(height: int, width: int, share: float, rounds: int = 5, side: int = 3) -> int:
+    """RIPU's number of regions for each image and round: their pixels make up the share, rounded up.
+
+    At 2048 x 1024, five rounds and regions of 3 x 3 that is 1026 at 2.2 % and 2331 at 5 %.
+
+    Args:
+        height: pixels of the image.
+        width: pixels of the image.
+        share: of all pixels that are labelled in the end, 0 to 1.
+        rounds: in which they are labelled.
+        side: of a region, in pixels.
+    """
+    # The share as it is written: 0.05 is a twentieth.
+    return ceil(Fraction(str(share)) * height * width / (rounds * side**2))

@@ -1,0 +1,77 @@
+"""What acquisitions keep of a prediction, unit by unit."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ralseg.features import SomeUnits, UnitGrid, class_map, predicted_shares
+from ralseg.features.arrays import Array, namespace
+from ralseg.segmentation.networks import Noise, Prediction, as_array
+
+Units = UnitGrid | SomeUnits
+Reduction = Literal["mean", "sum", "max"]
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """What is kept of a prediction; see `ralseg.envs.UnitReducer`.
+
+    Attributes:
+        name: of what it finds; two reducers of one name find the same.
+        find: (prediction of a batch of images, their units) -> (B, units, ...).
+        noise: the noisy predictions that `find` reads; None: none.
+        labelled: whether it is wanted for labelled units, too.
+    """
+
+    name: str
+    find: Callable[[Prediction, Units], Array]
+    noise: Noise | None = None
+    labelled: bool = False
+
+    def __call__(self, prediction: Prediction, images: Sequence[int], grid: Units) -> Mapping[str, Array]:
+        """See `ralseg.envs.UnitReducer`."""
+        return {self.name: self.find(prediction, grid)}
+
+
+def map_reducer(name: str, make: Callable[[Array], Array], reduction: Reduction = "mean") -> Reducer:
+    """A figure of each unit from a map of the prediction.
+
+    Args:
+        name: under which it is found.
+        make: logits (B, C, h, w) -> map (B, h, w).
+        reduction: over the unit: `mean`; `sum` (the mean times the unit's pixels); `max` (over all map pixels that the
+            unit touches).
+    """
+    return Reducer(name, lambda prediction, grid: pooled(make(as_array(prediction.logits)), grid, reduction))
+
+
+def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise) -> Reducer:
+    """The mean over each unit of a map of the prediction and several noisy ones.
+
+    Args:
+        name: under which it is found.
+        make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w).
+        noise: what makes the noisy predictions.
+    """
+
+    def find(prediction: Prediction, grid: Units) -> Array:
+        return grid.pool(make(as_array(prediction.logits), as_array(prediction.noisy[noise])))
+
+    return Reducer(name, find, noise)
+
+
+def pooled(maps: Array, grid: Units, reduction: Reduction) -> Array:
+    """Maps (B, h, w) to (B, units) figures."""
+    if reduction == "max":
+        return grid.largest(maps)
+    means = grid.pool(maps)
+    return means if reduction == "mean" else means * namespace(means).asarray(grid.areas, device=means.device)
+
+
+def _shares(prediction: Prediction, grid: Units) -> Array:
+    logits = as_array(prediction.logits)
+    return predicted_shares(class_map(logits), grid, logits.shape[1])
+
+
+PREDICTED_SHARES = Reducer("predicted_shares", _shares)
+"""(n, C): the share of each class in the unit's prediction."""

@@ -1,0 +1,64 @@
+"""RIPU: impurity of the predicted classes times uncertainty (Xie et al., CVPR 2022)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from torch.nn import functional
+
+from ralseg.agents.acquisitions.base import Scored
+from ralseg.agents.acquisitions.reducers import Reducer, Units
+from ralseg.envs import Candidates
+from ralseg.features import class_map, entropy_map, predicted_shares, ripu_map, unit_impurity
+from ralseg.features.arrays import Array
+from ralseg.features.impurity import Mode
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks import Prediction, as_array
+
+RADII = {"ra": 1, "pa": 32}
+"""Published: windows of 3 x 3 and of 65 x 65 pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ripu(Scored):
+    """Entropy of the classes predicted around a pixel, times the prediction's entropy, both over ln C.
+
+    Where units are pixels, in a window around each at the image's own resolution; where they are larger, in the unit.
+
+    Attributes:
+        mode: of pixels: `ra`, the window's mean entropy; `pa`, the pixel's own.
+        radius: of the window, pixels; None: 1 for `ra`, 32 for `pa`.
+
+    Raises:
+        RalsegError: if the radius is below 0; later, for `pa` where units are no pixels.
+    """
+
+    name = "ripu"
+
+    mode: Mode = "ra"
+    radius: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.radius is not None and self.radius < 0:
+            raise RalsegError(f"ripu.radius={self.radius} is out of range; it is 0 or more")
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (Reducer(f"ripu {self.mode} {self.radius}", self._find),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; 0 to 1."""
+        return candidates.reduced(self.reducers[0].name)
+
+    def _find(self, prediction: Prediction, grid: Units) -> Array:
+        if grid.single_pixels:
+            size = (grid.height, grid.width)
+            logits = as_array(functional.interpolate(prediction.logits, size=size, mode="bilinear"))
+            return grid.pool(ripu_map(logits, RADII[self.mode] if self.radius is None else self.radius, self.mode))
+        if self.mode == "pa":
+            raise RalsegError("ripu.mode=pa scores pixels; set game.unit=pixel, or ripu.mode=ra for larger units")
+        logits = as_array(prediction.logits)
+        classes = logits.shape[1]
+        impurity = unit_impurity(predicted_shares(class_map(logits), grid, classes))
+        return impurity * grid.pool(entropy_map(logits)) / float(np.log(max(classes, 2)))

@@ -1,0 +1,246 @@
+"""How units are selected by their scores: quotas, suppression, chance; parts that combine with any acquisition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.envs import Candidates
+from ralseg.foundation import RalsegError
+
+Stochastic = Literal["power", "softmax", "softrank"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is selected of the candidates, beside their score. All that is set holds at once.
+
+    Where the game offers slates, one of each slate is selected in any case.
+
+    Attributes:
+        per_image: at most so many of an image (PixelPick, RIPU).
+        per_group: whether each group of images (clip, city) gets its share of the choices: the rounded product of
+            choices and its share of the candidates, the last group what is left (STAL).
+        per_class: whether the choices are spread evenly over the classes that units are predicted to be (most of).
+        separation: units of one image are so many pixels apart, from centre to centre along the longer side; more than
+            this is needed (RIPU: 2 for regions of 3 x 3).
+        stochastic: perturb scores by Gumbel noise (Kirsch et al., 2023): `power` draws in proportion to score^beta,
+            `softmax` to exp(beta x score), `softrank` to rank^-beta, without replacement. None: the highest score wins.
+        beta: of `stochastic`; the larger, the less noise.
+        top_share: of the candidates of each image, the share with the highest scores, among which chance alone selects
+            (PixelPick takes 0.05). None: all, by score.
+        ties: `random`, or `lowest` for the candidate that comes first.
+
+    Raises:
+        RalsegError: if a number is out of range.
+    """
+
+    per_image: int | None = None
+    per_group: bool = False
+    per_class: bool = False
+    separation: int | None = None
+    stochastic: Stochastic | None = None
+    beta: float = 1.0
+    top_share: float | None = None
+    ties: Literal["random", "lowest"] = "random"
+
+    def __post_init__(self) -> None:
+        if self.per_image is not None and self.per_image < 1:
+            raise RalsegError(f"selection.per_image={self.per_image} is out of range; it is 1 or more")
+        if self.separation is not None and self.separation < 0:
+            raise RalsegError(f"selection.separation={self.separation} is out of range; it is 0 or more")
+        if not 0 < self.beta < np.inf:
+            raise RalsegError(f"selection.beta={self.beta} is out of range; it is above 0")
+        if self.top_share is not None and not 0 < self.top_share <= 1:
+            raise RalsegError(f"selection.top_share={self.top_share} is out of range; it is above 0 and at most 1")
+
+    @property
+    def needs(self) -> tuple[Reducer, ...]:
+        """The reducers that it reads."""
+        return (PREDICTED_SHARES,) if self.per_class else ()
+
+    @property
+    def scored(self) -> bool:
+        """Whether it changes scores, and so is for acquisitions that have them."""
+        return self.stochastic is not None or self.top_share is not None
+
+    def limits(self, candidates: Candidates, choices: int) -> "Quotas":
+        """What may be selected of some candidates, before the first choice."""
+        limits = Quotas(len(candidates))
+        if candidates.slates is not None:
+            limits.allow(candidates.slates, 1)
+        if self.per_image is not None:
+            limits.allow(candidates.images, self.per_image)
+        if self.per_group:
+            limits.allow(*in_proportion(candidates.groups, choices))
+        if self.per_class:
+            classes = candidates.reduced(PREDICTED_SHARES.name).argmax(axis=1)
+            limits.allow(*evenly(classes, choices))
+        if self.separation is not None:
+            limits.separate(candidates.images, candidates.boxes, self.separation)
+        return limits
+
+    def preference(
+        self, score: np.ndarray, lowest: float, candidates: Candidates, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Scores (n,) as the choice is made by them; -inf for what chance has left out.
+
+        Args:
+            score: (n,) float, the larger the better.
+            lowest: that a score of this kind can be.
+            candidates: the candidates.
+            rng: of chance.
+
+        Raises:
+            RalsegError: if a score has no lowest value and `power` is asked for.
+        """
+        if self.top_share is not None:
+            score = _chance_in_the_top(score, candidates.images, self.top_share, rng)
+        if self.stochastic is None:
+            return score
+        noise = rng.gumbel(size=len(score))
+        if self.stochastic == "softmax":
+            return self.beta * score + noise
+        if self.stochastic == "softrank":
+            rank = np.empty(len(score))
+            rank[np.argsort(-score, kind="stable")] = np.arange(1, len(score) + 1)
+            return noise - self.beta * np.log(rank)
+        if not np.isfinite(lowest):
+            raise RalsegError("selection.stochastic=power needs scores of 0 or more; take softmax or softrank")
+        return self.beta * np.log(np.maximum(score - lowest, np.finfo(float).tiny)) + noise
+
+
+class Quotas:
+    """The limits of a selection; see `ralseg.agents.acquisitions.limits.Limits`.
+
+    Args:
+        size: number of candidates.
+
+    Attributes:
+        open: (size,) bool, what may be selected.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.open = np.ones(size, bool)
+        self._groups: list[tuple[np.ndarray, np.ndarray, list[np.ndarray]]] = []
+        self._apart: tuple[np.ndarray, list[np.ndarray], np.ndarray, int] | None = None
+
+    def allow(self, groups: np.ndarray, most: int | np.ndarray) -> None:
+        """Of each group, at most so many.
+
+        Args:
+            groups: (size,) whole numbers, 0 or more.
+            most: of every group, or (groups,).
+        """
+        number, members = _members(groups)
+        left = np.broadcast_to(most, (len(members),) if np.ndim(most) == 0 else np.shape(most)).copy()
+        left = left if np.ndim(most) == 0 else left[np.unique(groups)]
+        for empty in np.flatnonzero(left < 1):
+            self.open[members[empty]] = False
+        self._groups.append((number, left, members))
+
+    def separate(self, images: np.ndarray, boxes: np.ndarray, distance: int) -> None:
+        """Of an image, only units whose centres are more than `distance` pixels apart along the longer side."""
+        number, members = _members(images)
+        self._apart = number, members, boxes[:, :2] * 2 + boxes[:, 2:], 2 * distance
+
+    def take(self, index: int) -> None:
+        """Record a choice."""
+        self.open[index] = False
+        for number, left, members in self._groups:
+            group = number[index]
+            left[group] -= 1
+            if left[group] < 1:
+                self.open[members[group]] = False
+        if self._apart is not None:
+            number, members, centres, distance = self._apart
+            near = members[number[index]]
+            self.open[near[np.abs(centres[near] - centres[index]).max(axis=1) <= distance]] = False
+
+
+def best(score: np.ndarray, choices: int, limits: Quotas) -> np.ndarray:
+    """The highest scores that the limits allow, one after the other; ties to the lowest index, -inf never.
+
+    Args:
+        score: (n,) float.
+        choices: how many.
+        limits: see `Quotas`; used up.
+
+    Returns:
+        (at most choices,) int64 indices in the order of choice.
+
+    Raises:
+        RalsegError: if a score is NaN.
+    """
+    if np.isnan(score).any():
+        raise RalsegError("the score of a candidate is NaN; the network's prediction is damaged")
+    limits.open &= score > -np.inf
+    found: list[int] = []
+    done, block = 0, max(1024, 4 * choices)
+    # Only the leading scores are sorted; more of them where limits have closed those.
+    while len(found) < choices and done < len(score) and limits.open.any():
+        leading = _leading(score, block)
+        for index in (new := leading[done:])[limits.open[new]].tolist():
+            if limits.open[index]:
+                limits.take(index)
+                found.append(index)
+                if len(found) == choices:
+                    break
+        done, block = len(leading), 8 * block
+    return np.array(found, np.int64)
+
+
+def in_proportion(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quotas in proportion to the size of groups, rounded; the last one gets what is left (STAL).
+
+    Returns:
+        (n,) int64 number of each candidate's group, (groups,) int64 quotas.
+    """
+    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    quotas = np.rint(choices * sizes / max(len(groups), 1)).astype(np.int64)
+    if len(quotas):
+        quotas[-1] = max(0, choices - quotas[:-1].sum())
+    return number, quotas
+
+
+def evenly(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Quotas as equal as the sizes of groups allow, the largest groups one more where it does not divide evenly.
+
+    Returns:
+        As `in_proportion`.
+    """
+    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    quotas, left = np.zeros(len(sizes), np.int64), min(choices, len(groups))
+    # The smallest first: what they cannot take is left for the others.
+    for place, group in enumerate(np.argsort(sizes, kind="stable")):
+        quotas[group] = min(sizes[group], left // (len(sizes) - place))
+        left -= quotas[group]
+    return number, quotas
+
+
+def _members(groups: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The group of each candidate, counted from 0, and the candidates of each group."""
+    _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return number, np.split(np.argsort(number, kind="stable"), np.cumsum(sizes)[:-1]) if len(sizes) else []
+
+
+def _leading(score: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the highest scores, descending, ties by index."""
+    if count >= len(score):
+        return np.argsort(-score, kind="stable")
+    bar = np.partition(score, len(score) - count)[len(score) - count]
+    above, equal = np.flatnonzero(score > bar), np.flatnonzero(score == bar)
+    return np.concatenate([above[np.argsort(-score[above], kind="stable")], equal[: count - len(above)]])
+
+
+def _chance_in_the_top(score: np.ndarray, images: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    chance = np.full(len(score), -np.inf)
+    for members in _members(images)[1]:
+        top = members[_leading(score[members], max(1, round(share * len(members))))]
+        chance[top] = rng.random(len(top))
+    return chance
+
+
+__all__: Sequence[str] = ("Quotas", "Selection", "best", "evenly", "in_proportion")

@@ -1,0 +1,225 @@
+import numpy as np
+import pytest
+import torch
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.datasets import Streets
+from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.networks import CUTS, Noise, SmallFPN, normalise
+from ralseg.segmentation.networks.noise import dropped, jittered
+from ralseg.segmentation.store import ImageStore
+
+SIZE = (64, 100)
+FLIP, BOTH = Noise("flip", 1), Noise("flip", 2)
+DROPOUT, FEATURES = Noise("dropout", 3), Noise("features", 4, 0.5)
+
+
+class MirroredStreets(Streets):
+    """The same streets, seen in a mirror."""
+
+    def load(self, name):
+        """See `Dataset`."""
+        image, label = super().load(name)
+        return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(label[:, ::-1])
+
+
+def store_of(data, folder):
+    return ImageStore(data, data.names, cache_dir=folder)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return store_of(Streets(9, SIZE), tmp_path)
+
+
+def network_of(dropout=0.0):
+    torch.manual_seed(0)
+    network = SmallFPN(11, dropout=dropout)
+    network.add_frozen_head(8)
+    return network.eval()
+
+
+def learner_of(store, cut="partial", dropout=0.0):
+    return SupervisedLearner(network_of(dropout), store, LearnOptions(cut=cut), precision="float32")
+
+
+def noisy_of(learner, images, *noises, seed=0):
+    """(plain logits, noise -> noisy logits), the images first."""
+    keep = lambda p, i: {"plain": p.logits} | {n: maps.movedim(0, 1) for n, maps in p.noisy.items()}  # noqa: E731
+    found = learner.predict(images, [keep], noises, torch.Generator().manual_seed(seed))
+    return np.stack(found.pop("plain")), {noise: np.stack(rows) for noise, rows in found.items()}
+
+
+def counted(learner, monkeypatch):
+    """The batch sizes of the passes above the cut, as they come."""
+    passes, upper = [], learner._twin.network.upper
+
+    def counting(maps, *arguments):
+        passes.append(len(maps[0]))
+        return upper(maps, *arguments)
+
+    monkeypatch.setattr(learner._twin.network, "upper", counting)
+    return passes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("blur", 1), "noise.kind='blur' is unknown; choose from dropout, features, flip"),
+        (("dropout", 0), "noise.draws=0 is out of range; it is 1 or more"),
+        (("features", -1), "noise.draws=-1 is out of range; it is 1 or more"),
+        (("flip", 3), "noise.draws=3 is out of range; an image has 1 flip, or 2 with the plain one"),
+        (("features", 2, 0.0), "noise.scale=0.0 is out of range; it is above 0"),
+        (("features", 2, float("nan")), "noise.scale=nan is out of range; it is above 0"),
+    ],
+)
+def test_bad_noise_is_refused(arguments, message):
+    with pytest.raises(RalsegError, match=message):
+        Noise(*arguments)
+
+
+def test_equal_noises_are_one():
+    assert {Noise("flip", 1), Noise("flip", 1), Noise("flip", 2)} == {FLIP, BOTH}
+    with pytest.raises(AttributeError):
+        FLIP.draws = 2
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    maps = torch.rand(2, 8, 40, 50) + 1
+    found = dropped(maps, 0.3, torch.Generator().manual_seed(0))
+    kept = found != 0
+    assert kept.float().mean() == pytest.approx(0.7, abs=0.01)
+    torch.testing.assert_close(found[kept], (maps / 0.7)[kept])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_feature_noise_follows_the_deviation_of_each_channel_of_each_image(dtype):
+    deviations = torch.tensor([[0.1, 3.0, 0.0], [5.0, 1.0, 20.0]])
+    maps = (
+        deviations[..., None, None] * torch.randn(2, 3, 90, 110, generator=torch.Generator().manual_seed(1)) + 4
+    ).to(dtype)
+    draws = list(jittered(maps, FEATURES, torch.Generator().manual_seed(0)))
+    assert len(draws) == 4
+    assert {(draw.dtype, draw.shape) for draw in draws} == {(dtype, maps.shape)}
+    noise = torch.stack(draws).float() - maps.float()
+    within = maps.float().std(dim=(2, 3), correction=0)
+    error = 0.5 * within / np.sqrt(4 * 90 * 110)
+    rounding = 1e-6 if dtype == torch.float32 else 1e-2
+    assert (noise.mean(dim=(0, 3, 4)).abs() <= 5 * error + rounding).all()
+    torch.testing.assert_close(noise.std(dim=(0, 3, 4)), 0.5 * within, rtol=0.02, atol=rounding)
+    assert torch.corrcoef(noise[:, 1, 0].flatten(1))[0, 1].abs() < 0.05
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_feature_noise_is_on_the_map_that_the_last_layer_reads(cut, monkeypatch):
+    """With or without dropout, which then takes no part."""
+    for dropout in (0.0, 0.5):
+        network, read = network_of(dropout), []
+        network.last_layer(cut).register_forward_pre_hook(lambda _, inputs, to=read: to.append(inputs[0]))
+        images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            found = network.upper(network.lower(images, cut), cut, [FEATURES], torch.Generator().manual_seed(0))
+        plain, *disturbed = read
+        assert torch.equal(plain, found.features)
+        noise = (torch.stack(disturbed) - plain).std(dim=(0, 3, 4))
+        within = plain.std(dim=(2, 3), correction=0)
+        torch.testing.assert_close(noise, 0.5 * within, rtol=0.15, atol=1e-6)
+        assert found.noisy[FEATURES].dtype == torch.float32
+
+
+def test_dropout_is_of_the_decoded_map():
+    """Written out: a mask of the decoder's map for each draw, from the generator."""
+    network, generator = network_of(0.4), torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = network.upper((images,), "full", [DROPOUT], torch.Generator().manual_seed(3))
+        for noisy in found.noisy[DROPOUT]:
+            mask = torch.rand(found.decoded.shape, generator=generator) >= 0.4
+            torch.testing.assert_close(noisy, network.head(found.decoded * mask / 0.6))
+
+
+def test_noises_come_one_after_the_other_from_the_generator(store):
+    learner = learner_of(store, dropout=0.3)
+    _, both = noisy_of(learner, [0, 1], DROPOUT, FEATURES)
+    _, again = noisy_of(learner, [0, 1], DROPOUT, FEATURES)
+    _, alone = noisy_of(learner, [0, 1], DROPOUT, BOTH, DROPOUT)
+    _, other = noisy_of(learner, [0, 1], DROPOUT, FEATURES, seed=1)
+    for noise in (DROPOUT, FEATURES):
+        np.testing.assert_array_equal(both[noise], again[noise])
+        assert (both[noise] != other[noise]).mean() > 0.5
+    np.testing.assert_array_equal(alone[DROPOUT], both[DROPOUT])
+    assert both[DROPOUT].shape[:3] == (2, 3, 11)
+    assert both[FEATURES].shape[:3] == (2, 4, 11)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_flip_is_the_mirrored_prediction_of_the_mirrored_image(store, cut):
+    plain, noisy = noisy_of(learner_of(store, cut), [4, 1], FLIP, BOTH)
+    network = network_of()
+    for row, image in enumerate((4, 1)):
+        mirrored = torch.from_numpy(store.image(image)[:, ::-1].copy())[None]
+        with torch.no_grad():
+            expected = network.upper(network.lower(normalise(mirrored), cut), cut).logits[0].numpy()[..., ::-1]
+        np.testing.assert_allclose(noisy[FLIP][row, 0], expected, rtol=1e-4, atol=1e-5)
+        assert abs(noisy[FLIP][row, 0] - plain[row]).max() > 5e-3
+    np.testing.assert_array_equal(noisy[BOTH], np.stack([plain, noisy[FLIP][:, 0]], axis=1))
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_the_flip_of_a_flip_is_the_plain_prediction(store, tmp_path, cut):
+    """Of streets that are mirrored already, the flip is the prediction of the streets themselves, mirrored."""
+    plain, noisy = noisy_of(learner_of(store, cut), [0, 3], FLIP)
+    mirror = learner_of(store_of(MirroredStreets(9, SIZE), tmp_path / "mirrored"), cut)
+    plain_of_mirrored, noisy_of_mirrored = noisy_of(mirror, [0, 3], FLIP)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(noisy_of_mirrored[FLIP][:, 0], plain[..., ::-1], **close)
+    np.testing.assert_allclose(noisy[FLIP][:, 0], plain_of_mirrored[..., ::-1], **close)
+
+
+def test_one_pass_for_all_noises_and_a_second_for_flips(store, monkeypatch):
+    learner = learner_of(store, dropout=0.3)
+    passes = counted(learner, monkeypatch)
+    for noises, count in [((), 1), ((DROPOUT, FEATURES), 1), ((FLIP,), 2), ((FLIP, DROPOUT, BOTH), 2)]:
+        passes.clear()
+        noisy_of(learner, range(6), *noises)
+        assert passes == [6] * count
+
+
+def test_what_lies_below_the_cut_is_computed_once_for_the_mirrored_images_too(store, monkeypatch):
+    learner = learner_of(store)
+    lower, seen = learner._twin.network.lower, []
+    monkeypatch.setattr(
+        learner._twin.network, "lower", lambda *inputs: seen.append(inputs[0].shape[-1]) or lower(*inputs)
+    )
+    folders = lambda: {path.parent for path in store.folder.parent.glob("maps-*/*.safetensors")}  # noqa: E731
+    noisy_of(learner, [0, 1])
+    assert len(folders()) == 1
+    for _ in range(2):
+        noisy_of(learner, [0, 1], FLIP)
+    assert seen.count(SIZE[1]) == 4
+    assert sorted(len(list(folder.iterdir())) for folder in folders()) == [2, 2]
+    other = learner_of(store)
+    monkeypatch.setattr(
+        other._twin.network, "lower", lambda images, cut: lower(images, cut) if images.shape[-1] == 64 else 1 / 0
+    )
+    np.testing.assert_array_equal(noisy_of(other, [1], FLIP)[1][FLIP], noisy_of(learner, [1], FLIP)[1][FLIP])
+
+
+def test_a_flip_follows_the_weights(store):
+    learner = learner_of(store)
+    _, before = noisy_of(learner, [2], FLIP)
+    with torch.no_grad():
+        learner.head.bias += 1
+    learner._changed()
+    _, after = noisy_of(learner, [2], FLIP)
+    np.testing.assert_allclose(after[FLIP], before[FLIP] + 1, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_alone_makes_no_flip():
+    with pytest.raises(RalsegError, match="a flip needs the mirrored image; ask the learner's predict for it"):
+        network_of().upper((torch.zeros(1, 3, *SIZE),), "full", [FLIP])
+
+
+def test_noise_by_dropout_needs_dropout(store):
+    with pytest.raises(RalsegError, match=r"by dropout need a network trained with dropout; set network\.dropout=0\.1"):
+        noisy_of(learner_of(store), [0], DROPOUT)
