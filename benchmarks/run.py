@@ -28,6 +28,7 @@ TABLES = (
     "batches",
     "from_nothing",
     "selection",
+    "as_released",
 )
 
 

@@ -3,9 +3,10 @@
 from ralseg.envs.build import EnvFactory, World, make_env
 from ralseg.envs.candidates import draw_candidates
 from ralseg.envs.credit import GradientCredit
-from ralseg.envs.game import Game, GameOptions, Turn
+from ralseg.envs.game import Game, Turn
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.open_candidates import Candidates
+from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer

@@ -11,7 +11,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from ralseg.configs import composed
-from ralseg.envs.game import Game, GameOptions
+from ralseg.envs.game import Game
+from ralseg.envs.options import GameOptions
 from ralseg.envs.pool import Pool
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset

@@ -6,62 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ralseg.envs.candidates import DRAWS, Draw, draw_candidates
-from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss, GradientCredit
-from ralseg.envs.ledger import Ledger, check_budget
+from ralseg.envs.candidates import draw_candidates
+from ralseg.envs.credit import GradientCredit
+from ralseg.envs.ledger import Ledger
+from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
-from ralseg.envs.reducers import UnitReducer, one_image
+from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView
 from ralseg.features import ObservationSpec, square_root_gain, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import Reducer, SupervisedLearner
+from ralseg.segmentation.learners import SupervisedLearner
 from ralseg.segmentation.networks import Prediction, as_array
 
 STATE_UNITS = 1000
 """Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
-
-FEW = 8
-"""Units are few where their grid holds more than so many times as many."""
-
-
-@dataclass(frozen=True)
-class GameOptions:
-    """What a step offers and when the game ends.
-
-    Attributes:
-        slates: K, units bought per step.
-        candidates: N, candidates in a slate.
-        draw: `clustered`, `uniform`, or `pool`: K of all units that are left.
-        pool_per_image: of `pool`: at most so many units of each image are on offer, at random; None: all.
-        budget: what may be paid, in `budget_measure`.
-        budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
-        credit: loss of D_R that the gradient credit refers to.
-        reward_share: of D_R's images, what reward and credit look at; see `World.rewarded`.
-    """
-
-    slates: int = 24
-    candidates: int = 20
-    draw: Draw = "clustered"
-    pool_per_image: int | None = None
-    budget: float = 480
-    budget_measure: str = "units"
-    credit: CreditLoss = "balanced_cross_entropy"
-    reward_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("slates", "candidates", "pool_per_image"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise RalsegError(f"game.{name}={getattr(self, name)} is out of range; it must be 1 or more")
-        if self.draw not in DRAWS:
-            raise RalsegError(f"game.draw={self.draw!r} is unknown; choose from {', '.join(DRAWS)}")
-        if self.credit not in CREDIT_LOSSES:
-            raise RalsegError(f"game.credit={self.credit!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
-        if not 0 < self.reward_share <= 1:
-            raise RalsegError(f"game.reward_share={self.reward_share} is out of range; it is above 0 and at most 1")
-        check_budget(self.budget, self.budget_measure)
 
 
 @dataclass(frozen=True)
@@ -180,14 +141,14 @@ class Game:
                 f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}"
             )
         slate = np.zeros(len(choice), np.int64) if self.whole else np.arange(slates)
-        open_ = (choice >= 0) & self.mask[slate, choice]
-        units = self.units[slate, choice][open_]
+        slate, choice, asked = slate[choice >= 0], choice[choice >= 0], len(choice)
+        units = self.units[slate, choice][self.mask[slate, choice]]
         units = self._affordable(units[np.sort(np.unique(units, return_index=True)[1])])
         new, counts = self._reveal(units)
         loss = self.learner.learn(self.labels, new, generator(self.seed, "training", self.turn))
         self.turn += 1
         self._draw()
-        return Turn(units, len(choice) - len(units), counts.sum(0), loss)
+        return Turn(units, asked - len(units), counts.sum(0), loss)
 
     def evaluate_reward(self) -> float:
         """MIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
@@ -256,15 +217,15 @@ class Game:
         generator_ = torch.Generator(self.learner.device) if noises else None
         if noises:
             generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
-        every = [self._of_asked(reducer, asked) for reducer in reducers]
-        every += [_only(asked, self._features)] * observed
+        every = [of_asked(reducer, self.pool, asked) for reducer in reducers]
+        every += [only_asked(asked, self._features)] * observed
         rows = self.learner.predict(images, every, noises, generator_)
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
 
     def reduce_state(self, reducers: Sequence[UnitReducer]) -> dict[str, np.ndarray]:
         """See `CandidatesSource`."""
         asked = {image: self._some_units(image) for image in self.state}
-        some = [self._of_asked(reducer, asked) for reducer in reducers]
+        some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
         rows = self.learner.predict(self.state, some, again=True) if some else {}
         return {name: np.concatenate(parts) for name, parts in rows.items()}
 
@@ -346,37 +307,3 @@ class Game:
     def _features(self, prediction: Prediction, images: Sequence[int]) -> Mapping[str, np.ndarray]:
         embedding = [as_array(m) for m in prediction.embedding] if "embedding" in self.spec.needs else []
         return unit_features(as_array(prediction.logits), embedding, self.pool.grid(images[0]), self.spec.needs)
-
-    def _of_asked(self, reducer: UnitReducer, asked: Mapping[int, np.ndarray]) -> Reducer:
-        """A reducer of a batch of images that keeps the rows of the asked units of each.
-
-        Where they are few of many, as pixels are, nothing is computed for the others.
-        """
-        if sum(map(len, asked.values())) * FEW < sum(len(self.pool.grid(image)) for image in asked):
-            return lambda prediction, images: _image_by_image(prediction, images, reducer, self.pool, asked)
-
-        def whole(prediction: Prediction, images: Sequence[int]) -> Mapping[str, Sequence]:
-            return reducer(prediction, images, self.pool.grid(images[0]))
-
-        return _only(asked, whole)
-
-
-def _image_by_image(
-    prediction: Prediction, images: Sequence[int], reducer: UnitReducer, pool: Pool, asked: Mapping[int, np.ndarray]
-) -> Mapping[str, list]:
-    found: dict[str, list] = {}
-    for row, image in enumerate(images):
-        units = pool.grid(image).only(asked[image])
-        for name, rows in reducer(one_image(prediction, row), [image], units).items():
-            found.setdefault(name, []).append(rows[0])
-    return found
-
-
-def _only(asked: Mapping[int, np.ndarray], reducer: Reducer) -> Reducer:
-    """A reducer that keeps the rows of some units of each image alone, so that a large pool fills no memory."""
-
-    def reduce(prediction: Prediction, images: Sequence[int]) -> Mapping[str, list]:
-        found = reducer(prediction, images)
-        return {name: [row[asked[i]] for row, i in zip(rows, images, strict=True)] for name, rows in found.items()}
-
-    return reduce

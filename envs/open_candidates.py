@@ -142,7 +142,9 @@ class Candidates:
         return taken
 
     def narrowed(self, choose: Callable[["Candidates"], np.ndarray]) -> "Candidates":
-        """The candidates that `choose` keeps of each image; memory holds the rows of a few images and of what is kept.
+        """The candidates that `choose` keeps of each image, in the order that they have here.
+
+        Memory holds the rows of a few images and of what is kept.
 
         Args:
             choose: gets the candidates of one image, whose labelled units are those bought in it, and gives indices.
@@ -153,7 +155,7 @@ class Candidates:
         _, starts = np.unique(images[order], return_index=True)
         of_images = np.split(order, starts[1:])
         whole = self._rows and {name: np.concatenate([rows, self._labelled[name]]) for name, rows in self._rows.items()}
-        kept, rows, labelled = [], [], []
+        kept, had, rows, labelled = [], [], [], []
         for begin in range(0, len(of_images), IMAGES_AT_ONCE):
             # Candidates and bought units of an image together, so that it passes once.
             chunk = of_images[begin : begin + IMAGES_AT_ONCE]
@@ -169,10 +171,14 @@ class Candidates:
                 here._state = {}
                 chosen = np.sort(choose(here)) if len(here) else np.empty(0, np.int64)
                 kept.append(own[own < size][chosen])
+                had.append(own[own >= size])
                 rows.append(_only(here._rows, chosen))
                 labelled.append(here._labelled)
-        narrowed = self.take(np.concatenate([np.empty(0, np.int64), *kept]))
-        narrowed._rows, narrowed._labelled = _joined(rows), _joined(labelled)
+        # Image by image they would favour the first images wherever the first of equals wins.
+        kept, had = (np.concatenate([np.empty(0, np.int64), *parts]) for parts in (kept, had))
+        order, of_had = np.argsort(kept), np.argsort(had)
+        narrowed = self.take(kept[order])
+        narrowed._rows, narrowed._labelled = _only(_joined(rows), order), _only(_joined(labelled), of_had)
         return narrowed
 
     @property

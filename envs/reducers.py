@@ -4,9 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+
+from ralseg.envs.pool import Pool
 from ralseg.features import SomeUnits, UnitGrid
 from ralseg.features.arrays import Array
+from ralseg.segmentation.learners import Reducer
 from ralseg.segmentation.networks import Noise, Prediction
+
+FEW = 8
+"""Units are few where their grid holds more than so many times as many."""
 
 
 class UnitReducer(Protocol):
@@ -28,7 +35,43 @@ class UnitReducer(Protocol):
         """Name -> (B, units, ...) for a batch of images (indices in the store) of one size and grid."""
 
 
-def one_image(prediction: Prediction, row: int) -> Prediction:
+def of_asked(reducer: UnitReducer, pool: Pool, asked: Mapping[int, np.ndarray]) -> Reducer:
+    """A learner's reducer, that keeps what a unit reducer finds for some units of each image.
+
+    Where they are few of many, as pixels are, nothing is computed for the others.
+
+    Args:
+        reducer: of units.
+        pool: whose grids are meant.
+        asked: image (index in the store) -> numbers of the units within it.
+    """
+    if sum(map(len, asked.values())) * FEW < sum(len(pool.grid(image)) for image in asked):
+        return lambda prediction, images: _image_by_image(prediction, images, reducer, pool, asked)
+    return only_asked(asked, lambda prediction, images: reducer(prediction, images, pool.grid(images[0])))
+
+
+def only_asked(asked: Mapping[int, np.ndarray], reducer: Reducer) -> Reducer:
+    """A reducer that keeps the rows of some units of each image alone, so that a large pool fills no memory."""
+
+    def reduce(prediction: Prediction, images: Sequence[int]) -> Mapping[str, list]:
+        found = reducer(prediction, images)
+        return {name: [row[asked[i]] for row, i in zip(rows, images, strict=True)] for name, rows in found.items()}
+
+    return reduce
+
+
+def _image_by_image(
+    prediction: Prediction, images: Sequence[int], reducer: UnitReducer, pool: Pool, asked: Mapping[int, np.ndarray]
+) -> Mapping[str, list]:
+    found: dict[str, list] = {}
+    for row, image in enumerate(images):
+        units = pool.grid(image).only(asked[image])
+        for name, rows in reducer(_one_image(prediction, row), [image], units).items():
+            found.setdefault(name, []).append(rows[0])
+    return found
+
+
+def _one_image(prediction: Prediction, row: int) -> Prediction:
     """The prediction of one image of a batch, a batch of one."""
     own = slice(row, row + 1)
     return replace(

@@ -18,6 +18,8 @@ from ralseg.segmentation.datasets import Dataset
 # Okabe and Ito's palette, told apart by all common kinds of colour vision; chance is grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
+MOST_SHOWN = 8
+"""Policies side by side in a picture."""
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "figure.dpi": 130}
 
 
@@ -81,7 +83,7 @@ def curves(summary: Mapping[str, Any], game: str) -> Figure:
 def class_shares(results: Results) -> Figure:
     """Share of each class in what each policy bought at the largest budget, and in the whole pool."""
     classes = results.comparison["classes"]
-    runs = _bought(results)
+    runs, of = _shown(_bought(results))
     bought = {name: np.mean([_shares(run["class_pixels"][-1]) for run in runs[name]], axis=0) for name in runs}
     pool = _shares(results.comparison["pool"]["class_pixels"])
     order = np.argsort(-pool)
@@ -100,7 +102,7 @@ def class_shares(results: Results) -> Figure:
         axis.yaxis.set_major_formatter("{x:g}")
         axis.set_xticks(place, [classes[i] for i in order], rotation=35, ha="right")
         axis.set_ylabel("share of labelled pixels, % (log)")
-        axis.set_title("What was bought, by class", fontsize=10)
+        axis.set_title(f"What was bought, by class{of}", fontsize=10)
         figure.legend(loc="outside lower center", ncols=min(len(bought) + 1, 5), frameon=False)
     return figure
 
@@ -113,7 +115,8 @@ def bought_regions(results: Results, dataset: Dataset, images: int = 4) -> Figur
         dataset: its data set.
         images: how many.
     """
-    first = {name: found[0] for name, found in _bought(results).items()}
+    runs, of = _shown(_bought(results))
+    first = {name: found[0] for name, found in runs.items()}
     on: dict[str, dict[str, list]] = {name: {} for name in first}
     for name, bought in first.items():
         for image, *box in bought["units"]:
@@ -138,7 +141,7 @@ def bought_regions(results: Results, dataset: Dataset, images: int = 4) -> Figur
         axes[0, 0].set_title("true classes", fontsize=9)
         for axis, name in zip(axes[0, 1:], first, strict=True):
             axis.set_title(name, fontsize=9, color=styles[name]["color"])
-        figure.suptitle("Bought in the first run (bright), of the images bought from most", fontsize=10)
+        figure.suptitle(f"Bought in the first run (bright), of the images bought from most{of}", fontsize=10)
     return figure
 
 
@@ -199,6 +202,12 @@ def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
     for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
         found.setdefault(row["policy"], []).append(results.bought(run_id))
     return found
+
+
+def _shown(runs: dict[str, list]) -> tuple[dict[str, list], str]:
+    """As many policies as a picture side by side can hold, the first ones, and a note on how many those are of."""
+    shown = dict(list(runs.items())[:MOST_SHOWN])
+    return shown, "" if len(shown) == len(runs) else f" (the first {len(shown)} of {len(runs)} policies)"
 
 
 def _shares(pixels: Sequence[int]) -> np.ndarray:

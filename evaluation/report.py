@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from ralseg.evaluation.pictures import bought_regions, class_shares, curves
-from ralseg.evaluation.results import Results
+from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
 from ralseg.evaluation.tables import markdown
 from ralseg.foundation import atomic_write, write_json
@@ -47,7 +47,7 @@ def _write_tensorboard(results: Results, summary: Mapping[str, Any], figures: Ma
     folder = results.folder / "tensorboard"
     shutil.rmtree(folder, ignore_errors=True)
     for policy in dict.fromkeys(entry["policy"] for entry in summary["entries"]):
-        with SummaryWriter(str(folder / policy.replace(":", "_").replace("*", "_"))) as writer:
+        with SummaryWriter(str(folder / file_name(policy))) as writer:
             for entry in (entry for entry in summary["entries"] if entry["policy"] == policy):
                 where = f"{entry['game'].replace('+', '_')}/{entry['split']}"
                 units = round(entry["units"])

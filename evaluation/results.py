@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,11 @@ def write_bought(folder: str | Path, run_id: str, bought: Mapping[str, Any]) -> 
     # On one line: indented, each number of a unit would take a line of its own.
     with atomic_write(bought_path(folder, run_id), "w") as file:
         json.dump(bought, file, allow_nan=False)
+
+
+def file_name(policy: str) -> str:
+    """A policy's name as a part of file names."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", policy).strip("_")[:100]
 
 
 def bought_path(folder: str | Path, run_id: str) -> Path:

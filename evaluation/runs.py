@@ -4,7 +4,6 @@ import hashlib
 import json
 import multiprocessing
 import os
-import re
 import signal
 import threading
 import time
@@ -19,7 +18,16 @@ from ralseg.envs import Pool, World
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
 from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
-from ralseg.evaluation.results import ALL, Results, ResultsStore, Row, bought_path, load_results, write_bought
+from ralseg.evaluation.results import (
+    ALL,
+    Results,
+    ResultsStore,
+    Row,
+    bought_path,
+    file_name,
+    load_results,
+    write_bought,
+)
 from ralseg.foundation import RalsegError, write_json
 from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import FitOptions
@@ -208,8 +216,7 @@ def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: in
     jobs, costs = [], [label_cost(entry) for entry in policies]
     for seed in range(draws):
         for entry, cost in zip(policies, costs, strict=True):
-            slug = re.sub(r"[^A-Za-z0-9_.-]+", "_", entry.name).strip("_")
-            stem = f"{slug}-{'' if entry.training_seed is None else f's{entry.training_seed}-'}d{seed}"
+            stem = f"{file_name(entry.name)}-{'' if entry.training_seed is None else f's{entry.training_seed}-'}d{seed}"
             own = [*facts, entry.identity]
             fitted = f"{stem}-fit-{_digest([*own, asdict(plan.fit)])}" if seed < fit_draws else None
             jobs.append(Job(entry, seed, f"{stem}-{_digest(own)}", fitted, cost))

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from ralseg.features.arrays import Array, cast, check_finite, constant, factor
-from ralseg.features.some_units import SomeUnits
+from ralseg.features.arrays import Array, cast, constant, factor
+from ralseg.features.some_units import SomeUnits, finite_means, poolable
 from ralseg.foundation import RalsegError
 
 
@@ -127,13 +127,13 @@ class UnitGrid:
 
     def average(self, maps: Array) -> Array:
         """`pool` as it is computed: in float64 for tensors and float64 arrays, in float32 for other arrays."""
-        maps = factor(_checked(maps, 2))
+        maps = factor(poolable(maps, 2))
         *batch, _, w = maps.shape
         maps = _means(maps, self.height, self.unit_height)
         if w * self.unit_width != self.width:
             weights = constant(maps, _overlaps, self.width, self.unit_width, w)
             maps = maps.reshape(-1, w) @ weights.T
-        return _finite(maps.reshape(*batch, len(self)))
+        return finite_means(maps.reshape(*batch, len(self)))
 
     def pool_vectors(self, maps: Array) -> Array:
         """`pool` of maps whose last dimension is a vector at each pixel, as a network leaves them in memory.
@@ -147,11 +147,11 @@ class UnitGrid:
         Raises:
             RalsegError: as `pool`.
         """
-        maps = factor(_checked(maps, 3))
+        maps = factor(poolable(maps, 3))
         *batch, h, w, width = maps.shape
         maps = _means(maps.reshape(*batch, h, w * width), self.height, self.unit_height)
         maps = _means(maps.reshape(*batch, self.rows, w, width), self.width, self.unit_width)
-        return cast(_finite(maps.reshape(*batch, len(self), width)), "float32")
+        return cast(finite_means(maps.reshape(*batch, len(self), width)), "float32")
 
     def only(self, units: Sequence[int] | np.ndarray) -> SomeUnits:
         """Some of the units."""
@@ -209,24 +209,11 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _checked(maps: Array, dimensions: int) -> Array:
-    shape = tuple(maps.shape)
-    if len(shape) < dimensions or 0 in shape[-dimensions:]:
-        wanted = "(..., height, width)" if dimensions == 2 else "(..., height, width, numbers)"
-        raise RalsegError(f"unit grid: maps of shape {shape} cannot be pooled; give {wanted}")
-    return maps
-
-
 def _means(maps: Array, size: int, unit: int) -> Array:
     """(..., samples, x) -> (..., units, x): weighted means along one side of the image."""
     samples = maps.shape[-2]
     # Samples that are the units, as on a pixel grid at the image's own resolution, need no arithmetic.
     return maps if samples * unit == size else constant(maps, _overlaps, size, unit, samples) @ maps
-
-
-def _finite(means: Array) -> Array:
-    check_finite(means, "unit grid: a map to be pooled holds NaN or infinities; mend the prediction it came from")
-    return means
 
 
 def _overlaps(size: int, unit: int, samples: int) -> np.ndarray:

@@ -56,16 +56,20 @@ class SomeUnits:
         return SomeUnits(*self._edges, self.units, parts)
 
     def pool(self, maps: Array) -> Array:
-        """Area-weighted mean of each map (..., h, w) over each unit or piece, (..., n) float32; see `UnitGrid.pool`."""
+        """Area-weighted mean of each map (..., h, w) over each unit or piece, (..., n) float32.
+
+        Raises:
+            RalsegError: as `UnitGrid.pool`, and so do all that follow; of NaN, only in what the units touch.
+        """
         return cast(self.average(maps), "float32")
 
     def average(self, maps: Array) -> Array:
         """`pool` as it is computed; see `UnitGrid.average`."""
-        return self._average_vectors(maps[..., None])[..., 0]
+        return self._average_vectors(poolable(maps, 2)[..., None])[..., 0]
 
     def pool_vectors(self, maps: Array) -> Array:
         """`pool` of maps (..., h, w, D) whose last dimension is a vector, (..., n, D); see `UnitGrid.pool_vectors`."""
-        return cast(self._average_vectors(maps), "float32")
+        return cast(self._average_vectors(poolable(maps, 3)), "float32")
 
     def pool_products(self, first: Array, second: Array) -> Array:
         """Area-weighted mean over each unit or piece of the outer product of two vectors at each pixel.
@@ -77,30 +81,50 @@ class SomeUnits:
         Returns:
             (..., n, C x D) float32.
         """
-        (one, weights), (other, _) = self._touched(factor(first)), self._touched(factor(second))
+        (one, weights), (other, _) = (self._touched(factor(poolable(maps, 3))) for maps in (first, second))
         products = namespace(one).einsum("ns,...nsc,...nsd->...ncd", weights, one, other)
-        return cast(_finite(products.reshape(*products.shape[:-2], -1)), "float32")
+        *batch, c, d = products.shape
+        return cast(finite_means(products.reshape(*batch, c * d)), "float32")
 
     def largest(self, maps: Array) -> Array:
         """The largest value of each map (..., h, w) among the pixels that a unit or piece touches, (..., n)."""
-        return namespace(maps).amax(self._touched(maps[..., None])[0][..., 0], axis=-1)
+        return namespace(maps).amax(self._touched(poolable(maps, 2)[..., None])[0][..., 0], axis=-1)
 
     def _average_vectors(self, maps: Array) -> Array:
         touched, weights = self._touched(factor(maps))
-        return _finite(namespace(maps).einsum("ns,...nsd->...nd", weights, touched))
+        return finite_means(namespace(maps).einsum("ns,...nsd->...nd", weights, touched))
 
     def _touched(self, maps: Array) -> tuple[Array, Array]:
         """The map pixels (..., n, span, D) that each unit touches, and their weights (n, span) in its mean."""
         h, w = maps.shape[-3:-1]
         rows, row_weights = _span(self._rows, self.height * self._parts, h)
         columns, column_weights = _span(self._columns, self.width * self._parts, w)
-        index = (rows[:, :, None] * w + columns[:, None, :]).reshape(len(self), -1)
-        weights = (row_weights[:, :, None] * column_weights[:, None, :]).reshape(len(self), -1)
+        span = rows.shape[1] * columns.shape[1]
+        index = (rows[:, :, None] * w + columns[:, None, :]).reshape(len(self), span)
+        weights = (row_weights[:, :, None] * column_weights[:, None, :]).reshape(len(self), span)
         weights = namespace(maps).asarray(weights, dtype=maps.dtype, device=maps.device)
         return maps.reshape(*maps.shape[:-3], h * w, maps.shape[-1])[..., index, :], weights
 
 
-def _finite(means: Array) -> Array:
+def poolable(maps: Array, dimensions: int) -> Array:
+    """The maps, whose last dimensions (two of a map, a third of vectors) are there and not empty.
+
+    Raises:
+        RalsegError: if they are not.
+    """
+    shape = tuple(maps.shape)
+    if len(shape) < dimensions or 0 in shape[-dimensions:]:
+        wanted = "(..., height, width)" if dimensions == 2 else "(..., height, width, numbers)"
+        raise RalsegError(f"unit grid: maps of shape {shape} cannot be pooled; give {wanted}")
+    return maps
+
+
+def finite_means(means: Array) -> Array:
+    """Means of maps, refused if (on the host) they are not finite.
+
+    Raises:
+        RalsegError: if one is NaN or infinite.
+    """
     check_finite(means, "unit grid: a map to be pooled holds NaN or infinities; mend the prediction it came from")
     return means
 

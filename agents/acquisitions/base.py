@@ -1,13 +1,13 @@
 """What an acquisition is: a choice among candidates by a formula, with no parameters to learn."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import Reducer
-from ralseg.agents.acquisitions.selection import Selection, best
+from ralseg.agents.acquisitions.selection import Selection
 from ralseg.envs import Candidates
 from ralseg.foundation import RalsegError
 
@@ -39,6 +39,10 @@ class Acquisition:
         """All that must be announced to the view; of reducers of one name, the first."""
         named = {reducer.name: reducer for reducer in reversed((*self.reducers, *self.selection.needs))}
         return tuple(reversed(named.values()))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Reducers are functions and cannot be sent to another process: there they are made anew.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
         """Choose some of the candidates.
@@ -78,8 +82,9 @@ class Scored(Acquisition):
         score = self.score(candidates)
         if np.isnan(score).any():
             raise RalsegError("the score of a candidate is NaN; the network's prediction is damaged")
-        preference = self.selection.preference(score, self.lowest, candidates, rng)
-        return best(preference, choices, self.selection.limits(candidates, choices))
+        return self.selection.chosen(
+            self.selection.preference(score, self.lowest, candidates, rng), candidates, choices
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,11 @@ class Stages(Acquisition):
                 "stages: every stage but the last keeps either per_image or share, the last one neither of them"
             )
 
+    @property
+    def sees_truth(self) -> bool:
+        """See `Acquisition`."""
+        return any(stage.by.sees_truth for stage in self.stages)
+
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
@@ -104,6 +109,11 @@ class RankSum(Scored):
         if without := next((part.name for part in self.of if not isinstance(part, Scored)), None):
             raise RalsegError(f"rank_sum: {without} chooses sets and has no scores; use it in stages")
 
+    @property
+    def sees_truth(self) -> bool:
+        """See `Acquisition`."""
+        return any(part.sees_truth for part in self.of)
+
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
@@ -133,6 +143,11 @@ class CostAware(Scored):
     def __post_init__(self) -> None:
         if not isinstance(self.of, Scored) or not np.isfinite(self.of.lowest):
             raise RalsegError(f"cost_aware: {self.of.name} has no scores of 0 or more to divide; take another one")
+
+    @property
+    def sees_truth(self) -> bool:
+        """See `Acquisition`."""
+        return self.of.sees_truth
 
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:

@@ -97,3 +97,40 @@ def regions_per_round(height: int, width: int, share: float, rounds: int = 5, si
     """
     # The share as it is written: 0.05 is a twentieth.
     return ceil(Fraction(str(share)) * height * width / (rounds * side**2))
+
+
+def separated_pixels(
+    score: np.ndarray, images: np.ndarray, positions: np.ndarray, choices: int, per_image: int | None, radius: int
+) -> np.ndarray:
+    """The highest scores of pixels that lie more than `radius` apart in their image, ties to the lowest index.
+
+    Images do not see each other, so each is chosen from alone; what is chosen of all is merged by score.
+
+    Args:
+        score: (n,) float; -inf is never chosen.
+        images: (n,) whole numbers, the image of each pixel.
+        positions: (n, 2) y and x, each pixel of an image once.
+        choices: how many.
+        per_image: at most so many of an image; None: any number.
+        radius: in pixels, along the longer side.
+
+    Returns:
+        (at most choices,) int64 indices in the order of choice.
+
+    Raises:
+        RalsegError: if a score is NaN.
+    """
+    most = choices if per_image is None else min(choices, per_image)
+    order = np.lexsort((np.arange(len(score)), -score, images))
+    _, starts = np.unique(images[order], return_index=True)
+    chosen = []
+    for own in np.split(order, starts[1:]) if len(order) else []:
+        y, x = positions[own].T
+        # Ranks in the place of scores: the first of equals is the first in the order of candidates, too.
+        places = np.full((y.max() + 1, x.max() + 1), -1, np.int64)
+        places[y, x] = np.arange(len(own))
+        ranks = np.where(places < 0, -np.inf, -places)
+        ranks[y, x] = np.where(score[own] > -np.inf, ranks[y, x], -np.inf)
+        chosen.append(own[places.ravel()[separated(ranks, most, radius)]])
+    found = np.concatenate([np.empty(0, np.int64), *chosen])
+    return found[np.lexsort((found, -score[found]))][:choices]

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from ralseg.agents.acquisitions.base import Acquisition
+from ralseg.agents.acquisitions.reducers import Reducer
 from ralseg.envs import CandidatesView
 
 
@@ -18,7 +19,12 @@ class FixedPolicy:
     needs_observation = False
 
     def __init__(self, acquisition: Acquisition) -> None:
-        self.acquisition, self.needs = acquisition, acquisition.needs
+        self.acquisition = acquisition
+
+    @property
+    def needs(self) -> tuple[Reducer, ...]:
+        """What a view must reduce for it."""
+        return self.acquisition.needs
 
     def select(self, view: CandidatesView, rng: np.random.Generator) -> np.ndarray:
         """Choose.

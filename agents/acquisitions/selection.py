@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from ralseg.agents.acquisitions.overlap import separated_pixels
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.envs import Candidates
 from ralseg.foundation import RalsegError
@@ -81,6 +82,15 @@ class Selection:
         if self.separation is not None:
             limits.separate(candidates.images, candidates.boxes, self.separation)
         return limits
+
+    def chosen(self, preference: np.ndarray, candidates: Candidates, choices: int) -> np.ndarray:
+        """The highest preferences (n,) that the limits allow, see `best`."""
+        boxes = None if self.separation is None or candidates.slates is not None else candidates.boxes
+        if boxes is not None and (boxes[:, 2:] == 1).all() and not (self.per_group or self.per_class):
+            # A map of pixels is chosen from as a map.
+            given = choices, self.per_image, self.separation
+            return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
+        return best(preference, choices, self.limits(candidates, choices))
 
     def preference(
         self, score: np.ndarray, lowest: float, candidates: Candidates, rng: np.random.Generator

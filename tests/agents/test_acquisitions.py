@@ -1,281 +1,762 @@
+import dataclasses
+import warnings
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from ralseg.agents.acquisitions import best_per_slate, make, names
-from ralseg.agents.acquisitions.base import Acquisition
-from ralseg.envs import CandidatesView
-from ralseg.features import UnitGrid
+from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, make, map_reducer, names
+from ralseg.agents.acquisitions.base import Acquisition, at_most
+from ralseg.agents.acquisitions.compositions import Stage, Stages
+from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
+from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
+from ralseg.features import UnitGrid, entropy_map
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import Prediction
-
-CLASSES, DRAWS = 4, 3
-GRID = UnitGrid(12, 16, 4, 4)
+from ralseg.segmentation.networks import Noise
 
 
-class Source:
-    """Images of 12 units behind a view: logits drawn from a seed, true classes too."""
+@dataclass(frozen=True)
+class Case:
+    """An acquisition's options.
 
-    def __init__(self, images=4, classes=CLASSES, damage=None):
-        generator = torch.Generator().manual_seed(0)
-        self.logits = 2 * torch.randn(images, classes, 6, 8, generator=generator)
-        self.noisy = self.logits + torch.randn(DRAWS, *self.logits.shape, generator=generator)
-        self.counts = np.random.default_rng(0).integers(0, 30, (images * len(GRID), classes))
-        if damage is not None:
-            self.logits[0, 0, 0, 0] = damage
-            self.noisy[0, 0, 0, 0, 0] = damage
+    Attributes:
+        options: as for `make`.
+        chance: whether the generator decides in it.
+        untied: so many choices are decided by no tie; of one candidate beside another that is its own nearest, the two
+            have one gain in MaxHerding's definition, and ProbCover counts.
+        pixels: whether units are single pixels.
+    """
 
-    def reduce_candidates(self, units, reducers, observed):
-        prediction = Prediction(self.logits, None, (), self.noisy)
-        rows = {}
-        for reducer in reducers:
-            for name, values in reducer(prediction, range(len(self.logits)), GRID).items():
-                rows[name] = values.reshape(-1, *values.shape[2:])[units]
-        return rows
-
-    def true_counts(self, units):
-        return self.counts[units]
+    options: dict = field(default_factory=dict)
+    chance: bool = False
+    untied: int = 9
+    pixels: bool = False
 
 
-UNITS = np.array([[5, 17, 40, 2], [7, 30, -1, 47], [11, 0, 22, 33], [-1, -1, -1, -1]])
-MASK = (UNITS >= 0) & ~np.isin(UNITS, [17, 33])
+DROPOUT = {"kind": "dropout", "draws": 3}
+JITTER = {"kind": "features", "draws": 2, "scale": 0.5}
+BOTH_FLIPS = {"kind": "flip", "draws": 2}
+CASES = {
+    "random": [Case()],
+    "class_aware_random": [Case(chance=True), Case({"prefilter": 3}, chance=True)],
+    "entropy": [Case(), Case({"reduction": "sum"}), Case({"reduction": "max", "as_released": True})],
+    "margin": [Case()],
+    "least_confidence": [Case()],
+    "bald": [Case(), Case({"noise": JITTER})],
+    "power_bald": [Case(chance=True), Case({"noise": BOTH_FLIPS}, chance=True)],
+    "balanced_entropy": [Case(), Case({"noise": DROPOUT})],
+    "dald": [Case(), Case({"noise": JITTER})],
+    "power_dald": [Case(chance=True), Case({"noise": DROPOUT}, chance=True)],
+    "edald": [Case(), Case({"as_released": True}), Case({"noise": JITTER, "as_released": True})],
+    "power_edald": [Case(chance=True), Case({"noise": DROPOUT, "as_released": True}, chance=True)],
+    "equal": [Case(), Case({"noise": BOTH_FLIPS}), Case({"as_released": True})],
+    "ripu": [
+        Case(),
+        Case(pixels=True),
+        Case({"radius": 2}, pixels=True),
+        Case({"mode": "pa"}, pixels=True),
+        Case({"mode": "pa", "radius": 1}, pixels=True),
+    ],
+    "cost_aware": [Case(), Case({"of": "margin"}), Case({"of": {"edald": {"noise": JITTER}}, "cost": "pixels"})],
+    "coreset": [Case(), Case({"embedding": "2x2"}), Case({"prefilter": 3}, chance=True)],
+    "max_herding": [
+        # Bandwidths of different samples choose alike here.
+        Case(untied=3),
+        Case({"bandwidth": 0.7}, untied=3),
+        Case({"bandwidth": 0.6, "embedding": "2x2", "prefilter": 0}, untied=4),
+        Case({"kernel": "top_hat", "bandwidth": 0.8, "prefilter": 5}, chance=True, untied=0),
+    ],
+    "prob_cover": [
+        Case(chance=True, untied=0),
+        Case({"radius": 0.6}, untied=0),
+        Case({"purity": 0.6, "embedding": "2x2", "prefilter": 5}, chance=True, untied=0),
+    ],
+    "k_means_plus_plus": [Case(chance=True), Case({"embedding": "2x2", "prefilter": 3}, chance=True)],
+    "badge": [Case(chance=True), Case({"prefilter": 3}, chance=True)],
+    "typiclust": [
+        Case(chance=True, untied=0),
+        Case({"neighbours": 3, "clusters": 4, "embedding": "2x2", "prefilter": 7}, chance=True),
+    ],
+    "class_truth": [Case()],
+    "stages": [
+        Case({"stages": [{"by": "entropy"}]}),
+        Case({"stages": [{"by": "edald", "per_image": 4}, {"by": "margin", "share": 0.6}, {"by": "coreset"}]}),
+        Case({"stages": [{"by": "coreset", "per_image": 4, "among": 6}, {"by": "class_truth"}]}, chance=True),
+    ],
+    "rank_sum": [
+        Case({"of": ["entropy", {"bald": {"noise": DROPOUT}}]}),
+        Case({"of": ["margin", {"ripu": {}}, "class_truth"], "weights": [1, 0.5, 0.1]}),
+    ],
+    "margin_and_impurity": [Case()],
+    "two_stage_edald": [Case(untied=3)],
+    "uncertainty_then_coverage": [Case()],
+}
+EVERY = [
+    pytest.param(name, case, id=f"{name}-{number}") for name, cases in CASES.items() for number, case in enumerate(cases)
+]
+SCORED = [param for param in EVERY if isinstance(make(param.values[0], **param.values[1].options), Scored)]
+SLATES = np.array([[5, 17, 40, 2], [7, 30, -1, 47], [11, 0, 22, 33], [-1, -1, -1, -1]])
+OPEN = (SLATES >= 0) & ~np.isin(SLATES, [17, 33])
+BOUGHT = (1, 14)
+PIXELS = {"grid": UnitGrid.of_pixels(3, 4), "cells": (2, 3)}
 
 
-def view_of(acquisition, units=UNITS, mask=MASK, labelled=(9, 0, 100, 4), source=None):
-    return CandidatesView(source or Source(), units, mask, np.array(labelled), acquisition.needs, False)
-
-
-class AcquisitionContract:
-    """What every acquisition keeps; a subclass names one."""
-
-    name = ""
-    options = {}
-
-    @pytest.fixture
-    def acquisition(self):
-        return make(self.name, **self.options)
-
-    def select(self, acquisition, seed=0, **view):
-        return acquisition.select(view_of(acquisition, **view), np.random.default_rng(seed))
-
-    def test_its_attributes(self, acquisition):
-        assert acquisition.name == self.name
-        assert acquisition.needs_observation is False
-        assert isinstance(acquisition.sees_truth, bool)
-
-    def test_one_open_candidate_of_each_slate(self, acquisition):
-        for seed in range(30):
-            choice = self.select(acquisition, seed)
-            assert (choice.shape, choice.dtype) == ((4,), np.int64)
-            assert choice[3] == -1
-            assert MASK[np.arange(3), choice[:3]].all()
-
-    def test_nothing_is_open(self, acquisition):
-        assert self.select(acquisition, mask=np.zeros_like(MASK)).tolist() == [-1] * 4
-        assert self.select(acquisition, units=np.full((2, 3), -1), mask=np.zeros((2, 3), bool)).tolist() == [-1, -1]
-
-    def test_one_candidate(self, acquisition):
-        assert self.select(acquisition, units=np.array([[3]]), mask=np.array([[True]])).tolist() == [0]
-
-    def test_it_follows_the_generator(self, acquisition):
-        np.testing.assert_array_equal(self.select(acquisition, 3), self.select(acquisition, 3))
-
-    def test_masked_candidates_decide_nothing(self, acquisition):
-        """What a masked place holds makes no difference."""
-        other = np.where(MASK, UNITS, 1)
-        for seed in range(10):
-            np.testing.assert_array_equal(self.select(acquisition, seed), self.select(acquisition, seed, units=other))
-
-    def test_slates_do_not_see_each_other(self, acquisition):
-        order = [2, 0, 1, 3]
-        unit = np.take_along_axis(UNITS, np.maximum(self.select(acquisition), 0)[:, None], 1)[order, 0]
-        choice = self.select(acquisition, units=UNITS[order], mask=MASK[order])
-        if not self.by_chance:
-            assert UNITS[order][np.arange(3), choice[:3]].tolist() == unit[:3].tolist()
-
-    by_chance = False
-
-    def test_the_order_of_the_candidates_decides_nothing(self, acquisition):
-        order = np.array([3, 1, 0, 2])
-        if not self.by_chance:
-            own, other = self.select(acquisition), self.select(acquisition, units=UNITS[:, order], mask=MASK[:, order])
-            assert own[:3].tolist() == order[other[:3]].tolist()
-            return
-        # By chance: the same units are chosen as often.
-        counts = np.zeros((2, 4, 48))
-        for seed in range(400):
-            for i, columns in enumerate((np.arange(4), order)):
-                units, mask = UNITS[:, columns], MASK[:, columns]
-                choice = self.select(acquisition, seed, units=units, mask=mask)
-                counts[i, np.arange(3), units[np.arange(3), choice[:3]]] += 1
-        assert np.abs(counts[0] - counts[1]).max() < 5 * np.sqrt(400 * 2 / 4)
-
-    def test_equal_candidates_are_chosen_alike(self, acquisition):
-        units = np.full((1, 4), 6)
-        counts = np.zeros(4)
-        for seed in range(400):
-            counts[self.select(acquisition, seed, units=units, mask=np.array([[True, True, False, True]]))[0]] += 1
-        assert counts[2] == 0
-        assert np.abs(counts[[0, 1, 3]] - 400 / 3).max() < 5 * np.sqrt(400 / 3)
-
-    def test_scores_are_finite(self, acquisition):
-        score = acquisition.score(view_of(acquisition), np.random.default_rng(0))
-        assert score.shape == MASK.shape
-        assert np.isfinite(score).all()
-
-    @pytest.mark.parametrize("damage", [np.nan, np.inf])
-    def test_a_damaged_prediction_is_refused(self, acquisition, damage):
-        if not acquisition.needs:
-            pytest.skip("reads no prediction")
-        units = np.array([[0, 5], [7, 9]])
-        with pytest.raises(RalsegError, match="NaN"):
-            self.select(acquisition, units=units, mask=units >= 0, source=Source(damage=damage))
-
-
-def slow_probabilities(logits):
-    """(..., C) of each cell, in float64."""
-    z = np.moveaxis(logits.numpy().astype(float), -3, -1)
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def slow_unit_means(maps):
-    """(units of all images,) means over the 2 x 2 cells of each unit."""
-    return maps.reshape(len(maps), 3, 2, 4, 2).mean((2, 4)).reshape(-1)
-
-
-def slow_entropy(p):
-    return -(p * np.log(p)).sum(-1)
-
-
-class Scored(AcquisitionContract):
-    """An acquisition with a formula."""
-
-    def slow(self, source):
-        """The score of every unit, written out."""
-        raise NotImplementedError
-
-    def test_the_formula(self, acquisition):
-        score = acquisition.score(view_of(acquisition), np.random.default_rng(0))
-        expected = self.slow(Source())
-        np.testing.assert_allclose(score[MASK], expected[UNITS[MASK]], rtol=1e-4, atol=1e-6)
-        choice = self.select(acquisition)
-        best = np.where(MASK, expected[UNITS], -np.inf).argmax(1)
-        assert choice[:3].tolist() == best[:3].tolist()
-
-
-class TestEntropy(Scored):
-    name = "entropy"
-
-    def slow(self, source):
-        return slow_unit_means(slow_entropy(slow_probabilities(source.logits)))
-
-
-class TestMargin(Scored):
-    name = "margin"
-
-    def slow(self, source):
-        ranked = np.sort(slow_probabilities(source.logits), -1)
-        return -slow_unit_means(ranked[..., -1] - ranked[..., -2])
-
-
-class TestLeastConfidence(Scored):
-    name = "least_confidence"
-
-    def slow(self, source):
-        return -slow_unit_means(slow_probabilities(source.logits).max(-1))
-
-
-class TestBald(Scored):
-    name, options = "bald", {"draws": DRAWS}
-
-    def slow(self, source):
-        p = slow_probabilities(source.noisy)
-        return slow_unit_means(slow_entropy(p.mean(0)) - slow_entropy(p).mean(0))
-
-    def test_it_reads_no_more_draws_than_its_own(self):
-        few = make("bald", draws=2)
-        p = slow_probabilities(Source().noisy[:2])
-        expected = slow_unit_means(slow_entropy(p.mean(0)) - slow_entropy(p).mean(0))
-        score = few.score(view_of(few), np.random.default_rng(0))
-        np.testing.assert_allclose(score[MASK], expected[UNITS[MASK]], rtol=1e-4, atol=1e-6)
-
-    def test_few_draws(self):
-        with pytest.raises(RalsegError, match=r"bald.draws=1 is out of range; it is 2 or more"):
-            make("bald", draws=1)
-
-
-class TestClassTruth(Scored):
-    name = "class_truth"
-
-    def slow(self, source):
-        labelled = np.array([9, 0, 100, 4])
-        return np.array(
-            [sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in source.counts]
-        )
-
-    def test_it_sees_the_truth(self, acquisition):
-        assert acquisition.sees_truth
-
-
-class TestRandom(AcquisitionContract):
-    name, by_chance = "random", True
-
-
-class TestClassAwareRandom(AcquisitionContract):
-    name, by_chance = "class_aware_random", True
-
-    def test_its_chances(self):
-        """A class is drawn, all present ones alike, then a candidate in proportion to its share of it."""
-        source = Source()
-        classes = source.logits.numpy().argmax(1)
-        shares = np.stack([slow_unit_means((classes == c).astype(float)) for c in range(CLASSES)], axis=1)
-        acquisition, slate = make(self.name), shares[UNITS[0]] * MASK[0][:, None]
-        present = slate.sum(0) > 0
-        expected = (slate[:, present] / slate[:, present].sum(0)).mean(1)
-        counts = np.bincount([self.select(acquisition, seed)[0] for seed in range(4000)], minlength=4) / 4000
-        np.testing.assert_allclose(counts, expected, atol=0.04)
-
-    def test_one_class_everywhere(self):
-        source = Source()
-        source.logits[:, 1:] = -50
-        acquisition = make(self.name)
-        choices = {int(self.select(acquisition, seed, source=source)[0]) for seed in range(40)}
-        assert choices == {0, 2, 3}
-
-
-def test_every_acquisition_has_a_contract_test():
-    tested = {cls.name for cls in (*AcquisitionContract.__subclasses__(), *Scored.__subclasses__())} - {""}
-    assert tested == set(names())
+def test_every_acquisition_and_option_is_tested():
+    assert set(CASES) == {*names(), *MADE_OF_OTHERS}
+    stages = [stage for case in CASES["stages"] for stage in make("stages", **case.options).stages]
+    made = [(cls, [make(name, **case.options) for case in CASES[name]]) for name, cls in FORMULAS.items()]
+    made += [(cls, [make(name, **case.options) for case in CASES[name]]) for name, cls in MADE_OF_OTHERS.items()]
+    for cls, ones in [*made, (Stage, stages)]:
+        for option in dataclasses.fields(cls):
+            if option.name != "selection":
+                other = any(getattr(one, option.name) != option.default for one in ones)
+                assert other, f"{cls.__name__}.{option.name} is never tested"
 
 
 def test_only_references_see_the_truth():
     assert [name for name in names() if make(name).sees_truth] == ["class_truth"]
 
 
-def test_names():
-    with pytest.raises(RalsegError, match=r"acquisition 'entropie' is unknown; choose from random, .*class_truth"):
-        make("entropie")
-    with pytest.raises(RalsegError, match=r"acquisition 'entropy' does not take draws"):
-        make("entropy", draws=3)
+@pytest.mark.parametrize(("name", "case"), EVERY)
+class TestContract:
+    """What every acquisition keeps."""
+
+    @pytest.fixture
+    def acquisition(self, name, case):
+        return make(name, **case.options)
+
+    @pytest.fixture
+    def game(self, case, fake_game):
+        return fake_game(bought=BOUGHT, **(PIXELS if case.pixels else {}))
+
+    @pytest.fixture
+    def offer(self, game, acquisition, offered):
+        """Candidates whose rows are computed once for all tests of their order."""
+
+        def offer(units=None):
+            candidates = offered(game, acquisition, units)
+            for reducer in acquisition.needs:
+                candidates.reduced(reducer.name)
+                if reducer.labelled:
+                    candidates.labelled(reducer.name)
+            return candidates
+
+        return offer
+
+    def test_it_is_what_it_says(self, name, acquisition):
+        composed = name in names() and name not in FORMULAS
+        assert composed or acquisition.name == name
+        assert isinstance(acquisition, Scored | Batch | Stages)
+        assert FixedPolicy(acquisition).needs == acquisition.needs
+        assert len({reducer.name for reducer in acquisition.needs}) == len(acquisition.needs)
+
+    def test_scores(self, game, acquisition, offered):
+        if isinstance(acquisition, Scored):
+            score = acquisition.score(offered(game, acquisition))
+            assert score.shape == game.open.shape
+            assert score.dtype.kind == "f"
+            assert np.isfinite(score).all()
+            assert (score >= acquisition.lowest).all()
+
+    @pytest.mark.parametrize("choices", [0, 1, 5, 46, 60])
+    def test_as_many_as_asked_for(self, game, acquisition, offered, choices):
+        candidates = offered(game, acquisition, choices=choices)
+        chosen = acquisition.select(candidates, choices, np.random.default_rng(0))
+        assert (chosen.ndim, chosen.dtype) == (1, np.int64)
+        assert len(np.unique(chosen)) == len(chosen)
+        assert np.isin(chosen, np.arange(len(candidates))).all()
+        most = len(candidates)
+        if prefilter := getattr(acquisition, "prefilter", 0):
+            most = np.minimum(np.unique(candidates.images, return_counts=True)[1], prefilter).sum()
+        if isinstance(acquisition, Stages):
+            kept = [stage.per_image for stage in acquisition.stages if stage.per_image]
+            most = 4 * min([12, *kept]) if kept and min(kept) < 12 else most
+        assert len(chosen) == min(choices, most)
+
+    def test_no_candidate_and_one(self, game, acquisition, offered):
+        for units in ([], [7]):
+            candidates = offered(game, acquisition, units)
+            assert acquisition.select(candidates, 3, np.random.default_rng(0)).tolist() == list(range(len(units)))
+
+    def test_one_class(self, case, acquisition, offered, fake_game):
+        game = fake_game(classes=1, **(PIXELS if case.pixels else {}))
+
+        def select():
+            return acquisition.select(offered(game, acquisition, range(20)), 5, np.random.default_rng(0))
+
+        if any(reducer.name == "margin" for reducer in acquisition.needs):
+            with pytest.raises(RalsegError, match="margin: logits of a single class have no second best"):
+                select()
+        else:
+            assert len(select()) == 5
+
+    def test_who_reads_the_truth_says_so(self, game, acquisition, offered):
+        acquisition.select(offered(game, acquisition), 5, np.random.default_rng(0))
+        assert game.truth_was_read == acquisition.sees_truth
+
+    def test_the_generator_decides_what_is_left_to_chance(self, case, acquisition, offer):
+        candidates = offer()
+        found = [acquisition.select(candidates, 5, np.random.default_rng(seed)).tolist() for seed in range(30)]
+        assert acquisition.select(candidates, 5, np.random.default_rng(7)).tolist() == found[7]
+        assert (len({tuple(chosen) for chosen in found}) > 1) == case.chance
+
+    def test_the_order_of_the_candidates_decides_nothing(self, case, acquisition, offer):
+        candidates = offer()
+        order = np.random.default_rng(1).permutation(len(candidates))
+        if isinstance(acquisition, Scored):
+            np.testing.assert_allclose(
+                acquisition.score(candidates.take(order)), acquisition.score(candidates)[order], rtol=1e-6, atol=1e-6
+            )
+        if case.chance:
+            return
+        chosen = acquisition.select(candidates, 9, np.random.default_rng(0))
+        other = order[acquisition.select(candidates.take(order), 9, np.random.default_rng(0))]
+        if isinstance(acquisition, Scored):
+            # Whatever ties has the same score.
+            score = acquisition.score(candidates)
+            np.testing.assert_allclose(score[chosen], score[other], rtol=1e-6, atol=1e-6)
+        else:
+            assert chosen[: case.untied].tolist() == other[: case.untied].tolist()
+
+    def test_the_order_of_the_candidates_changes_no_chance(self, case, acquisition, offer):
+        if not case.chance or not case.untied:
+            return
+        candidates = offer([0, 2, 3, 5, 9, 12, 15, 19, 24, 30, 31, 33])
+        candidates.slates = None
+        order, draws = np.array([7, 2, 11, 4, 0, 9, 1, 10, 3, 8, 5, 6]), 250
+        permuted, share = candidates.take(order), np.zeros((2, 12))
+        for seed in range(draws):
+            share[0, acquisition.select(candidates, 3, np.random.default_rng(seed))] += 1 / draws
+            share[1, order[acquisition.select(permuted, 3, np.random.default_rng(seed))]] += 1 / draws
+        deviation = np.sqrt(2 * np.maximum(share.mean(0) * (1 - share.mean(0)), 1 / draws) / draws)
+        assert (np.abs(share[0] - share[1]) < 4.5 * deviation).all()
+
+    @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_a_damaged_prediction_is_refused(self, game, acquisition, offered, value):
+        game.damage(value)
+        if acquisition.needs:
+            with pytest.raises(RalsegError, match="holds? NaN"):
+                acquisition.select(offered(game, acquisition), 5, np.random.default_rng(0))
+
+    def test_damage_from_a_device_is_refused(self, game, acquisition, offered, monkeypatch):
+        """There NaN is found in what is fetched, not in the logits."""
+        rows = game.rows
+
+        def damaged(reducers):
+            found = {name: np.array(part, np.float32) for name, part in rows(reducers).items()}
+            for part in found.values():
+                part[:12] = np.nan
+            return found
+
+        monkeypatch.setattr(game, "rows", damaged)
+        if acquisition.needs:
+            with pytest.raises(RalsegError, match="is NaN; the network's prediction is damaged"):
+                acquisition.select(offered(game, acquisition), 5, np.random.default_rng(0))
+
+    def test_one_of_each_slate(self, game, acquisition, viewed):
+        for seed in range(5):
+            choice = FixedPolicy(acquisition).select(
+                viewed(game, acquisition, SLATES, OPEN), np.random.default_rng(seed)
+            )
+            assert (choice.shape, choice.dtype) == ((4,), np.int64)
+            assert choice[3] == -1
+            assert OPEN[np.arange(3), choice[:3]].all()
+        nothing = viewed(game, acquisition, SLATES, np.zeros_like(OPEN))
+        assert FixedPolicy(acquisition).select(nothing, np.random.default_rng(0)).tolist() == [-1] * 4
+        single = viewed(game, acquisition, [[3]])
+        assert FixedPolicy(acquisition).select(single, np.random.default_rng(0)).tolist() == [0]
+
+    def test_masked_candidates_decide_nothing(self, game, acquisition, viewed):
+        other = np.where(OPEN, SLATES, 1)
+        for seed in range(3):
+            first, second = (
+                FixedPolicy(acquisition).select(viewed(game, acquisition, units, OPEN), np.random.default_rng(seed))
+                for units in (SLATES, other)
+            )
+            np.testing.assert_array_equal(first, second)
+
+    def test_the_whole_pool(self, game, acquisition, viewed):
+        units = np.arange(48)[None]
+        mask = np.isin(units, game.open)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            choice = FixedPolicy(acquisition).select(
+                viewed(game, acquisition, units, mask, 6), np.random.default_rng(0)
+            )
+        assert (choice.shape, choice.dtype) == ((6,), np.int64)
+        assert len(set(choice.tolist())) == 6
+        assert mask[0, choice].all()
+
+    def test_fewer_are_left_than_asked_for(self, game, acquisition, viewed):
+        units = np.arange(48)[None]
+        view = viewed(game, acquisition, units, np.isin(units, [3, 20, 41]), 5)
+        with pytest.warns(UserWarning, match=f"{acquisition.name}: 5 units were asked for, 3 are left under its"):
+            choice = FixedPolicy(acquisition).select(view, np.random.default_rng(0))
+        assert sorted(choice.tolist()) == [3, 20, 41]
 
 
-def test_a_single_class_has_no_margin():
-    with pytest.raises(RalsegError, match="two classes or more"):
-        margin = make("margin")
-        margin.select(view_of(margin, source=Source(classes=1)), np.random.default_rng(0))
+def probabilities(logits):
+    """(..., C, h, w) in float64."""
+    e = np.exp(logits.numpy().astype(float) - logits.numpy().astype(float).max(-3, keepdims=True))
+    return e / e.sum(-3, keepdims=True)
 
 
-def test_best_per_slate():
-    score = np.array([[1.0, 5, 3], [np.nan, 2, 2], [0, 0, 0], [-np.inf, -np.inf, 7]])
-    mask = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 1, 0]], bool)
-    found = [best_per_slate(score, mask, np.random.default_rng(seed)) for seed in range(40)]
-    assert {tuple(choice) for choice in found} == {(2, a, -1, b) for a in (1, 2) for b in (0, 1)}
-    assert found[0].dtype == np.int64
+def overlaps(game, boxes=None):
+    """(units, h, w): pixels of each unit that lie in each cell of the logits' map."""
+    (height, width), (h, w) = (game.grid.height, game.grid.width), game.logits.shape[-2:]
+    boxes = game.grid.boxes if boxes is None else boxes
+    found = np.zeros((len(boxes), h, w))
+    for unit, (y, x, down, right) in enumerate(boxes):
+        for i in range(h):
+            for j in range(w):
+                rows = min(y + down, (i + 1) * height / h) - max(y, i * height / h)
+                columns = min(x + right, (j + 1) * width / w) - max(x, j * width / w)
+                found[unit, i, j] = max(rows, 0) * max(columns, 0)
+    return found
+
+
+def slow_map(game, value, noise=None):
+    """(images, h, w) of value((C,) probabilities, (M, C) noisy ones), pixel by pixel."""
+    p = probabilities(game.logits)[: game.images]
+    q = probabilities(game.disturbed(noise)) if noise else p[None]
+    found = np.empty((len(p), *p.shape[-2:]))
+    for image, i, j in np.ndindex(found.shape):
+        found[image, i, j] = value(p[image, :, i, j], q[:, image, :, i, j])
+    return found
+
+
+def means(game, maps):
+    """(units of all images,) weighted by overlap."""
+    weights = overlaps(game)
+    return np.array([(own * image).sum() / own.sum() for image in maps for own in weights])
+
+
+def largest(game, maps):
+    return np.array([image[own > 1e-9].max() for image in maps for own in overlaps(game)])
+
+
+def h(p):
+    return -sum(x * np.log(x) for x in p)
+
+
+def kl(p, q):
+    return sum(a * np.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def information(p, q):
+    return h(q.mean(0)) - np.mean([h(draw) for draw in q])
+
+
+def released_information(p, q):
+    return h(np.exp(q).mean(0)) - np.mean([h(np.exp(draw)) for draw in q])
+
+
+def balanced(p, q):
+    mean, variance = q.mean(0), q.var(0)
+    posterior = 0
+    for m, v in zip(mean, variance, strict=True):
+        a = m * m * (1 - m) / v - m
+        posterior += m * stats.beta(a + 1, (1 / m - 1) * a).entropy()
+    balance = (posterior + h(mean)) / (h(mean) + np.log(2))
+    return 1 / balance if balance >= 0 else balance
+
+
+def slow_entropy(game, acquisition):
+    maps = slow_map(game, lambda p, q: h(p))
+    if acquisition.as_released:
+        maps = np.array([(image - image.min()) / (image.max() - image.min()) for image in maps])
+    if acquisition.reduction == "max":
+        return largest(game, maps)
+    return means(game, maps) * (np.tile(game.grid.areas, game.images) if acquisition.reduction == "sum" else 1)
+
+
+def slow_margin(game, acquisition):
+    return -means(game, slow_map(game, lambda p, q: sorted(p)[-1] - sorted(p)[-2]))
+
+
+def slow_confidence(game, acquisition):
+    return -means(game, slow_map(game, lambda p, q: max(p)))
+
+
+def slow_information(game, acquisition):
+    return means(game, slow_map(game, information, acquisition.noise))
+
+
+def slow_edald(game, acquisition):
+    second = released_information if acquisition.as_released else information
+    return means(game, slow_map(game, lambda p, q: h(p) + second(p, q), acquisition.noise))
+
+
+def slow_balanced(game, acquisition):
+    return means(game, slow_map(game, balanced, acquisition.noise))
+
+
+def slow_equal(game, acquisition):
+    def divergence(p, q):
+        return np.mean([(kl(p, draw) + kl(draw, p)) / 2 for draw in q])
+
+    def entropies(p, q):
+        return h(p) + np.mean([h(draw) for draw in q])
+
+    return means(game, slow_map(game, entropies if acquisition.as_released else divergence, acquisition.noise))
+
+
+def shares_of(game):
+    """(units of all images, C) of the predicted classes."""
+    best = probabilities(game.logits)[: game.images].argmax(1)
+    classes = range(game.logits.shape[1])
+    return np.stack([means(game, (best == c).astype(float)) for c in classes], axis=1)
+
+
+def slow_ripu(game, acquisition):
+    classes = game.logits.shape[1]
+    if game.grid.unit_height > 1:
+        mixed = np.array([h(row[row > 0]) for row in shares_of(game)])
+        return mixed * means(game, slow_map(game, lambda p, q: h(p))) / np.log(classes) ** 2
+    reach = acquisition.radius if acquisition.radius is not None else {"ra": 1, "pa": 32}[acquisition.mode]
+    found = []
+    for logits in enlarged(game.logits.numpy().astype(float)[: game.images], game.grid.height, game.grid.width):
+        p = np.exp(logits) / np.exp(logits).sum(0)
+        best, entropy = p.argmax(0), np.array([[h(p[:, i, j]) for j in range(p.shape[2])] for i in range(p.shape[1])])
+        for i, j in np.ndindex(best.shape):
+            window = (slice(max(0, i - reach), i + reach + 1), slice(max(0, j - reach), j + reach + 1))
+            histogram = np.bincount(best[window].ravel()) / best[window].size
+            uncertainty = entropy[window].mean() if acquisition.mode == "ra" else entropy[i, j]
+            found.append(h(histogram[histogram > 0]) * uncertainty / np.log(classes) ** 2)
+    return np.array(found)
+
+
+def enlarged(maps, height, width):
+    """Bilinear interpolation between the centres of cells, maps (..., h, w)."""
+
+    def between(size, cells):
+        at = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
+        low = np.minimum(at.astype(int), max(cells - 2, 0))
+        return low, np.minimum(low + 1, cells - 1), at - low
+
+    (top, bottom, y), (left, right, x) = between(height, maps.shape[-2]), between(width, maps.shape[-1])
+    rows = maps[..., top, :] * (1 - y)[:, None] + maps[..., bottom, :] * y[:, None]
+    return rows[..., left] * (1 - x) + rows[..., right] * x
+
+
+def slow_cost_aware(game, acquisition):
+    score = SLOW[acquisition.of.name](game, acquisition.of) - {"margin": -1}.get(acquisition.of.name, 0)
+    if acquisition.cost == "pixels":
+        return score / np.tile(game.grid.areas, game.images)
+    return score / (shares_of(game) > 0).sum(1)
+
+
+def slow_truth(game, acquisition):
+    labelled = (9, 0, 100, 4)
+    return np.array([sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in game.counts])
+
+
+def slow_rank_sum(game, acquisition):
+    """Ranks among the candidates, counted."""
+    total = 0
+    for part, weight in zip(acquisition.of, acquisition.weights or (1, 1), strict=True):
+        score = SLOW[part.name](game, part)[game.open]
+        ranks = [((score < own).sum() + ((score == own).sum() + 1) / 2) / len(score) for own in score]
+        total = total + weight * np.array(ranks)
+    found = np.zeros(game.images * 12)
+    found[game.open] = total
+    return found
+
+
+SLOW = {
+    "random": lambda game, acquisition: np.zeros(game.images * 12),
+    "entropy": slow_entropy,
+    "margin": slow_margin,
+    "least_confidence": slow_confidence,
+    **dict.fromkeys(("bald", "power_bald", "dald", "power_dald"), slow_information),
+    **dict.fromkeys(("edald", "power_edald"), slow_edald),
+    "balanced_entropy": slow_balanced,
+    "equal": slow_equal,
+    "ripu": slow_ripu,
+    "cost_aware": slow_cost_aware,
+    "class_truth": slow_truth,
+    "rank_sum": slow_rank_sum,
+}
+
+
+@pytest.mark.parametrize(("name", "case"), SCORED)
+def test_the_formula(name, case, fake_game, offered):
+    acquisition, game = make(name, **case.options), fake_game(bought=BOUGHT, **(PIXELS if case.pixels else {}))
+    candidates, expected = offered(game, acquisition), SLOW[acquisition.name](game, acquisition)[game.open]
+    # Where a balance is near 0 its inverse is large, and rounding with it.
+    atol = 3e-5 if name == "balanced_entropy" else 2e-6
+    np.testing.assert_allclose(acquisition.score(candidates), expected, rtol=1e-4, atol=atol)
+    if not case.chance:
+        chosen = acquisition.select(candidates, 6, np.random.default_rng(0))
+        assert chosen.tolist() == np.argsort(-expected, kind="stable")[:6].tolist()
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("mean", 1), ("2x2", 2)])
+def test_embeddings(kind, parts, fake_game):
+    """Means over the unit, or its quarters, which end within a pixel of the image."""
+    game = fake_game(coarse=(6, 7))
+    found = game.rows([embedding_reducer(kind)])[f"embedding {kind}"]
+    pieces = [
+        (y + i * down / parts, x + j * right / parts, down / parts, right / parts)
+        for y, x, down, right in game.grid.boxes
+        for i in range(parts)
+        for j in range(parts)
+    ]
+    weights = overlaps(game, pieces)
+    weights /= weights.sum((1, 2), keepdims=True)
+    expected = np.einsum("pij,bdij->bpd", weights, game.features.numpy()).reshape(len(found), -1)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("coarse", [(6, 7), (3, 4)])
+def test_gradients_are_those_of_the_last_layer(coarse, fake_game):
+    game = fake_game(images=2, coarse=coarse)
+    head = torch.nn.Conv2d(5, 4, 1).double()
+    with torch.no_grad():
+        game.logits = head(torch.nn.functional.interpolate(game.features, (6, 7), mode="bilinear").double()).float()
+    found = game.rows([GRADIENT])["gradient"].reshape(4, 12, 4, 5)
+    maps = torch.nn.functional.interpolate(game.features, (6, 7), mode="bilinear").double()
+    for image in range(4):
+        logits = head(maps[image : image + 1])
+        loss = torch.nn.functional.cross_entropy(logits, logits.argmax(1), reduction="none")[0]
+        for unit, weights in enumerate(torch.tensor(overlaps(game))):
+            mean = (weights * loss).sum() / weights.sum()
+            (gradient,) = torch.autograd.grad(mean, head.weight, retain_graph=True)
+            np.testing.assert_allclose(found[image, unit], gradient[:, :, 0, 0], atol=1e-6)
+
+
+def test_entropy_of_the_mean_is_mean_entropy_and_information(fake_game, offered):
+    game, noise = fake_game(), Noise("dropout", 7)
+    bald, edald = make("bald", noise=noise), make("edald", noise=noise)
+    units, entropy = np.arange(48), make("entropy").reducers
+    q = probabilities(game.disturbed(noise))
+    of_mean, mean_of = fake_game(), 0
+    of_mean.logits = torch.tensor(np.log(q.mean(0)))
+    for draw in game.disturbed(noise):
+        one = fake_game()
+        one.logits = draw
+        mean_of = mean_of + one.reduce_candidates(units, entropy)["entropy mean"] / 7
+    both = mean_of + bald.score(offered(game, bald))
+    np.testing.assert_allclose(of_mean.reduce_candidates(units, entropy)["entropy mean"], both, atol=1e-6)
+    own = game.reduce_candidates(units, entropy)["entropy mean"]
+    np.testing.assert_allclose(edald.score(offered(game, edald)), own + both - mean_of, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["edald", "power_edald"])
+def test_edald_is_entropy_where_nothing_disagrees(name, fake_game, offered):
+    game, acquisition = fake_game(), make(name)
+    game.noisy[acquisition.noise] = game.logits.expand(5, *game.logits.shape)
+    entropy = make("entropy")
+    np.testing.assert_allclose(
+        acquisition.score(offered(game, acquisition)), entropy.score(offered(game, entropy)), atol=1e-6
+    )
+
+
+def test_max_herding_with_a_top_hat_is_prob_cover(fake_game, offered):
+    game, chosen = fake_game(bought=BOUGHT), []
+    for name, options in (("max_herding", {"kernel": "top_hat", "bandwidth": 0.6}), ("prob_cover", {"radius": 0.6})):
+        acquisition = make(name, **options)
+        candidates = offered(game, acquisition)
+        chosen.append(acquisition.select(candidates, 20, np.random.default_rng(0)))
+    points = np.concatenate([candidates.reduced("embedding mean"), candidates.labelled("embedding mean")])
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    near = np.linalg.norm(points[:46, None] - points, axis=2) <= 0.6
+    # Picks until one covers nothing that the labelled units (from 46 on) and those before it do not.
+    new = [(near[:, one] & ~near[:, [*range(46, len(points)), *chosen[0][:at]]].any(1)).any() for at, one in enumerate(chosen[0])]
+    positive = new.index(False)
+    assert 5 < positive < 20
+    assert chosen[0][:positive].tolist() == chosen[1][:positive].tolist()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "name", ["entropy", "margin", "least_confidence", "bald", "dald", "equal", "ripu", "edald", "cost_aware"]
+)
+def test_a_certain_unit_never_beats_an_uncertain_one(name, seed, fake_game, offered):
+    game, acquisition = fake_game(seed=seed), make(name)
+    noise = getattr(acquisition, "noise", None)
+    certain, doubtful = slice(0, 2), slice(2, 4)
+    game.logits[certain] = 0.1 * game.logits[certain]
+    game.logits[certain, 1] += 12
+    # Neighbours are of different classes, so that every unit is mixed.
+    i, j = np.indices((6, 7))
+    game.logits[doubtful] *= 0.1
+    game.logits[doubtful, (i + j) % 4, i, j] += 1
+    if noise:
+        game.disturbed(noise)[:, certain] = game.logits[certain] + 0.01
+    score = acquisition.score(offered(game, acquisition))
+    assert score[:24].max() < score[24:].min()
+    chosen = acquisition.select(offered(game, acquisition), 24, np.random.default_rng(0))
+    assert sorted(chosen.tolist()) == list(range(24, 48))
+
+
+DUPLICATED = [
+    ("coreset", {}),
+    ("max_herding", {}),
+    ("max_herding", {"bandwidth": 0.2}),
+    ("max_herding", {"kernel": "top_hat", "bandwidth": 0.05}),
+    ("prob_cover", {"radius": 0.05}),
+    ("prob_cover", {"radius": 0.5}),
+    ("k_means_plus_plus", {}),
+    ("typiclust", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), DUPLICATED)
+def test_duplicates_are_chosen_last(name, options, hand_made, offered):
+    """Of 9 candidates, 2 stand where a labelled one does and 1 stands where another does.
+
+    TypiClust puts duplicates into one cluster: that of the labelled unit is the last one of the first round, and the
+    second of two equal candidates waits for the second round. In a cluster of several points its definition is the
+    other way round: duplicates are the most typical. Here every point is a cluster.
+    """
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(10, 6))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    points[[4, 7]], points[8] = points[9], points[2]
+    acquisition = make(name, **options)
+    game = hand_made(
+        {"embedding mean": points, "predicted_shares": np.full((10, 2), 0.5)}, images=np.arange(10), bought=[9]
+    )
+    for seed in range(20):
+        chosen = acquisition.select(offered(game, acquisition), 9, np.random.default_rng(seed)).tolist()
+        assert len(chosen) == 9
+        assert {4, 7, *chosen[-3:]} <= {4, 7, 2, 8}
+        assert len({2, 8} & set(chosen[-3:])) == 1
+
+
+def test_badge_takes_the_largest_gradient_first_and_duplicates_last(hand_made, offered):
+    points = np.random.default_rng(0).normal(size=(8, 5))
+    points[6], points[3] = points[1], 9 * points[3]
+    acquisition, game = make("badge"), hand_made({"gradient": points}, images=np.arange(8))
+    for seed in range(30):
+        chosen = acquisition.select(offered(game, acquisition), 8, np.random.default_rng(seed)).tolist()
+        assert chosen[0] == 3
+        assert chosen[-1] in (1, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("prob_cover", {"radius": 0.15}), ("max_herding", {"kernel": "top_hat", "bandwidth": 0.15})]
+)
+def test_centres_of_stars_are_chosen_by_size(name, options, hand_made, offered):
+    """Each star is a direction, and others around it that are near to it alone; no two gains are equal."""
+    basis = np.eye(16)
+    stars = [[basis[star], *(basis[star] + 0.13 * basis[4 + ray] for ray in range(rays))] for star, rays in enumerate((3, 7, 2, 5))]
+    points = np.concatenate(stars)
+    order = np.random.default_rng(0).permutation(len(points))
+    acquisition = make(name, **options)
+    game = hand_made(
+        {"embedding mean": points[order], "predicted_shares": np.ones((len(points), 1))}, images=np.arange(len(points))
+    )
+    chosen = order[acquisition.select(offered(game, acquisition), 4, np.random.default_rng(0))]
+    assert chosen.tolist() == [4, 15, 0, 12]
+
+
+def test_chances_of_class_aware_random(fake_game, offered):
+    """A class is drawn, all present ones alike, then a candidate in proportion to its share of it."""
+    game, acquisition = fake_game(), make("class_aware_random")
+    units = np.array([5, 40, 2, 33])
+    share = shares_of(game)[units]
+    present = share.sum(0) > 0
+    expected = (share[:, present] / share[:, present].sum(0)).mean(1)
+    candidates, rng = offered(game, acquisition, units), np.random.default_rng(0)
+    candidates.reduced("predicted_shares")
+    counts = np.bincount([acquisition.select(candidates, 1, rng)[0] for _ in range(4000)], minlength=4) / 4000
+    np.testing.assert_allclose(counts, expected, atol=0.04)
+
+
+def test_class_aware_random_with_one_class_everywhere(fake_game, viewed):
+    game, acquisition = fake_game(), make("class_aware_random")
+    game.logits[:, 1:] = -50
+    policy, view = FixedPolicy(acquisition), viewed(game, acquisition, SLATES, OPEN)
+    assert {int(policy.select(view, np.random.default_rng(seed))[0]) for seed in range(40)} == {0, 2, 3}
+
+
+def test_random_chooses_all_alike(fake_game, viewed):
+    game, acquisition, counts = fake_game(), make("random"), np.zeros((3, 4))
+    view, rng = viewed(game, acquisition, SLATES, OPEN), np.random.default_rng(0)
+    for _ in range(1000):
+        counts[np.arange(3), FixedPolicy(acquisition).select(view, rng)[:3]] += 1
+    assert (counts[~OPEN[:3]] == 0).all()
+    expected = 1000 / OPEN[:3].sum(1, keepdims=True) * OPEN[:3]
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(1000 / 4)
+
+
+@pytest.mark.parametrize("name", ["coreset", "badge", "typiclust", "class_aware_random"])
+def test_the_prefilter_is_of_each_image_of_a_whole_pool(name, fake_game, offered, viewed):
+    game, acquisition = fake_game(), make(name, prefilter=2)
+    candidates = offered(game, acquisition)
+    seen = set()
+    for seed in range(40):
+        chosen = acquisition.select(candidates, 48, np.random.default_rng(seed))
+        assert np.bincount(chosen // 12).tolist() == [2, 2, 2, 2]
+        seen |= set(chosen.tolist())
+    assert seen == set(range(48))
+    # Slates are drawn already.
+    slates = viewed(game, acquisition, np.arange(48)[:, None])
+    assert FixedPolicy(acquisition).select(slates, np.random.default_rng(0)).tolist() == [0] * 48
+
+
+def test_at_most():
+    images, rng = np.array([3, 1, 3, 3, 1, 8]), np.random.default_rng(0)
+    found = [at_most(images, 2, rng).tolist() for _ in range(100)]
+    assert {tuple(index) for index in found} == {(0, 1, 2, 4, 5), (0, 1, 3, 4, 5), (1, 2, 3, 4, 5)}
+    assert at_most(images, 9, rng).tolist() == list(range(6))
+    assert at_most(images[:0], 2, rng).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("bald", {"noise": {"kind": "dropout", "draws": 1}}, r"bald.noise.draws=1 is out of range; it is 2 or more"),
+        ("equal", {"noise": {"kind": "flip", "draws": 0}}, r"noise.draws=0 is out of range; it is 1 or more"),
+        ("ripu", {"radius": -1}, r"ripu.radius=-1 is out of range"),
+        ("coreset", {"prefilter": -1}, r"coreset.prefilter=-1 is out of range"),
+        ("max_herding", {"bandwidth": 0}, r"max_herding.bandwidth=0.0 is out of range; it is above 0"),
+        ("prob_cover", {"radius": float("inf")}, r"prob_cover.radius=inf is out of range"),
+        ("prob_cover", {"purity": 0.0}, r"prob_cover.purity=0.0 is out of range; it is above 0 and at most 1"),
+        ("typiclust", {"neighbours": 0}, r"typiclust.neighbours=0 is out of range"),
+        ("typiclust", {"clusters": -2}, r"typiclust.clusters=-2 is out of range"),
+        ("badge", {"selection": {"stochastic": "power"}}, r"badge has no scores for selection.stochastic or top_share"),
+        ("max_herding", {"prefilter": -3}, r"max_herding.prefilter=-3 is out of range"),
+    ],
+)
+def test_options_out_of_range(name, options, message):
+    with pytest.raises(RalsegError, match=message):
+        make(name, **options)
+
+
+def test_ripu_of_pixels_is_not_for_regions(fake_game, offered):
+    acquisition = make("ripu", mode="pa")
+    with pytest.raises(RalsegError, match=r"ripu.mode=pa scores pixels; set game.unit=pixel"):
+        acquisition.select(offered(fake_game(), acquisition), 1, np.random.default_rng(0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Scored):
+    """An acquisition as the documentation tells to write one."""
+
+    name = "own"
+
+    reducers = (map_reducer("least", lambda logits: -entropy_map(logits)),)
+
+    def score(self, candidates):
+        return np.where(np.arange(len(candidates)) == 1, np.nan, candidates.reduced("least"))
+
+
+def test_a_score_of_nan_is_refused(fake_game, offered):
     with pytest.raises(RalsegError, match="the score of a candidate is NaN"):
-        best_per_slate(score, np.ones_like(mask), np.random.default_rng(0))
+        Own().select(offered(fake_game(), Own()), 3, np.random.default_rng(0))
 
 
-def test_a_score_must_be_given():
+def test_a_choice_must_be_given(fake_game, offered):
+    candidates = offered(fake_game(), make("random"))
     with pytest.raises(NotImplementedError):
-        Acquisition().select(view_of(make("random")), np.random.default_rng(0))
+        Acquisition().select(candidates, 1, np.random.default_rng(0))
+    with pytest.raises(NotImplementedError):
+        Scored().select(candidates, 1, np.random.default_rng(0))
+    with pytest.raises(NotImplementedError):
+        Batch().select(candidates, 1, np.random.default_rng(0))

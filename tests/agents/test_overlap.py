@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import overlap
-from ralseg.agents.acquisitions.overlap import regions_per_round, separated
+from ralseg.agents.acquisitions.overlap import regions_per_round, separated, separated_pixels
 from ralseg.foundation import RalsegError
 
 
@@ -91,3 +91,31 @@ def test_published_counts():
     # A share that comes out even is not rounded up by the error of a float: 10 x 9 x 0.3 / 3 = 9.
     assert regions_per_round(10, 9, 0.3, rounds=3, side=1) == 9
     assert regions_per_round(10, 9, 0.31, rounds=3, side=1) == 10
+
+
+def slow_pixels(score, images, positions, choices, per_image, radius):
+    """One after the other over all images together."""
+    open_, chosen = score > -np.inf, []
+    while len(chosen) < choices and open_.any():
+        best = int(np.where(open_, score, -np.inf).argmax())
+        chosen.append(best)
+        same = images == images[best]
+        open_[same & (np.abs(positions - positions[best]).max(1) <= radius)] = False
+        if per_image and sum(images[i] == images[best] for i in chosen) >= per_image:
+            open_[same] = False
+    return chosen
+
+
+@pytest.mark.parametrize("per_image", [None, 2])
+@pytest.mark.parametrize("radius", [0, 1, 3])
+def test_pixels_of_several_images(per_image, radius):
+    rng = np.random.default_rng(radius)
+    for count in (1, 7, 60, 60, 60):
+        images = rng.integers(0, 3, count)
+        positions = np.stack(np.unravel_index(rng.choice(100, count, replace=False), (10, 10)), axis=1)
+        score = rng.integers(0, 5, count).astype(float)
+        score[rng.random(count) < 0.1] = -np.inf
+        given = score, images, positions, 12, per_image, radius
+        assert separated_pixels(*given).tolist() == slow_pixels(*given)
+    empty = np.empty((0, 2), int)
+    assert separated_pixels(np.empty(0), empty[:, 0], empty, 3, per_image, radius).tolist() == []
