@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ralseg.agents.acquisitions import make
+from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.agents.options import agent_options
 from ralseg.agents.replay import as_stored
 from ralseg.benchmarks.fresh import in_fresh_process
@@ -121,7 +121,7 @@ def pool_peak(cut: Cut, images: int, slates: int, candidates: int) -> dict[str, 
     options = GameOptions(slates=slates, candidates=candidates, budget=slates)
     spec = ObservationSpec.preset("compact", store.classes)
     game = Game(learner, pool, range(images, images + 4), range(images + 4, images + 8), spec, options)
-    entropy, rng, draw, score = make("entropy"), generator(0, "benchmark"), [], []
+    entropy, rng, draw, score = FixedPolicy(make("entropy")), generator(0, "benchmark"), [], []
     for turn in range(TURNS[cut]):
         draw.append(cpu_seconds(lambda turn=turn: game.reset(turn)))
         score.append(cpu_seconds(lambda: entropy.select(game.view(entropy.needs, observed=False), rng)))

@@ -145,8 +145,9 @@ class World:
             reason = str(error).splitlines()[0]
             raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
         compute_dtype(self.config["precision"], torch.device(device))
-        if type(self.config["compile"]) is not bool:
-            raise RalsegError(f"compile={self.config['compile']!r} is no choice; set true or false")
+        for name, value in (("compile", self.config["compile"]), ("game.offer_void", self.config["game"]["offer_void"])):
+            if type(value) is not bool:
+                raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
         spec, network = spec_from_config(self.config["features"], len(self.dataset.classes)), self.network()
         if "embedding" in spec.needs and spec.embedding_width > network.embedding_width:

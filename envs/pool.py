@@ -70,7 +70,7 @@ class Pool:
 
     def look(self, places: np.ndarray) -> None:
         """Find the void units of some images; the labels of each are read once."""
-        for place in places[~self._looked[places]].tolist():
+        for place in np.unique(places[~self._looked[places]]).tolist():
             image, units = int(self.images[place]), slice(*self.offsets[place : place + 2])
             labelled = self.store.label(image) < len(self.store.dataset.classes)
             grid = self.grid(image)
@@ -142,7 +142,7 @@ class Pool:
             twice = units[self.labelled[units]] if self.labelled[units].any() else units
             raise RalsegError(f"unit {twice[0]} is labelled already; a label is bought once")
         self.labelled[units] = True
-        np.subtract.at(self.free, places, 1)
+        np.subtract.at(self.free, places[~self.void[units]], 1)
         self.history.append(units)
 
     @property

@@ -31,11 +31,11 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     for key in mapping:
         if key not in names:
             raise RalsegError(f"{where}.{key} is unknown; {where} has {', '.join(names)}")
+    required = (f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING)
+    if missing := [name for name in required if name not in mapping]:
+        raise RalsegError(f"{where} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}, too")
     values = {key: _value(hints[key], value, f"{where}.{key}") for key, value in mapping.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise RalsegError(f"{where}: {error}") from error
+    return cls(**values)
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

@@ -59,7 +59,7 @@ class MaxHerding(Embedded):
 
     Attributes:
         kernel: `rbf`, exp(-(d / h)^2), or `top_hat`, 1 up to distance h and 0 beyond, which is ProbCover.
-        bandwidth: h, of embeddings of length 1; None: twice their median distance (published).
+        bandwidth: h, of embeddings of length 1; None, for `rbf`: twice their median distance (published).
     """
 
     name, unit_length = "max_herding", True
@@ -70,6 +70,8 @@ class MaxHerding(Embedded):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_positive("max_herding.bandwidth", self.bandwidth)
+        if self.kernel == "top_hat" and self.bandwidth is None:
+            raise RalsegError("max_herding: kernel=top_hat needs a bandwidth; prob_cover finds one by itself")
 
     def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from ralseg.agents.acquisitions.base import Acquisition, Batch, Scored, at_most
+from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
 from ralseg.envs import Candidates
@@ -62,6 +62,10 @@ class Stages(Acquisition):
             raise RalsegError(
                 "stages: every stage but the last keeps either per_image or share, the last one neither of them"
             )
+        if replace(self.selection, ties=BY_SCORE.ties) != BY_SCORE:
+            raise RalsegError(
+                "stages: give the selection to the last stage, which chooses; of the whole only ties hold"
+            )
 
     @property
     def sees_truth(self) -> bool:
@@ -74,13 +78,13 @@ class Stages(Acquisition):
         return tuple(reducer for stage in self.stages for reducer in stage.by.needs)
 
     def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.select`; the last stage's own selection holds, and that of the whole."""
+        """See `Acquisition.select`; the last stage's own selection holds."""
         whole = candidates
         if candidates.slates is not None:
             # Few enough to be looked at together; a pool is looked at image by image.
             candidates.compute()
-        for stage in self.stages[:-1]:
-            candidates = _kept(candidates, stage, choices, rng)
+        for number, stage in enumerate(self.stages[:-1]):
+            candidates = _kept(candidates, stage, choices, rng, first=not number)
         last = self.stages[-1].by
         if candidates is not whole and isinstance(last, Batch):
             last = replace(last, prefilter=0)
@@ -108,6 +112,7 @@ class RankSum(Scored):
             raise RalsegError("rank_sum: give one acquisition or more in `of`, and as many weights, or none")
         if without := next((part.name for part in self.of if not isinstance(part, Scored)), None):
             raise RalsegError(f"rank_sum: {without} chooses sets and has no scores; use it in stages")
+        _check_selections(self.name, self.of)
 
     @property
     def sees_truth(self) -> bool:
@@ -143,6 +148,7 @@ class CostAware(Scored):
     def __post_init__(self) -> None:
         if not isinstance(self.of, Scored) or not np.isfinite(self.of.lowest):
             raise RalsegError(f"cost_aware: {self.of.name} has no scores of 0 or more to divide; take another one")
+        _check_selections(self.name, (self.of,))
 
     @property
     def sees_truth(self) -> bool:
@@ -163,18 +169,20 @@ class CostAware(Scored):
         return (self.of.score(candidates) - self.of.lowest) / cost
 
 
-def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Generator) -> Candidates:
+def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
+    """Refuse parts that select in a way of their own: only their scores are read."""
+    if chooses := next((part.name for part in parts if part.selection != BY_SCORE), None):
+        raise RalsegError(f"{name}: the selection of {chooses} is not looked at; give it to {name} itself")
+
+
+def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Generator, first: bool) -> Candidates:
     by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
     # Slates hold for the choice, not for what is kept to choose from.
     if stage.per_image is not None:
-
-        def choose(image: Candidates) -> np.ndarray:
-            index = at_most(image.images, stage.among or len(image), rng)
-            return index[by.select(image.take(index).unslated(), stage.per_image, rng)]
-
-        kept = candidates.narrowed(choose)
+        looked_at = candidates if stage.among is None else candidates.take(at_most(candidates.images, stage.among, rng))
+        kept = looked_at.narrowed(lambda image: by.select(image.unslated(), stage.per_image, rng))
     else:
-        if candidates.slates is None and by is not stage.by and stage.by.prefilter:
+        if first and candidates.slates is None and by is not stage.by and stage.by.prefilter:
             candidates = candidates.take(at_most(candidates.images, stage.by.prefilter, rng))
         count = max(choices, round(stage.share * len(candidates)))
         kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))

@@ -1,6 +1,7 @@
 """Acquisitions by name, and as they are written in YAML."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def names() -> tuple[str, ...]:
     return (*FORMULAS, *_compositions())
 
 
-def make(name: str, **options: Any) -> Acquisition:
+def make(name: str, /, **options: Any) -> Acquisition:
     """Build an acquisition.
 
     Args:
@@ -65,6 +66,9 @@ def make(name: str, **options: Any) -> Acquisition:
     known = FORMULAS | MADE_OF_OTHERS
     if name not in known:
         raise RalsegError(f"acquisition {name!r} is unknown; choose from {', '.join((*names(), *MADE_OF_OTHERS))}")
+    if isinstance(options.get("selection"), Mapping):
+        # What an acquisition is by its own selection, as a power variant, it stays.
+        options["selection"] = asdict(known[name].selection) | options["selection"]
     return settings(known[name], {key: _with_parts(key, value) for key, value in options.items()}, name)
 
 
@@ -78,8 +82,9 @@ def parse(entry: str | Mapping[str, Any]) -> Acquisition:
         return make(entry)
     if isinstance(entry, Mapping) and len(entry) == 1:
         name, options = next(iter(entry.items()))
-        if isinstance(name, str) and isinstance(options or {}, Mapping):
-            return make(name, **(options or {}))
+        options = {} if options is None else options
+        if isinstance(options, Mapping) and all(isinstance(key, str) for key in (name, *options)):
+            return make(name, **options)
     raise RalsegError(f"acquisition {entry!r}: write a name, or {{name: {{option: value}}}}")
 
 

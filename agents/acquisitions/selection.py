@@ -35,7 +35,7 @@ class Selection:
         ties: `random`, or `lowest` for the candidate that comes first.
 
     Raises:
-        RalsegError: if a number is out of range.
+        RalsegError: if a number is out of range, or both `stochastic` and `top_share` are set.
     """
 
     per_image: int | None = None
@@ -56,6 +56,8 @@ class Selection:
             raise RalsegError(f"selection.beta={self.beta} is out of range; it is above 0")
         if self.top_share is not None and not 0 < self.top_share <= 1:
             raise RalsegError(f"selection.top_share={self.top_share} is out of range; it is above 0 and at most 1")
+        if self.top_share is not None and self.stochastic is not None:
+            raise RalsegError("selection: top_share selects by chance alone, stochastic by scores; set one of them")
 
     @property
     def needs(self) -> tuple[Reducer, ...]:
@@ -107,7 +109,7 @@ class Selection:
             RalsegError: if a score has no lowest value and `power` is asked for.
         """
         if self.top_share is not None:
-            score = _chance_in_the_top(score, candidates.images, self.top_share, rng)
+            return _chance_in_the_top(score, candidates.images, self.top_share, rng)
         if self.stochastic is None:
             return score
         noise = rng.gumbel(size=len(score))

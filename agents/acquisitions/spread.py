@@ -12,7 +12,7 @@ from ralseg.foundation import RalsegError
 FRONT = 2048
 """Points of k-center's front: their coordinates fit into the cache."""
 LEAST_CLUSTER = 5
-"""Points of a cluster below which TypiClust's released code leaves it out."""
+"""Points of a cluster below which TypiClust comes to it last; the released code leaves out those of 5 as well."""
 ITERATIONS = 20
 """Of k-means, from seeds that are spread already."""
 
@@ -128,7 +128,7 @@ def typical(
     k-means divides points and labelled points together into as many clusters as there are labelled points and picks.
     In turn, those with the fewest labelled points first, then the largest, each gives its open point of highest
     typicality: the inverse mean distance to its nearest neighbours in the cluster. Rounds follow until there are enough
-    picks. As in the released code, clusters of fewer than 5 points are left out while others have an open point.
+    picks. Clusters of fewer than 5 points are left out while others have an open point.
 
     Args:
         points: (n, D) float32 or float64.

@@ -85,15 +85,19 @@ class LowerMaps:
         """
         stacks = self._stacks.get(tuple(images))
         if stacks is None:
-            if self.cut == "full":
-                stacks = (self._normalised([self.store.image(i) for i in images]).to(self.network.dtype),)
-            else:
-                rows = zip(*(self._of(i) for i in images), strict=True)
-                stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
+            # Training starts from these maps, too: they must not be marked as inference's own.
+            with torch.inference_mode(False), torch.no_grad():
+                stacks = self._stacked(images)
             if again and self._stacks.put(tuple(images), stacks, _size(stacks)):
                 for i in images:
                     self._maps.drop(i)
         return stacks
+
+    def _stacked(self, images: Sequence[int]) -> tuple[Tensor, ...]:
+        if self.cut == "full":
+            return (self._normalised([self.store.image(i) for i in images]).to(self.network.dtype),)
+        rows = zip(*(self._of(i) for i in images), strict=True)
+        return tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
 
     def _of(self, image: int) -> tuple[Tensor, ...]:
         """The maps of one image, (h, w, D) each."""
@@ -117,9 +121,7 @@ class LowerMaps:
         return self._lower(self.store.image(image))
 
     def _lower(self, image: np.ndarray) -> tuple[Tensor, ...]:
-        # Training starts from these maps, too: they must not be marked as inference's own.
-        with torch.inference_mode(False), torch.no_grad():
-            maps = self.network.lower(self._normalised([image]), self.cut)
+        maps = self.network.lower(self._normalised([image]), self.cut)
         return tuple(m[0].permute(1, 2, 0).contiguous() for m in maps)
 
     def _normalised(self, images: Sequence[np.ndarray]) -> Tensor:

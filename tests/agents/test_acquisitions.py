@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 import warnings
 from dataclasses import dataclass, field
 
@@ -94,7 +95,9 @@ CASES = {
     "uncertainty_then_coverage": [Case()],
 }
 EVERY = [
-    pytest.param(name, case, id=f"{name}-{number}") for name, cases in CASES.items() for number, case in enumerate(cases)
+    pytest.param(name, case, id=f"{name}-{number}")
+    for name, cases in CASES.items()
+    for number, case in enumerate(cases)
 ]
 SCORED = [param for param in EVERY if isinstance(make(param.values[0], **param.values[1].options), Scored)]
 SLATES = np.array([[5, 17, 40, 2], [7, 30, -1, 47], [11, 0, 22, 33], [-1, -1, -1, -1]])
@@ -151,6 +154,12 @@ class TestContract:
         assert isinstance(acquisition, Scored | Batch | Stages)
         assert FixedPolicy(acquisition).needs == acquisition.needs
         assert len({reducer.name for reducer in acquisition.needs}) == len(acquisition.needs)
+
+    def test_other_processes_get_the_same(self, acquisition, offer):
+        candidates, sent = offer(), pickle.loads(pickle.dumps(acquisition))
+        assert sent == acquisition
+        chosen, other = (one.select(candidates, 5, np.random.default_rng(0)).tolist() for one in (acquisition, sent))
+        assert chosen == other
 
     def test_scores(self, game, acquisition, offered):
         if isinstance(acquisition, Scored):
@@ -238,7 +247,7 @@ class TestContract:
     def test_a_damaged_prediction_is_refused(self, game, acquisition, offered, value):
         game.damage(value)
         if acquisition.needs:
-            with pytest.raises(RalsegError, match="holds? NaN"):
+            with pytest.raises(RalsegError, match=r"holds? NaN"):
                 acquisition.select(offered(game, acquisition), 5, np.random.default_rng(0))
 
     def test_damage_from_a_device_is_refused(self, game, acquisition, offered, monkeypatch):
@@ -451,7 +460,9 @@ def slow_cost_aware(game, acquisition):
 
 def slow_truth(game, acquisition):
     labelled = (9, 0, 100, 4)
-    return np.array([sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in game.counts])
+    return np.array(
+        [sum(np.sqrt(n + c) - np.sqrt(n) for n, c in zip(labelled, row, strict=True)) for row in game.counts]
+    )
 
 
 def slow_rank_sum(game, acquisition):
@@ -565,7 +576,10 @@ def test_max_herding_with_a_top_hat_is_prob_cover(fake_game, offered):
     points /= np.linalg.norm(points, axis=1, keepdims=True)
     near = np.linalg.norm(points[:46, None] - points, axis=2) <= 0.6
     # Picks until one covers nothing that the labelled units (from 46 on) and those before it do not.
-    new = [(near[:, one] & ~near[:, [*range(46, len(points)), *chosen[0][:at]]].any(1)).any() for at, one in enumerate(chosen[0])]
+    new = [
+        (near[:, one] & ~near[:, [*range(46, len(points)), *chosen[0][:at]]].any(1)).any()
+        for at, one in enumerate(chosen[0])
+    ]
     positive = new.index(False)
     assert 5 < positive < 20
     assert chosen[0][:positive].tolist() == chosen[1][:positive].tolist()
@@ -644,7 +658,10 @@ def test_badge_takes_the_largest_gradient_first_and_duplicates_last(hand_made, o
 def test_centres_of_stars_are_chosen_by_size(name, options, hand_made, offered):
     """Each star is a direction, and others around it that are near to it alone; no two gains are equal."""
     basis = np.eye(16)
-    stars = [[basis[star], *(basis[star] + 0.13 * basis[4 + ray] for ray in range(rays))] for star, rays in enumerate((3, 7, 2, 5))]
+    stars = [
+        [basis[star], *(basis[star] + 0.13 * basis[4 + ray] for ray in range(rays))]
+        for star, rays in enumerate((3, 7, 2, 5))
+    ]
     points = np.concatenate(stars)
     order = np.random.default_rng(0).permutation(len(points))
     acquisition = make(name, **options)

@@ -1,8 +1,12 @@
 """A small world of drawn streets, and a store without files for the parts that need no image."""
 
+from collections import Counter
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from ralseg.configs import composed
 from ralseg.envs import World
@@ -26,9 +30,11 @@ SMALL = [
 
 
 class PlainStore:
-    """Labels of any sizes, without images."""
+    """Labels of any sizes and of three classes, without images; counts how often each label is read."""
 
     def __init__(self, labels):
+        self.dataset = SimpleNamespace(classes=("a", "b", "c"))
+        self.read = Counter()
         self.labels = [np.asarray(label, np.uint8) for label in labels]
         self.names = [f"image_{i}" for i in range(len(labels))]
 
@@ -36,6 +42,7 @@ class PlainStore:
         return self.labels[i].shape
 
     def label(self, i):
+        self.read[i] += 1
         return self.labels[i]
 
 
@@ -75,6 +82,26 @@ def game(world):
 def plain_store():
     """Makes a store of the given labels."""
     return PlainStore
+
+
+@pytest.fixture
+def passes_of(monkeypatch):
+    """Counts the images that go through the upper part of a learner's network, by the version of the weights."""
+
+    def counting(learner):
+        passes = Counter()
+        lower = learner._lower.__class__.__call__
+
+        def counted(self, images, again=False):
+            # Learning reads maps through the same object; only inference is counted.
+            if torch.is_inference_mode_enabled():
+                passes.update((learner.version, image) for image in images)
+            return lower(self, images, again)
+
+        monkeypatch.setattr(learner._lower.__class__, "__call__", counted)
+        return passes
+
+    return counting
 
 
 @pytest.fixture(scope="session")

@@ -125,3 +125,147 @@ def test_bad_draws(pool):
         draw_candidates(pool, 2, 3, "greedy", 0, 0)
     with pytest.raises(RalsegError, match="1 or more, not 0 x 3"):
         draw_candidates(pool, 0, 3, "uniform", 0, 0)
+
+
+@pytest.fixture
+def holed(plain_store):
+    """Labels of the pool's sizes with void: scattered units, most of some images, two whole images."""
+    rng = np.random.default_rng(4)
+    labels = [rng.integers(0, 3, [(4, 5), (6, 8), (3, 3)][i % 3]).astype(np.uint8) for i in range(12)]
+    for number, label in enumerate(labels):
+        units = rng.random((-(-label.shape[0] // 2), -(-label.shape[1] // 2))) < (1 if number in (1, 5) else 0.25)
+        label[units.repeat(2, 0).repeat(2, 1)[: label.shape[0], : label.shape[1]]] = 255
+    return plain_store(labels)
+
+
+def void_of(pool):
+    """(units,) bool by hand."""
+    labels = dict(zip(pool.store.names, pool.store.labels, strict=True))
+    records = pool.records(np.arange(len(pool)))
+    return np.array([(labels[name][y : y + h, x : x + w] == 255).all() for name, y, x, h, w in records])
+
+
+DRAWN = [("clustered", None), ("uniform", None), ("pool", None), ("pool", 2)]
+
+
+@pytest.mark.parametrize(("draw", "per_image"), DRAWN)
+@pytest.mark.parametrize("offer_void", [False, True])
+def test_a_draw_is_the_same_whatever_was_looked_at_before(holed, draw, per_image, offer_void):
+    rng = np.random.default_rng(5)
+    for seed in range(12):
+        bought = rng.permutation(88)[: rng.integers(60)]
+        drawn = []
+        for before in ([], [3], rng.permutation(12)[:6], np.arange(12)):
+            pool = Pool(holed, range(12), (2, 2), offer_void)
+            pool.look(np.array(before, np.int64))
+            pool.buy(bought)
+            drawn.append(draw_candidates(pool, 4, 5, draw, seed, 1, per_image))
+            # A second draw of the same pool knows what the first has looked at.
+            drawn.append(draw_candidates(pool, 4, 5, draw, seed, 1, per_image))
+        assert all(other.tolist() == drawn[0].tolist() for other in drawn)
+        units = drawn[0][drawn[0] >= 0]
+        closed = void_of(pool) & (not offer_void)
+        closed[bought] = True
+        assert len(np.unique(units)) == len(units) and not closed[units].any()
+        if draw != "pool":
+            assert len(units) == min(20, (~closed).sum())
+
+
+def slow_clustered(pool, void, wanted, seed, step):
+    """The definition: images at random until they hold enough open units, of which the first by priority."""
+    found = {}
+    for place in generator(seed, "draw", step).permutation(len(pool.images)).tolist():
+        units = range(pool.offsets[place], pool.offsets[place + 1])
+        priority = generator(seed, "draw", step, "image", place).random(len(units))
+        found |= {u: p for u, p in zip(units, priority, strict=True) if not (pool.labelled[u] or void[u])}
+        if len(found) >= wanted:
+            break
+    return sorted(found, key=found.get)[:wanted]
+
+
+def slow_uniform(pool, void, wanted, seed, step):
+    """The definition: open units as a stream of numbers first names them."""
+    rng = generator(seed, "draw", step)
+    stream = np.concatenate([rng.integers(len(pool), size=k) for k in (wanted + wanted // 4, *[2000] * 3)])
+    return [u for u in dict.fromkeys(stream.tolist()) if not (pool.labelled[u] or void[u])][:wanted]
+
+
+@pytest.mark.parametrize(("draw", "slow"), [("clustered", slow_clustered), ("uniform", slow_uniform)])
+@pytest.mark.parametrize("offer_void", [False, True])
+def test_draws_are_those_of_their_definition(holed, draw, slow, offer_void):
+    """Where nothing is void or void is offered, that is the definition of before units could be void."""
+    pool = Pool(holed, range(12), (2, 2), offer_void)
+    void = void_of(pool) & (not offer_void)
+    assert void.any() == (not offer_void)
+    for seed, labelled in ((0, 0), (1, 20), (2, 45), (3, 80), (4, 88)):
+        pool.reset()
+        pool.buy(np.random.default_rng(seed).permutation(len(pool))[:labelled])
+        assert flat(draw_candidates(pool, 4, 5, draw, seed, 3)).tolist() == slow(pool, void, 20, seed, 3)
+
+
+def test_a_clustered_draw_looks_at_the_images_that_it_takes_from(holed):
+    pool = Pool(holed, range(12), (2, 2), offer_void=False)
+    drawn = flat(draw_candidates(pool, 1, 5, "clustered", 0, 0))
+    images = generator(0, "draw", 0).permutation(12)
+    assert set(holed.read) == set(images[: len(holed.read)].tolist()) >= set(pool.locate(drawn)[0].tolist())
+    assert len(holed.read) < 6
+
+
+@pytest.mark.parametrize("per_image", [1, 2, 3, 7, 100])
+def test_a_whole_pool_has_at_most_so_many_units_of_each_image(holed, per_image):
+    pool = Pool(holed, range(12), (2, 2), offer_void=False)
+    void, every = void_of(pool), []
+    for seed in range(30):
+        drawn = draw_candidates(pool, 3, 1, "pool", seed, 0, per_image)
+        assert drawn.dtype == np.int64 and drawn.shape == (1, drawn.size)
+        units = drawn[0]
+        counts = np.bincount(pool.locate(units)[0], minlength=12)
+        open_ = np.array([(~void[a:b]).sum() for a, b in zip(pool.offsets, pool.offsets[1:], strict=False)])
+        assert counts.tolist() == np.minimum(open_, per_image).tolist()
+        assert (np.diff(units) > 0).all() and not void[units].any()
+        every.append(units)
+    # Any of them alike: with 2 of 12 and 30 seeds each has had its turn.
+    if per_image == 3:
+        assert set(np.concatenate(every).tolist()) == set(np.flatnonzero(~void).tolist())
+    # Another step is another draw, but for what is taken whole.
+    assert (per_image >= 12) == (draw_candidates(pool, 3, 1, "pool", 0, 1, per_image).tolist() == [every[0].tolist()])
+
+
+def test_a_pool_without_a_limit_is_all_that_is_open(holed):
+    pool = Pool(holed, range(12), (2, 2), offer_void=False)
+    void = void_of(pool)
+    assert draw_candidates(pool, 3, 1, "pool", 0, 0)[0].tolist() == np.flatnonzero(~void).tolist()
+    pool.buy(np.flatnonzero(~void)[::2])
+    assert draw_candidates(pool, 3, 1, "pool", 0, 1)[0].tolist() == np.flatnonzero(~void)[1::2].tolist()
+
+
+@pytest.mark.parametrize(("draw", "per_image"), DRAWN)
+@pytest.mark.parametrize("offer_void", [False, True])
+def test_turn_by_turn_all_is_bought_and_then_nothing_is_drawn(holed, draw, per_image, offer_void):
+    pool = Pool(holed, range(12), (2, 2), offer_void)
+    void = void_of(pool) & (not offer_void)
+    for step in range(100):
+        drawn = draw_candidates(pool, 3, 2, draw, 6, step, per_image)
+        units = drawn[drawn >= 0]
+        if not len(units):
+            break
+        pool.buy(units)
+    assert pool.labelled.tolist() == (~void).tolist()
+    assert drawn.shape == ((1, 0) if draw == "pool" else (3, 2))
+
+
+@pytest.mark.parametrize(("draw", "per_image"), DRAWN)
+def test_a_pool_of_nothing_but_void(plain_store, draw, per_image):
+    pool = Pool(plain_store([np.full((4, 4), 255)] * 3), range(3), (2, 2), offer_void=False)
+    assert (draw_candidates(pool, 2, 2, draw, 0, 0, per_image) >= 0).sum() == 0
+    assert pool.free.tolist() == [0, 0, 0]
+
+
+def test_single_void_pixels_are_never_offered(plain_store):
+    label = np.random.default_rng(6).choice([0, 1, 255], size=(30, 40)).astype(np.uint8)
+    for draw, per_image in DRAWN:
+        pool = Pool(plain_store([label]), [0], "pixel", offer_void=False)
+        drawn = draw_candidates(pool, 20, 60, draw, 0, 0, per_image)
+        units = drawn[drawn >= 0]
+        assert (label.ravel()[units] != 255).all()
+        assert len(units) == (per_image or (label != 255).sum())

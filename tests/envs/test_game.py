@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ralseg.envs import EnvFactory, GameOptions, World
+from ralseg.agents.acquisitions import FixedPolicy, make
+from ralseg.envs import EnvFactory, GameOptions, RegionSelectionEnv, World
 from ralseg.foundation import RalsegError
 
 
@@ -189,7 +190,8 @@ def test_wrong_choices(world, choice, message):
     [
         ({"slates": 0}, "game.slates=0 is out of range"),
         ({"candidates": 0}, "game.candidates=0 is out of range"),
-        ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform"),
+        ({"pool_per_image": 0}, "game.pool_per_image=0 is out of range; it must be 1 or more"),
+        ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform, pool"),
         ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it is above 0 and at most 1"),
         ({"reward_share": 1.01}, "game.reward_share=1.01 is out of range"),
         ({"reward_share": float("nan")}, "game.reward_share=nan is out of range"),
@@ -239,3 +241,176 @@ def test_the_first_miou_is_evaluated_once_unless_credit_needs_the_pass(configure
         game.step(np.zeros(game.options.slates, int))
     assert found[0] == found[1]
     assert len(passes) == (2 if credit else 1)
+
+
+@pytest.fixture
+def pool_game(configured, ragged):
+    """Makes a game that offers the whole pool."""
+
+    def make_game(*overrides, source="streets"):
+        config = (configured if source == "streets" else ragged)("game.draw=pool", "features=compact", *overrides)
+        return World(config).game("train")
+
+    return make_game
+
+
+def offered(game):
+    return game.units[game.mask]
+
+
+@pytest.mark.parametrize("unit", ["[24,32]", "image", "pixel"])
+def test_of_a_whole_pool_k_units_are_bought_a_turn(pool_game, unit):
+    game = pool_game(f"game.unit={unit}", "game.budget=8", "game.offer_void=true")
+    policy, asked = FixedPolicy(make("random")), []
+
+    def by_chance(game):
+        view = game.view(policy.needs, False)
+        assert view.units.shape == (1, len(game.pool) - game.ledger.units) and view.mask.all()
+        assert sorted(view.units[0].tolist()) == np.flatnonzero(~game.pool.labelled).tolist()
+        choice = policy.select(view, np.random.default_rng(game.turn))
+        asked.append(view.units[0, choice].tolist())
+        assert len(choice) == view.choices == view.candidates.choices
+        return choice
+
+    turns = play(game, choose=by_chance)
+    # K = 3; the pool has 5 images, 80 regions or 61,440 pixels.
+    assert [len(turn.units) for turn in turns] == ([3, 2] if unit == "image" else [3, 3, 2])
+    assert [turn.units.tolist() for turn in turns] == asked
+    assert all(turn.refused == 0 for turn in turns)
+    assert len(np.unique(game.pool.bought)) == game.ledger.units == len(game.pool.bought)
+    np.testing.assert_array_equal(game.bought_counts, slow_counts(game, game.pool.bought).sum(0))
+
+
+def test_what_is_asked_twice_masked_or_not_at_all_is_refused_and_counted(pool_game):
+    game = pool_game("game.slates=5", "game.budget=20")
+    game.reset(0)
+    units = game.units[0].copy()
+    game.mask[0, 7] = False
+    turn = game.step(np.array([4, 7, -1, 4, 2]))
+    assert (turn.units.tolist(), turn.refused) == (units[[4, 2]].tolist(), 3)
+    assert game.ledger.units == 2
+    assert 4 not in game.units[0] and 2 not in game.units[0] and 7 in game.units[0]
+    turn = game.step(np.array([0, 1, 2]))
+    # Fewer than K may be asked for; nothing of it is refused.
+    assert (len(turn.units), turn.refused) == (3, 0)
+    turn = game.step(np.array([], np.int64))
+    assert (len(turn.units), turn.refused, float(turn.loss)) == (0, 0, 0.0)
+    assert (game.turn, game.ledger.units) == (3, 5)
+    turn = game.step(np.array([-1, -1]))
+    assert (len(turn.units), turn.refused) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ([0, 1, 2, 3], "a choice is at most 3 integers; got int64"),
+        ([[0, 1]], "a choice is at most 3 integers"),
+        ([0.0], "a choice is at most 3 integers"),
+        ([0, 80], "choice 80 is out of range -1 to 79"),
+        ([-2], "choice -2 is out of range -1 to 79"),
+    ],
+)
+def test_wrong_choices_of_a_whole_pool(pool_game, choice, message):
+    game = pool_game()
+    game.reset(0)
+    with pytest.raises(RalsegError, match=message):
+        game.step(np.array(choice))
+    assert (game.turn, game.ledger.units) == (0, 0)
+
+
+@pytest.mark.parametrize(("measure", "budget"), [("units", 7), ("pixels", 5000), ("share", 0.2), ("share", 1)])
+def test_a_budget_on_a_whole_pool_is_never_overspent_and_the_game_ends(pool_game, measure, budget):
+    # Units of 20 x 50 on images of 70 x 90 and 64 x 101 differ in size, down to 4 x 1 pixels.
+    game = pool_game("game.unit=[20,50]", source="folder")
+    with_options(game, budget=budget, budget_measure=measure)
+
+    def largest(game):
+        choices, areas = game.view().choices, game.pool.areas(game.units[0])
+        assert 1 <= choices <= 3 and choices <= game.mask.sum()
+        left = game.ledger.left(budget, measure)
+        # What costs more than is left is not on offer.
+        np.testing.assert_array_equal(game.mask[0], game.ledger.prices(areas, measure) <= left)
+        return np.argsort(-np.where(game.mask[0], areas, -1), kind="stable")[:choices]
+
+    turns = play(game, 3, largest)
+    assert game.ledger.paid(measure) <= budget
+    assert all(len(turn.units) for turn in turns)
+    prices = game.ledger.prices(game.pool.areas(game.units[0]), measure)
+    assert not len(prices) or prices.min() > game.ledger.left(budget, measure)
+    if budget == 1:
+        assert game.pool.labelled.all() and game.ledger.share == 1
+
+
+def test_choices_are_no_more_than_the_budget_pays_or_the_pool_has(pool_game):
+    game = pool_game("game.slates=4", "game.budget=6")
+    game.reset(0)
+    assert game.view().choices == 4
+    game.step(np.arange(4))
+    assert game.view().choices == 2
+    game.mask[0, 1:] = False
+    assert game.view().choices == 1
+    game.step(np.array([0, 1]))
+    game.step(np.array([0]))
+    assert game.over and game.view().choices == 0 and not len(game.view().candidates)
+    game = pool_game("game.unit=image", "game.slates=4", "game.budget=60")
+    game.reset(0)
+    game.step(np.arange(4))
+    assert game.view().choices == 1
+    game.step(np.arange(1))
+    assert game.over and game.pool.labelled.all()
+    turn = game.step(np.array([-1]))
+    assert (len(turn.units), turn.refused) == (0, 1)
+
+
+@pytest.mark.parametrize("draw", ["clustered", "uniform", "pool"])
+@pytest.mark.parametrize(("unit", "void"), [("pixel", 35), ("[3,4]", 1)])
+def test_wholly_void_units_are_not_offered(ragged, draw, unit, void):
+    """The first 5 x 7 pixels of every label are void."""
+    overrides = [f"game.unit={unit}", f"game.draw={draw}", "features=compact", "game.slates=30", "game.candidates=120"]
+
+    def drawn(*more):
+        game = World(ragged(*overrides, *more)).game("train")
+        game.reset(0)
+        units = offered(game)
+        assert len(units) or draw != "pool"
+        return game, units, int((slow_counts(game, units).sum(1) == 0).sum())
+
+    game, units, found = drawn()
+    assert found == 0
+    if draw == "pool":
+        assert len(units) == len(game.pool) - void * len(game.pool.images)
+        _, _, found = drawn("game.offer_void=true")
+        assert found == void * len(game.pool.images)
+
+
+def test_at_most_so_many_units_of_an_image_are_offered(pool_game):
+    game = pool_game("game.pool_per_image=4")
+    game.reset(0)
+    first = offered(game)
+    assert np.bincount(game.images_of(first))[game.pool.images].tolist() == [4] * 5
+    game.step(np.arange(3))
+    assert np.bincount(game.images_of(offered(game)))[game.pool.images].tolist() == [4] * 5
+    assert offered(game).tolist() != first.tolist()
+    game.reset(0)
+    assert offered(game).tolist() == first.tolist()
+    game.reset(1)
+    assert offered(game).tolist() != first.tolist()
+
+
+def test_an_env_needs_slates(pool_game):
+    with pytest.raises(RalsegError, match="game.draw=pool is for acquisitions; an env offers slates"):
+        RegionSelectionEnv(pool_game())
+
+
+def test_whether_void_is_offered_is_true_or_false(configured):
+    with pytest.raises(RalsegError, match="game.offer_void='maybe' is no choice; set true or false"):
+        World(configured("game.offer_void=maybe")).check()
+
+
+def test_what_inference_has_kept_can_be_trained_on(ragged):
+    """The images of D_S are asked for again and again, here one by one, as they are where sizes differ."""
+    game = World(ragged("features=compact", "game.learn.rehearse=true", "game.learn.batch=8")).game("train")
+    game.reset(0)
+    for image in game.state:
+        game.learner.predict([image], [], again=True)
+    assert np.isfinite(game.step(np.zeros(3, int)).loss)

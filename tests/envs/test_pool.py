@@ -107,3 +107,94 @@ def test_unknown_units(store, unit):
 def test_ground_truth_is_the_label(store):
     oracle = GroundTruth(store)
     np.testing.assert_array_equal(oracle.reveal(2, (1, 3, 4, 2)), store.label(2)[1:5, 3:5])
+
+
+@pytest.fixture
+def holed(plain_store):
+    """Labels with void: single pixels, whole units of (3, 4), a whole image; an unlabelled id is void, too."""
+    rng = np.random.default_rng(2)
+    labels = [rng.integers(0, 3, size).astype(np.uint8) for size in SIZES]
+    for label in labels:
+        label[rng.random(label.shape) < 0.1] = 255
+    labels[0][:3, :5] = 255
+    labels[0][6:, 8:] = 3
+    labels[2][3:, :] = 255
+    labels[2][4, 0] = 2
+    labels[3][:] = 255
+    return plain_store(labels)
+
+
+def slow_void(store, pool, images):
+    """(units,) bool, cut out of the labels one unit at a time; units of other images are not known to be void."""
+    named = {store.names[i]: store.labels[i] for i in images}
+    return np.array(
+        [name in named and (named[name][y : y + h, x : x + w] > 2).all() for name, y, x, h, w in records_of(pool)]
+    )
+
+
+def records_of(pool):
+    return pool.records(np.arange(len(pool)))
+
+
+def free_of(pool):
+    return [int((~pool.labelled & ~pool.void)[a:b].sum()) for a, b in pairwise(pool.offsets)]
+
+
+@pytest.mark.parametrize("unit", ["image", "pixel", (3, 4), (2, 2), (100, 2)])
+def test_looking_finds_wholly_void_units_image_by_image(holed, unit):
+    pool = Pool(holed, [2, 0, 3, 1], unit, offer_void=False)
+    assert not pool.void.any() and pool.free.tolist() == np.diff(pool.offsets).tolist()
+    for looked in ([1], [1, 2], [0, 1, 2, 3]):
+        pool.look(np.array(looked))
+        expected = slow_void(holed, pool, pool.images[looked])
+        assert pool.void.tolist() == expected.tolist()
+        assert pool.free.tolist() == free_of(pool)
+    assert pool.void.sum() == {"image": 1}.get(unit, pool.void.sum()) and pool.void.any() and not pool.void.all()
+    assert pool.open(slice(None)).tolist() == (~expected).tolist()
+    assert pool.open(np.array([3, 0])).tolist() == [not expected[3], not expected[0]]
+    assert holed.read == dict.fromkeys(range(4), 1)
+    units = np.flatnonzero(~expected)[:2]
+    pool.buy(units)
+    assert not pool.open(units).any() and pool.free.tolist() == free_of(pool)
+    pool.reset()
+    # What is void stays known.
+    assert pool.void.tolist() == expected.tolist() and pool.free.tolist() == free_of(pool)
+    pool.look(np.arange(4))
+    assert sum(holed.read.values()) == 4 and pool.free.tolist() == free_of(pool)
+
+
+def test_free_units_are_counted_right_whatever_was_bought_before_looking(holed):
+    pool = Pool(holed, [0, 2], (3, 4), offer_void=False)
+    # Units 0 and 8 of the first image are void, 1 is not; 9 is the first of the second image.
+    pool.buy(np.array([0, 1, 9]))
+    pool.look(np.array([0, 0, 1]))
+    assert pool.void[[0, 1, 8]].tolist() == [True, False, True]
+    assert pool.free.tolist() == free_of(pool)
+    # A void unit that is bought all the same was not free.
+    pool.buy(np.array([2, 8]))
+    assert pool.free.tolist() == free_of(pool)
+    pool.reset()
+    assert pool.free.tolist() == free_of(pool) == [9 - pool.void[:9].sum(), 9 - pool.void[9:].sum()]
+
+
+def test_void_may_be_offered(holed):
+    pool = Pool(holed, [0, 2], "pixel")
+    pool.look(np.arange(2))
+    assert not pool.void.any() and not holed.read
+    assert pool.open(slice(None)).all() and pool.free.tolist() == [63, 63]
+
+
+@pytest.mark.parametrize("unit", ["image", "pixel", (3, 4), (2, 2), (100, 2)])
+def test_boxes_areas_and_records_agree(store, unit):
+    pool = Pool(store, [3, 0, 1], unit)
+    units = np.random.default_rng(3).integers(len(pool), size=20)
+    boxes = pool.boxes(units)
+    assert (boxes.shape, boxes.dtype) == ((20, 4), np.int64)
+    places, local = pool.locate(units)
+    of_grids = [pool.grid(int(i)).boxes[unit] for i, unit in zip(pool.images[places], local, strict=True)]
+    np.testing.assert_array_equal(boxes, of_grids)
+    np.testing.assert_array_equal(pool.areas(units), boxes[:, 2] * boxes[:, 3])
+    assert pool.records(units) == [
+        (store.names[pool.images[place]], *box) for place, box in zip(places, boxes.tolist(), strict=True)
+    ]
+    assert pool.boxes(units[:0]).shape == (0, 4) and pool.areas(units[:0]).tolist() == pool.records(units[:0]) == []

@@ -68,6 +68,7 @@ def results_of(tmp_path):
         comparison = {
             "classes": ["a", "b"],
             "policies": list(dict.fromkeys(row["policy"] for row in rows)),
+            "references": ["class_truth"],
             "splits": list(splits),
             "budgets": [4],
             "notes": [],

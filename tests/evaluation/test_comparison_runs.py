@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from ralseg.agents.acquisitions import make
+from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import World
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import columns, load_results
@@ -27,7 +27,7 @@ def true_pixels(world, game):
 
 def test_rows_are_those_of_a_game_played_by_hand(play, tiny):
     results, _ = play(policies=["margin"], budgets=[0, 2, 6], splits=["dev", "test"])
-    world, policy = World(tiny()), make("margin")
+    world, policy = World(tiny()), FixedPolicy(make("margin"))
     game = world.game("compare")
     game.reset(0)
     by_key = {(row["budget_units"], row["split"]): row for row in results.rows}
@@ -132,7 +132,8 @@ def test_a_budget_in_pixels_is_met_at_the_first_turn_that_reaches_it(play, tiny)
 
 
 def test_a_policy_made_elsewhere_is_compared_too(play):
-    results, _ = play(policies=[NamedPolicy("mine", make("margin"), identity="1"), "margin"], budgets=[4])
+    own = NamedPolicy("mine", FixedPolicy(make("margin")), identity="1")
+    results, _ = play(policies=[own, "margin"], budgets=[4])
     mine, margin = ([row["miou"] for row in results.rows if row["policy"] == name] for name in ("mine", "margin"))
     assert mine == margin and len(mine) == 1
 
