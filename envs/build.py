@@ -145,7 +145,8 @@ class World:
             reason = str(error).splitlines()[0]
             raise RalsegError(f"device={device!r} cannot be used ({reason}); set cpu or a GPU such as cuda") from error
         compute_dtype(self.config["precision"], torch.device(device))
-        for name, value in (("compile", self.config["compile"]), ("game.offer_void", self.config["game"]["offer_void"])):
+        switches = {"compile": self.config["compile"], "game.offer_void": self.config["game"]["offer_void"]}
+        for name, value in switches.items():
             if type(value) is not bool:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options

@@ -87,7 +87,8 @@ def make_policies(entries: Sequence[str | Mapping[str, Any]] | str) -> list[Name
     """
     if entries == "all":
         entries = names()
-    if not entries or isinstance(entries, str) or not all(isinstance(entry, str | Mapping) for entry in entries):
+    named = entries and not isinstance(entries, str | Mapping)
+    if not named or not all(isinstance(entry, str | Mapping) for entry in entries):
         raise RalsegError(f"policies={entries} is not a list of names; name one or more, e.g. [random,entropy]")
     made = []
     for entry in entries:
@@ -137,8 +138,9 @@ def _fixed(entry: str | Mapping[str, Any], name: str) -> NamedPolicy:
 def _read_entry(path: Path) -> Mapping[str, Any]:
     try:
         entry = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise RalsegError(f"{path}: cannot be read as YAML ({error}); give a file of one acquisition") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RalsegError(f"{path}: cannot be read as YAML ({reason}); give a file of one acquisition") from error
     if not isinstance(entry, Mapping):
         raise RalsegError(f"{path}: holds no acquisition; write {{name: {{option: value}}}}")
     return entry

@@ -105,7 +105,8 @@ def compare(
             would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
     ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
-    entries = policies if isinstance(policies, str) else [entry for entry in policies if entry not in ready]
+    single = isinstance(policies, str | Mapping)
+    entries = policies if single else [entry for entry in policies if entry not in ready]
     named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
     config, budgets = _with_budgets(config, budgets)

@@ -93,7 +93,7 @@ class Batch(Acquisition):
 
     Attributes:
         prefilter: where the whole pool is on offer: candidates of each image that take part, drawn at random; 0: all.
-            A pool of pixels has more of them than can be compared.
+            A pool of pixels has more of them than can be compared. More take part where these are fewer than choices.
     """
 
     prefilter: int = 50
@@ -114,10 +114,18 @@ class Batch(Acquisition):
             return np.empty(0, np.int64)
         taking_part = np.arange(len(candidates))
         if self.prefilter and candidates.slates is None:
-            taking_part = at_most(candidates.images, self.prefilter, rng)
+            taking_part = prefiltered(candidates.images, self.prefilter, choices, rng)
             candidates = candidates.take(taking_part)
         limits = self.selection.limits(candidates, choices)
         return taking_part[self.choose(candidates, choices, limits, rng)]
+
+
+def prefiltered(images: np.ndarray, count: int, choices: int, rng: np.random.Generator) -> np.ndarray:
+    """`at_most` of `count`, or of so many more that there is enough to choose from."""
+    sizes = np.unique(images, return_counts=True)[1]
+    while np.minimum(sizes, count).sum() < min(choices, len(images)):
+        count *= 2
+    return at_most(images, count, rng)
 
 
 def at_most(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -136,7 +136,7 @@ class Badge(Batch):
     def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         points = candidates.reduced(GRADIENT.name)
-        norm = np.where(limits.open, np.einsum("nd,nd->n", points, points), -1)
+        norm = np.where(limits.open, np.einsum("ij,ij->i", points, points), -1)
         return k_means_plus_plus(points, points[:0], choices, limits, rng, first=int(norm.argmax()))
 
 

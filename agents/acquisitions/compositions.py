@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import rankdata
 
-from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most
+from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most, prefiltered
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
 from ralseg.envs import Candidates
@@ -110,6 +110,8 @@ class RankSum(Scored):
     def __post_init__(self) -> None:
         if not self.of or (self.weights is not None and len(self.weights) != len(self.of)):
             raise RalsegError("rank_sum: give one acquisition or more in `of`, and as many weights, or none")
+        if self.weights is not None and not all(0 <= weight < np.inf for weight in self.weights):
+            raise RalsegError(f"rank_sum.weights={list(self.weights)}: a weight is out of range; it is 0 or more")
         if without := next((part.name for part in self.of if not isinstance(part, Scored)), None):
             raise RalsegError(f"rank_sum: {without} chooses sets and has no scores; use it in stages")
         _check_selections(self.name, self.of)
@@ -183,7 +185,7 @@ def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Gen
         kept = looked_at.narrowed(lambda image: by.select(image.unslated(), stage.per_image, rng))
     else:
         if first and candidates.slates is None and by is not stage.by and stage.by.prefilter:
-            candidates = candidates.take(at_most(candidates.images, stage.by.prefilter, rng))
+            candidates = candidates.take(prefiltered(candidates.images, stage.by.prefilter, choices, rng))
         count = max(choices, round(stage.share * len(candidates)))
         kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))
     if candidates.slates is None:

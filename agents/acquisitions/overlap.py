@@ -120,6 +120,8 @@ def separated_pixels(
     Raises:
         RalsegError: if a score is NaN.
     """
+    if np.isnan(score).any():
+        raise RalsegError("the score of a pixel is NaN; repair the predictions that it comes from")
     most = choices if per_image is None else min(choices, per_image)
     order = np.lexsort((np.arange(len(score)), -score, images))
     _, starts = np.unique(images[order], return_index=True)

@@ -109,6 +109,13 @@ def test_the_last_stages_selection_holds(choose):
     assert len({tuple(choose([{"by": "margin", "share": 0.5}, {"by": drawn}], 3, seed)) for seed in range(40)}) == 6
 
 
+def test_a_selection_of_a_sum_of_ranks_holds(hand_made, offered):
+    acquisition = make("rank_sum", of=["entropy", "margin"], selection={"per_image": 1})
+    candidates = offered(hand_made(ROWS, images=HALVES), acquisition)
+    # Ranks of the entropies are 1, 6, 3, 5, 2, 4, of the margins 1 to 6.
+    assert acquisition.select(candidates, 4, np.random.default_rng(0)).tolist() == [5, 1]
+
+
 def test_a_selection_of_the_whole_is_refused():
     """Units are chosen by the last stage; ties alone are broken before the first."""
     stages = [{"by": "entropy", "share": 0.5}, {"by": "margin"}]
@@ -121,7 +128,7 @@ def test_a_prefilter_is_for_the_first_stage_alone(fake_game, offered):
     """And for one that looks at all images together: what a stage has kept takes part in all that follow."""
     game, of_two = fake_game(), {"coreset": {"prefilter": 2}}
     for stages, kept in (
-        ([{"by": of_two, "share": 1.0}, {"by": "entropy"}], 8),
+        ([{"by": of_two, "share": 1.0}, {"by": {"entropy": {"selection": {"per_image": 3}}}}], 12),
         ([{"by": "entropy", "per_image": 6}, {"by": of_two}], 24),
         ([{"by": "entropy", "per_image": 6}, {"by": of_two, "share": 1.0}, {"by": "entropy"}], 24),
         ([{"by": of_two, "per_image": 5}, {"by": "entropy"}], 20),
@@ -197,7 +204,17 @@ def test_what_a_label_costs(hand_made, offered):
         ("rank_sum", {"of": ["entropy", "badge"]}, "rank_sum: badge chooses sets and has no scores; use it in stages"),
         ("rank_sum", {"of": ["two_stage_edald"]}, "rank_sum: stages chooses sets and has no scores"),
         ("rank_sum", {"of": "entropy"}, "rank_sum.of=.* must be a list of values"),
-        ("rank_sum", {}, "rank_sum: .*missing .*'of'"),
+        (
+            "rank_sum",
+            {"of": ["entropy", "power_bald"]},
+            "rank_sum: the selection of power_bald is not looked at; give it to rank_sum itself",
+        ),
+        (
+            "cost_aware",
+            {"of": {"entropy": {"selection": {"per_image": 2}}}},
+            "cost_aware: the selection of entropy is not looked at; give it to cost_aware itself",
+        ),
+        ("rank_sum", {}, "rank_sum needs of; give it, too"),
         ("rank_sum", {"of": ["entropie"]}, "acquisition 'entropie' is unknown; choose from random, "),
         (
             "rank_sum",
@@ -205,7 +222,7 @@ def test_what_a_label_costs(hand_made, offered):
             "entropy.reduce is unknown; entropy has selection, reduc",
         ),
         ("rank_sum", {"of": [["entropy"]]}, r"acquisition \['entropy'\]: write a name, or"),
-        ("stages", {}, "stages: .*missing .*'stages'"),
+        ("stages", {}, "stages needs stages; give it, too"),
         ("stages", {"stages": []}, KEPT),
         ("stages", {"stages": [{"by": "entropy", "share": 0.5}]}, KEPT),
         ("stages", {"stages": [{"by": "entropy"}, {"by": "margin"}]}, KEPT),
@@ -238,7 +255,7 @@ def test_what_a_label_costs(hand_made, offered):
         ("stages", {"stages": [{"by": 5}]}, "acquisition 5: write a name, or"),
         ("stages", {"stages": [{"with": "entropy"}]}, r"stages.stages\[0\].with is unknown; .* has by, per_image"),
         ("stages", {"stages": ["entropy"]}, r"stages.stages\[0\] is 'entropy'; it must be a group of by, per_image"),
-        ("stages", {"stages": [{"share": 0.5}, {"by": "entropy"}]}, r"stages.stages\[0\]: .*missing .*'by'"),
+        ("stages", {"stages": [{"share": 0.5}, {"by": "entropy"}]}, r"stages.stages\[0\] needs by; give it, too"),
     ],
 )
 def test_compositions_that_make_no_sense(name, options, message):
@@ -258,7 +275,7 @@ def test_compositions_that_make_no_sense(name, options, message):
         ({"entropy": {"reduction": "median"}}, "entropy.reduction='median' is unknown; choose from mean, sum, max"),
         ({"entropy": {"name": "x"}}, "entropy.name is unknown"),
         ({"entropy": {1: 2}}, "write a name, or"),
-        ({"bald": {"noise": {"kind": "dropout"}}}, "bald.noise: .*missing .*'draws'"),
+        ({"bald": {"noise": {"kind": "dropout"}}}, "bald.noise needs draws; give it, too"),
         (
             {"bald": {"noise": {"kind": "blur", "draws": 2}}},
             "noise.kind='blur' is unknown; choose from dropout, features",

@@ -369,6 +369,15 @@ def test_power_bald_is_bald_by_chance(fake_game, offered):
     assert len({tuple(units) for units in chosen}) > 1
 
 
+@pytest.mark.parametrize("name", ["power_bald", "power_dald", "power_edald"])
+def test_what_is_set_beside_power_leaves_it(name):
+    assert make(name, selection={"per_image": 2}).selection == Selection(per_image=2, stochastic="power")
+    assert make(name, selection={"beta": 4, "stochastic": "softmax"}).selection == Selection(
+        stochastic="softmax", beta=4.0
+    )
+    assert make(name, selection={"stochastic": None}).selection == Selection()
+
+
 def test_chance_in_the_top_of_each_image(scored):
     """0.2 of 10 and of 15 candidates are the 2 and the 3 with the highest scores, ties to the first."""
     rng = np.random.default_rng(0)

@@ -8,7 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ralseg.agents.acquisitions import make
 from ralseg.envs import Game, Pool, RegionSelectionEnv, World
+from ralseg.envs.game import STATE_UNITS
 from ralseg.segmentation.learners import SupervisedLearner, supervised
 from ralseg.segmentation.networks import CUTS
 
@@ -27,6 +29,13 @@ class Device(TorchDispatchMode):
         return function(*arguments, **keywords)
 
 
+class HostGenerator(torch.Generator):
+    """Stands in for one on a device that has none."""
+
+    def __new__(cls, device=None):
+        return super().__new__(cls)
+
+
 @pytest.fixture
 def fetched(monkeypatch):
     """Stands in for what a meta tensor cannot do; the sizes in bytes of all that reached the host."""
@@ -42,6 +51,7 @@ def fetched(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "__float__", lambda tensor: float(sizes.append(tensor.nbytes) or 0))
     monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: sizes.append(tensor.nbytes) or True)
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: nullcontext() if a[0] == "meta" else autocast(*a, **k))
+    monkeypatch.setattr(torch, "Generator", HostGenerator)
     # Its fused kernel knows the devices that compute.
     monkeypatch.setattr(
         supervised, "AdamW", lambda parameters, fused, **options: torch.optim.SGD(parameters, **options)
@@ -64,3 +74,38 @@ def test_a_step_stays_on_its_device(configured, fetched, cut):
     # Counts of D_R and rows of units: nothing of a pixel's.
     assert fetched
     assert max(fetched) <= 4 * len(pool.grid(state[0])) * world.network().embedding_width
+
+
+LOOKING = [
+    *("entropy", "margin", "class_aware_random", "cost_aware", "ripu", "coreset", "prob_cover", "badge"),
+    *("bald", "balanced_entropy", "edald", "equal"),
+]
+
+
+@pytest.mark.parametrize("name", LOOKING)
+@pytest.mark.parametrize("unit", ["[24,32]", "[20,50]", "pixel"])
+def test_what_acquisitions_look_at_stays_on_its_device(configured, fetched, name, unit):
+    draw = "uniform" if unit == "pixel" else "pool"
+    world = World(configured(f"game.unit={unit}", f"game.draw={draw}", "features=compact", "network.dropout=0.5"))
+    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, "meta", "float32")
+    pool, spec = Pool(world.store, world.images("train"), world.unit), world.game("train").spec
+    game = Game(learner, pool, world.images("state"), world.images("reward"), spec, world.game_options)
+    game.reset(0)
+    (reducer,), largest = make(name).needs[:1], len(pool.grid(game.state[0]))
+
+    def look():
+        candidates = game.view([reducer], False).candidates
+        assert len(candidates.reduced(reducer.name)) == len(candidates) > 0
+        if reducer.labelled:
+            assert len(candidates.labelled(reducer.name)) == len(game.state) * min(largest, STATE_UNITS)
+
+    look()  # constants of grids and sizes are made once
+    fetched.clear()
+    with Device():
+        look()
+    # Rows of the units that are looked at: of pixels, not those of a whole image.
+    widest = learner.classes * world.network().embedding_width
+    assert fetched
+    assert max(fetched) <= 4 * min(largest, STATE_UNITS) * widest
+    if unit == "pixel" and not reducer.labelled:
+        assert max(fetched) <= 4 * game.units.size * widest

@@ -398,12 +398,12 @@ def test_at_most_so_many_units_of_an_image_are_offered(pool_game):
 
 
 def test_an_env_needs_slates(pool_game):
-    with pytest.raises(RalsegError, match="game.draw=pool is for acquisitions; an env offers slates"):
+    with pytest.raises(RalsegError, match=r"game.draw=pool is for acquisitions; an env offers slates"):
         RegionSelectionEnv(pool_game())
 
 
 def test_whether_void_is_offered_is_true_or_false(configured):
-    with pytest.raises(RalsegError, match="game.offer_void='maybe' is no choice; set true or false"):
+    with pytest.raises(RalsegError, match=r"game.offer_void='maybe' is no choice; set true or false"):
         World(configured("game.offer_void=maybe")).check()
 
 

@@ -159,7 +159,7 @@ def test_bald_without_dropout_is_refused(world):
     game = world.game("train")
     game.reset(0)
     bald = make("bald")
-    with pytest.raises(RalsegError, match="by dropout need a network trained with dropout; set network.dropout"):
+    with pytest.raises(RalsegError, match=r"by dropout need a network trained with dropout; set network.dropout"):
         bald.score(game.view(bald.needs).candidates)
 
 

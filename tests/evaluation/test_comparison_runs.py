@@ -7,7 +7,10 @@ import pytest
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import World
 from ralseg.evaluation.policies import NamedPolicy
+from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import columns, load_results
+from ralseg.evaluation.summary import summarise
+from ralseg.evaluation.tables import tables
 from ralseg.foundation import RalsegError, generator
 
 APART = ("seconds_choosing", "commit")
@@ -170,3 +173,75 @@ def test_what_was_bought_is_json_without_surprises(play, tmp_path):
     assert path.stem == results.rows[0]["run_id"] and len(record["units"]) == 2
     name, y, x, height, width = record["units"][0]
     assert name.startswith("street_") and (height, width) == (24, 32) and y % 24 == x % 32 == 0
+
+
+MAXIMUM = {"entropy": {"reduction": "max"}}
+SEEING = {"cost_aware": {"of": "class_truth"}}
+
+
+def test_acquisitions_with_options_are_compared_and_not_played_again(play, tiny):
+    policies = ["random", "entropy", MAXIMUM, SEEING]
+    results, played = play(policies=policies)
+    names = ["random", "entropy", "entropy(reduction=max)", "cost_aware(of=class_truth)"]
+    assert results.comparison["policies"] == [run.policy for run in played] == names
+    # What it is made of sees the truth, so does it.
+    assert results.comparison["references"] == names[3:]
+    bought = {row["policy"]: results.bought(row["run_id"])["units"] for row in results.rows}
+    assert bought["entropy"] != bought["entropy(reduction=max)"]
+
+    again, played = play(policies=policies)
+    assert not played and bare(again) == bare(results)
+    # The same formula under the same name is the same run, another option is not.
+    wide, played = play(policies=[*policies, {"entropy": {"reduction": "sum"}}])
+    assert [run.policy for run in played] == ["entropy(reduction=sum)"]
+    assert set(bare(results)) < set(bare(wide))
+
+    summary = summarise(results)
+    assert {entry["policy"] for entry in summary["entries"] if entry["reference"]} == set(names[3:])
+    _, _, rows = tables(summary)[-1]
+    assert [row[0] for row in rows] == [*names[:3], "cost_aware(of=class_truth)*"]
+    write_report(results, World(tiny()).dataset)
+    assert "cost_aware(of=class_truth)\\*" in (results.folder / "summary.md").read_text()
+
+
+def test_a_file_that_changes_is_another_policy_of_the_same_name(play, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("entropy: {reduction: max}")
+    first, played = play(policies=[str(path)])
+    assert [run.policy for run in played] == ["mine"]
+    assert not play(policies=[str(path)])[1]
+    path.write_text("margin:")
+    changed, played = play(policies=[str(path)])
+    assert [run.policy for run in played] == ["mine"]
+    assert not set(changed.comparison["run_ids"]) & set(first.comparison["run_ids"])
+    assert len(changed.rows) == len(first.rows)
+
+
+def test_policies_that_are_no_list_are_refused(play, tmp_path):
+    with pytest.raises(RalsegError, match=r"is not a list of names"):
+        play(policies=MAXIMUM)
+    assert not (tmp_path / "comparison").exists()
+
+
+@pytest.mark.parametrize("unit", ["[24,32]", "image", "pixel"])
+def test_the_whole_pool_is_compared_too(play, tiny, unit):
+    """By one that scores and by a composition that looks image by image."""
+    config = tiny("game.draw=pool", f"game.unit={unit}")
+    stages = [{"by": {"max_herding": {"bandwidth": 0.5}}, "per_image": 3, "among": 50}, {"by": "edald"}]
+    results, played = play(policies=["margin", {"stages": {"stages": stages}}], config=config)
+    assert len(played) == 2
+    assert sorted(row["units"] for row in results.rows) == [2, 2, 6, 6]
+    for run in played:
+        units = results.bought(run.rows[0]["run_id"])["units"]
+        assert len({tuple(unit) for unit in units}) == len(units) == 6
+
+
+def test_units_of_the_whole_pool_are_those_of_the_highest_score(play, tiny):
+    results, _ = play(policies=["entropy"], config=tiny("game.draw=pool"), budgets=[2])
+    game, policy = World(tiny("game.draw=pool")).game("compare"), FixedPolicy(make("entropy"))
+    game.reset(0)
+    candidates = game.view(policy.needs, False).candidates
+    # Nothing is void here: all 96 units are on offer.
+    assert len(candidates) == 96
+    highest = candidates.units[np.argsort(-policy.acquisition.score(candidates))[:2]]
+    assert [tuple(u) for u in results.bought(results.rows[0]["run_id"])["units"]] == game.pool.records(highest)
