@@ -8,6 +8,8 @@ EXAMPLES = """
 Compare query policies on a pool that none of them has seen.
 
   evaluate_policy.py                                              three acquisitions on drawn streets, nothing needed
+  evaluate_policy.py policies=all network.dropout=0.1             every acquisition there is
+  evaluate_policy.py 'policies=[random,{ripu:{mode:ra}}]'         one with options
   evaluate_policy.py policies=[random,margin,run:runs/train]      a policy that train_agent.py left in runs/train
   evaluate_policy.py 'policies=[random,run:runs/ddqn-*]'          its training seeds, one folder each
   evaluate_policy.py dataset=camvid dataset.root=<folder> budgets=[240,480] fit.draws=2

@@ -53,7 +53,10 @@ def _settings(door: str) -> str:
     from importlib.resources import files
 
     root = files("ralseg.configs")
-    groups = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_"))
+    # Acquisitions are named in `policies`.
+    groups = sorted(
+        entry for entry in root.iterdir() if entry.is_dir() and entry.name not in ("__pycache__", "acquisition")
+    )
     names = {group.name: sorted(entry.name for entry in group.iterdir()) for group in groups}
     choices = [
         f"{group}: {', '.join(name.removesuffix('.yaml') for name in files if name.endswith('.yaml'))}"
