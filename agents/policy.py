@@ -1,4 +1,4 @@
-"""Whatever chooses: one candidate of each slate."""
+"""Whatever chooses: one candidate of each slate, or several of a whole pool."""
 
 from typing import Protocol
 
@@ -17,4 +17,4 @@ class Policy(Protocol):
     needs_observation: bool
 
     def select(self, view, rng: np.random.Generator) -> np.ndarray:
-        """(K,) int64 indices into the slates, -1 where a slate has no candidate left."""
+        """(K,) int64 indices into the slates, -1 where a slate has no candidate left; of a whole pool, at most K."""
