@@ -409,7 +409,8 @@ def test_whether_void_is_offered_is_true_or_false(configured):
 
 def test_what_inference_has_kept_can_be_trained_on(ragged):
     """The images of D_S are asked for again and again, here one by one, as they are where sizes differ."""
-    game = World(ragged("features=compact", "game.learn.rehearse=true", "game.learn.batch=8")).game("train")
+    alone = "game.learn.rehearse=true", "game.learn.batch=1", "game.learn.steps=8"
+    game = World(ragged("features=compact", *alone)).game("train")
     game.reset(0)
     for image in game.state:
         game.learner.predict([image], [], again=True)
