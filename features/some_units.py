@@ -82,7 +82,7 @@ class SomeUnits:
             (..., n, C x D) float32.
         """
         (one, weights), (other, _) = (self._touched(factor(poolable(maps, 3))) for maps in (first, second))
-        products = namespace(one).einsum("ns,...nsc,...nsd->...ncd", weights, one, other)
+        products = namespace(one).einsum("us,...usc,...usd->...ucd", weights, one, other)
         *batch, c, d = products.shape
         return cast(finite_means(products.reshape(*batch, c * d)), "float32")
 
@@ -92,7 +92,7 @@ class SomeUnits:
 
     def _average_vectors(self, maps: Array) -> Array:
         touched, weights = self._touched(factor(maps))
-        return finite_means(namespace(maps).einsum("ns,...nsd->...nd", weights, touched))
+        return finite_means(namespace(maps).einsum("us,...usd->...ud", weights, touched))
 
     def _touched(self, maps: Array) -> tuple[Array, Array]:
         """The map pixels (..., n, span, D) that each unit touches, and their weights (n, span) in its mean."""

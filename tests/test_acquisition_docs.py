@@ -155,7 +155,7 @@ def test_every_command_names_policies_that_can_play(tmp_path, monkeypatch):
             assert overrides[0] in TABLES
             continue
         assert door == "evaluate_policy.py"
-        config = composed("evaluate_policy", overrides)
+        config = composed("evaluate_policy", [override.replace("<folder>", "images") for override in overrides])
         check_policies(make_policies(config["policies"]), config)
 
 
