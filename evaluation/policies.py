@@ -56,7 +56,9 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
     if kind == "zoo":
         raise RalsegError(f"{entry}: this version brings no trained policies; train one and give its folder, run:PATH")
     if entry.endswith(".yaml"):
-        return _fixed(_read_entry(Path(entry)), Path(entry).stem)
+        if (stem := Path(entry).stem) in (*names(), "supervised"):
+            raise RalsegError(f"{entry}: tables would call it {stem}, which is another one; rename the file")
+        return _fixed(_read_entry(Path(entry)), stem)
     if entry not in names():
         raise RalsegError(
             f"policy {entry!r} is unknown; choose from {', '.join(names())}, the path of a YAML file, or run:PATH of a "

@@ -235,3 +235,11 @@ def test_a_policy_is_not_judged_on_images_that_it_learned_on(trained, tiny, tmp_
     with pytest.raises(RalsegError, match=r"run:first learned on [0-9]+ images that it would be judged on"):
         compare(tiny(), [f"run:{folder}"], tmp_path / "out", draws=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stem", ["random", "two_stage_edald", "supervised"])
+def test_a_yaml_file_has_a_name_of_its_own(stem, tmp_path):
+    path = tmp_path / f"{stem}.yaml"
+    path.write_text("entropy: {reduction: max}")
+    with pytest.raises(RalsegError, match=f"tables would call it {stem}, which is another one; rename the file"):
+        make_policy(str(path))
