@@ -58,7 +58,7 @@ def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     found, length = np.empty(0, np.int64), wanted + wanted // 4
     while len(found) < min(wanted, pool.free.sum()):
         drawn = rng.integers(len(pool), size=length)
-        pool.look(np.unique(pool.locate(drawn)[0]))
+        pool.look(pool.locate(drawn)[0])
         drawn = np.concatenate([found, drawn[pool.open(drawn)]])
         found = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
         length = min(2 * length, LONGEST)

@@ -1,6 +1,5 @@
 """How units are selected by their scores: quotas, suppression, chance; parts that combine with any acquisition."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +24,8 @@ class Selection:
         per_group: whether each group of images (clip, city) gets its share of the choices: the rounded product of
             choices and its share of the candidates, the last group what is left (STAL).
         per_class: whether the choices are spread evenly over the classes that units are predicted to be (most of).
-        separation: units of one image are so many pixels apart, from centre to centre along the longer side; more than
-            this is needed (RIPU: 2 for regions of 3 x 3).
+        separation: the centres of two units of an image are more than so many pixels apart, along the longer side
+            (RIPU: 2 for regions of 3 x 3).
         stochastic: perturb scores by Gumbel noise (Kirsch et al., 2023): `power` draws in proportion to score^beta,
             `softmax` to exp(beta x score), `softrank` to rank^-beta, without replacement. None: the highest score wins.
         beta: of `stochastic`; the larger, the less noise.
@@ -35,7 +34,7 @@ class Selection:
         ties: `random`, or `lowest` for the candidate that comes first.
 
     Raises:
-        RalsegError: if a number is out of range, or both `stochastic` and `top_share` are set.
+        RalsegError: if a number is out of range, both `stochastic` and `top_share` are set, or `beta` alone.
     """
 
     per_image: int | None = None
@@ -54,6 +53,8 @@ class Selection:
             raise RalsegError(f"selection.separation={self.separation} is out of range; it is 0 or more")
         if not 0 < self.beta < np.inf:
             raise RalsegError(f"selection.beta={self.beta} is out of range; it is above 0")
+        if self.stochastic is None and self.beta != 1:
+            raise RalsegError(f"selection.beta={self.beta} is for selection.stochastic; set that, too")
         if self.top_share is not None and not 0 < self.top_share <= 1:
             raise RalsegError(f"selection.top_share={self.top_share} is out of range; it is above 0 and at most 1")
         if self.top_share is not None and self.stochastic is not None:
@@ -253,6 +254,3 @@ def _chance_in_the_top(score: np.ndarray, images: np.ndarray, share: float, rng:
         top = members[_leading(score[members], max(1, round(share * len(members))))]
         chance[top] = rng.random(len(top))
     return chance
-
-
-__all__: Sequence[str] = ("Quotas", "Selection", "best", "evenly", "in_proportion")

@@ -484,3 +484,8 @@ def test_power_of_scores_without_a_lowest_value(fake_game, offered):
     acquisition = make("balanced_entropy", selection={"stochastic": "power"})
     with pytest.raises(RalsegError, match=r"selection.stochastic=power needs scores of 0 or more; take softmax"):
         acquisition.select(offered(fake_game(), acquisition), 1, np.random.default_rng(0))
+
+
+def test_beta_without_chance_is_refused():
+    with pytest.raises(RalsegError, match="selection.beta=2.0 is for selection.stochastic; set that, too"):
+        Selection(beta=2.0)
