@@ -68,7 +68,8 @@ class Candidates:
         self._source, self._reducers = source, tuple(reducers)
         self._rows: Rows | None = None
         self._labelled: Rows = {}
-        self._state: Rows | None = None
+        # The rows of D_S once they are known: one list for all that are taken of these candidates.
+        self._state: list[Rows] = []
 
     def __len__(self) -> int:
         return len(self.units)
@@ -117,9 +118,9 @@ class Candidates:
     def labelled(self, name: str) -> np.ndarray:
         """What a reducer with `labelled` found for each labelled unit, (m, ...): those bought, then those of D_S."""
         self.compute()
-        if self._state is None:
-            self._state = self._source.reduce_state([reducer for reducer in self._reducers if reducer.labelled])
-        rows = [part[name] for part in (self._labelled, self._state) if name in part]
+        if not self._state:
+            self._state.append(self._source.reduce_state([reducer for reducer in self._reducers if reducer.labelled]))
+        rows = [part[name] for part in (self._labelled, *self._state) if name in part]
         if not rows:
             return self.reduced(name)[:0]
         return checked_rows({name: np.concatenate(rows)}, name)
@@ -136,9 +137,9 @@ class Candidates:
         slates = None if self.slates is None else self.slates[index]
         given = self.units[index], slates, self.places[index], self.choices, self.labelled_counts, self._reducers
         taken = Candidates(self._source, *given)
+        taken._state = self._state
         if self._rows is not None:
-            taken._rows = _only(self._rows, index)
-            taken._labelled, taken._state = self._labelled, self._state
+            taken._rows, taken._labelled = _only(self._rows, index), self._labelled
         return taken
 
     def narrowed(self, choose: Callable[["Candidates"], np.ndarray]) -> "Candidates":
@@ -168,7 +169,7 @@ class Candidates:
             for own, part in zip(chunk, parts, strict=True):
                 here = self.take(own[own < size])
                 here._rows, here._labelled = _only(found, part[own < size]), _only(found, part[own >= size])
-                here._state = {}
+                here._state = [{}]
                 chosen = np.sort(choose(here)) if len(here) else np.empty(0, np.int64)
                 kept.append(own[own < size][chosen])
                 had.append(own[own >= size])

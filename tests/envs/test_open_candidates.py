@@ -423,3 +423,16 @@ def test_groups_are_those_of_the_images(game):
     assert len(set(names)) > 1
     assert len(set(zip(names, groups.tolist(), strict=True))) == len(set(names)) == len(set(groups.tolist()))
     assert groups.shape == (len(units),) and np.issubdtype(groups.dtype, np.integer) and groups.min() >= 0
+
+
+def test_the_state_passes_once_for_all_that_are_taken():
+    """As two set methods in a row ask for it: each of candidates of its own."""
+    source = Source(bought=[3])
+    candidates = candidates_of(source, [13, 2, 20], [A_LABELLED])
+    found = [
+        part.labelled("a").tolist() for part in (candidates.unslated(), candidates.take(np.array([1])), candidates)
+    ]
+    assert found == [[3.5, -1.5, -2.5, -3.5]] * 3
+    narrowed = candidates_of(source, [13, 2, 20], [A_LABELLED]).narrowed(lambda image: np.arange(len(image)))
+    assert [part.labelled("a").tolist() for part in (narrowed.unslated(), narrowed.take(np.array([0])))] == found[:2]
+    assert source.states == [["a"], ["a"]]
