@@ -487,5 +487,5 @@ def test_power_of_scores_without_a_lowest_value(fake_game, offered):
 
 
 def test_beta_without_chance_is_refused():
-    with pytest.raises(RalsegError, match="selection.beta=2.0 is for selection.stochastic; set that, too"):
+    with pytest.raises(RalsegError, match=r"selection\.beta=2\.0 is for selection\.stochastic; set that, too"):
         Selection(beta=2.0)
