@@ -190,10 +190,13 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         return UpdateStats(loss=loss.item(), mean_value=((found * learned).sum() / count).item())
 
 
-def build_network(options: BatchDQNOptions, observation_space: spaces.Dict) -> QueryNetwork:
-    """The query network that `options` names, for the env's observations."""
+def build_network(
+    options: BatchDQNOptions, observation_space: spaces.Dict, margin_column: int | None = None
+) -> QueryNetwork:
+    """The query network that `options` names, for the env's observations; see `CompactQueryNetwork`."""
     units, state_features = observation_space["state"].shape
     widths = {"state_features": state_features, "candidate_features": observation_space["candidates"].shape[-1]}
     if options.network == "published":
         return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
-    return NETWORKS["compact"](hidden=options.hidden, context=options.context, **widths)
+    own = {key: getattr(options, key) for key in ("hidden", "context", "prior")}
+    return NETWORKS["compact"](margin_column=margin_column, **own, **widths)

@@ -31,6 +31,9 @@ class BatchDQNOptions:
     """width of the compact network, 4 to 256"""
     context: bool = True
     """compact network: whether it sees the mean candidate of the slate"""
+    prior: float = 0.0
+    """compact network: weight of a candidate's uncertainty (one less its mean margin, standardised within the step),
+    which is added to what is learned: part of the signal and, being known, of the Q-value. 0 or more"""
     gate_features: int = 64
     """published network: how many numbers at a candidate's end feed the gate (its KL histograms)"""
     signal: Signal = field(default_factory=Signal)
@@ -90,6 +93,8 @@ class BatchDQNOptions:
             raise RalsegError(f"warm_up is {self.warm_up}; it must be at least batch_size, {self.batch_size}")
         if self.replay_size < self.warm_up:
             raise RalsegError(f"replay_size is {self.replay_size}; it must be at least warm_up, {self.warm_up}")
+        if self.network == "published" and self.prior:
+            raise RalsegError("prior belongs to network=compact; set prior=0 for network=published")
         if not any(asdict(self.signal).values()):
             raise RalsegError("signal is 0 throughout; give reward, credit or reference a weight")
         if self.learn_from == "all" and not (self.signal.credit or self.signal.reference):
@@ -110,6 +115,7 @@ _CHOICES = {
 _INFINITE = float("inf")
 _RANGES: dict[str, tuple[float, float, bool]] = {
     "hidden": (4, 256, True),
+    "prior": (0, 1000, True),
     "gate_features": (1, 4096, True),
     "gamma": (0, 1, True),
     "n_step": (1, 50, True),

@@ -89,23 +89,48 @@ class CompactQueryNetwork(QueryNetwork):
     The state is the mean of a per-unit layer over the units of D_S, the slate the mean of its open candidates; S, K and
     N are in no weight, so one network serves every size of state set, slate and budget.
 
+    With a prior, what the network learns is added to what is known at once (residual policy learning, Silver et al.
+    2018): Q = prior x z(uncertainty) + f, where z standardises over the open candidates of the step and uncertainty is
+    one less the mean margin.
+
     Args:
         state_features: F.
         candidate_features: F'.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
+        prior: weight of the uncertainty.
+        margin_column: which of a candidate's numbers is its mean margin; needed with a prior.
+
+    Raises:
+        RalsegError: for a prior without a column of margins.
     """
 
     name = "compact"
 
-    def __init__(self, state_features: int, candidate_features: int, hidden: int = 64, context: bool = True) -> None:
+    def __init__(
+        self,
+        state_features: int,
+        candidate_features: int,
+        hidden: int = 64,
+        context: bool = True,
+        prior: float = 0.0,
+        margin_column: int | None = None,
+    ) -> None:
         super().__init__()
+        if prior and (margin_column is None or not 0 <= margin_column < candidate_features):
+            raise RalsegError(
+                f"prior={prior:g} is a weight of a candidate's margin; margin_column={margin_column} must say which of "
+                f"its {candidate_features} numbers that is"
+            )
         self.arguments = {
             "state_features": state_features,
             "candidate_features": candidate_features,
             "hidden": hidden,
             "context": context,
+            "prior": prior,
+            "margin_column": margin_column,
         }
+        self.prior_weight, self.margin_column = prior, margin_column
         self.state_scale = Standardise(state_features)
         self.candidate_scale = Standardise(candidate_features)
         self.state_unit = RowLinear(state_features, hidden // 2)
@@ -127,13 +152,28 @@ class CompactQueryNetwork(QueryNetwork):
 
     def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
         """Q-values (B, K, N); see the module."""
-        candidates = self.candidate_scale(_tensor(obs["candidates"]))
+        given = _tensor(obs["candidates"])
+        candidates = self.candidate_scale(given)
         shared = self.from_state(self.summary(obs["state"]))[:, None]
         if self.from_slate is not None:
             open_ = _tensor(obs["mask"])
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
-        return self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1), state
+        learned = self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1)
+        return learned + self._prior(given, obs["mask"]) if self.prior_weight else learned, state
+
+    def prior(self, obs: Mapping[str, Any]) -> torch.Tensor | float:
+        """The part of the Q-values (B, K, N) that is not learned; 0 without a prior."""
+        return self._prior(_tensor(obs["candidates"]), obs["mask"]) if self.prior_weight else 0.0
+
+    def _prior(self, candidates: torch.Tensor, mask: Any) -> torch.Tensor:
+        """Uncertainty of mean 0 and sd 1 over the open candidates of each observation, times its weight."""
+        open_ = _tensor(mask)
+        count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+        margin = candidates[..., self.margin_column]
+        apart = (margin - (margin * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
+        deviation = ((apart * apart).sum(dim=(1, 2), keepdim=True) / count).sqrt()
+        return apart * (-self.prior_weight / deviation.clamp(min=1e-6))
 
 
 class _Block(nn.Module):

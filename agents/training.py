@@ -34,6 +34,7 @@ def train(
     streams: int = 2,
     processes: int = 1,
     observation: dict[str, Any] | None = None,
+    margin_column: int | None = None,
     tensorboard: bool = True,
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
@@ -53,6 +54,7 @@ def train(
         processes: 1 plays the streams in turn in this process, `streams` gives each its own (spawned); the result is
             the same.
         observation: how the observation is made; kept in `policy.json` and compared on resume.
+        margin_column: which of a candidate's numbers is its mean margin; needed with `options.prior`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
         resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
@@ -84,7 +86,7 @@ def train(
         open_streams(make_env, streams, processes) as games,
         TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
     ):
-        training = _Training(games, options, folder, settings, on_step)
+        training = _Training(games, options, folder, settings, margin_column, on_step)
         if record:
             training.restore(record)
         training.run(log)
@@ -101,6 +103,7 @@ class _Training:
         options: BatchDQNOptions,
         folder: Path,
         settings: dict[str, Any],
+        margin_column: int | None,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
         self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
@@ -110,7 +113,7 @@ class _Training:
             raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
             torch.manual_seed(integer(self.seed, "query network"))
-            self.network = build_network(options, space)
+            self.network = build_network(options, space, margin_column)
         policy = SlatePolicy(model=self.network, action_space=action_space, rng=generator(self.seed, "exploration"))
         self.algorithm = BatchModeDQN(policy, options)
         self.replay = make_replay(
@@ -210,7 +213,7 @@ class _Training:
                     f"{where}: the env truncated the episode; it must end by terminated alone (no TimeLimit)"
                 )
             stored = as_stored(observation, self.options.replay_half, where)
-            signal = self._signal(float(reward), info, stored["mask"], where)
+            signal = self._signal(float(reward), info, stored, where)
             entries.append(stored | {"signal": signal})
         row = {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
         return row | {
@@ -221,8 +224,8 @@ class _Training:
             "step": np.full(len(running), step),
         }
 
-    def _signal(self, reward: float, info: dict[str, Any], mask: np.ndarray, where: str) -> np.ndarray:
-        weights = self.options.signal
+    def _signal(self, reward: float, info: dict[str, Any], stored: Observation, where: str) -> np.ndarray:
+        weights, mask = self.options.signal, stored["mask"]
         signal = np.where(mask == 1, np.float32(weights.reward * reward), np.float32(0))
         for name in ("credit", "reference"):
             if weight := getattr(weights, name):
@@ -237,6 +240,8 @@ class _Training:
                         f"{where}: info['candidate_{name}'] holds a number that is not finite; mend the env"
                     )
                 signal = signal + np.float32(weight) * standardise(values, mask)
+        if self.options.prior:
+            signal = signal + self.network.prior({key: array[None] for key, array in stored.items()})[0].numpy()
         return signal
 
     def _learn(self, stepped: int) -> None:

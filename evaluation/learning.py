@@ -87,7 +87,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     write_json(folder / "splits.json", world.splits.to_dict())
     with _Ticker(console) as ticker:
         world.theta0("train", lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
-        _learn(config, options, training, folder, ticker)
+        _learn(world, options, training, folder, ticker)
     learned = replace(make_policy(f"run:{folder}"), name="learned")
     compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
     console.print(
@@ -98,7 +98,8 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     )
 
 
-def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
+def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
+    config = world.config
     # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
     signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
     make_env = EnvFactory(config, "train", credit=bool(signal.get("credit")), reference=bool(signal.get("reference")))
@@ -113,10 +114,12 @@ def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, f
     else:
         from ralseg.agents.training import train
 
+        margin_column = spec_from_config(config["features"], len(world.dataset.classes)).margin_column
         train(
             make_env,
             options,
             folder,
+            margin_column=margin_column,
             streams=training.streams,
             processes=training.processes,
             resume=config["resume"],
@@ -125,9 +128,12 @@ def _learn(config: Mapping[str, Any], options: Any, training: TrainingOptions, f
 
 
 def _check_agent(options: Any, world: World) -> None:
-    """The published network reads published observations alone; to see that, it is built before anything is trained."""
-    if not isinstance(options, SB3Options) and options.network == "published":
-        spec = spec_from_config(world.config["features"], len(world.dataset.classes))
+    """What an agent needs of the features, seen before anything is trained."""
+    if isinstance(options, SB3Options):
+        return
+    spec = spec_from_config(world.config["features"], len(world.dataset.classes))
+    if options.network == "published":
+        # The published network reads published observations alone; to see that, it is built.
         units = len(Pool(world.store, world.images("state"), world.unit))
         PublishedQueryNetwork(units, spec.state_width, spec.candidate_width, options.gate_features)
         if "kl_unlabelled" not in spec.candidate_parts[-1]:
@@ -135,6 +141,11 @@ def _check_agent(options: Any, world: World) -> None:
                 "agent.network=published takes a candidate's last numbers for its KL histograms, and these features "
                 f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
+    elif options.prior and spec.margin_column is None:
+        raise RalsegError(
+            f"agent.prior={options.prior:g} is a weight of a candidate's margin, which features="
+            f"{world.config['features']['preset']} do not hold; set features=embedding or compact, or agent.prior=0"
+        )
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:

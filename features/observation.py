@@ -151,6 +151,14 @@ class ObservationSpec:
         return len(self._highest(part))
 
     @property
+    def margin_column(self) -> int | None:
+        """Which of a candidate's numbers is its mean margin, the last of `uncertainty`; None if it is not there."""
+        if "uncertainty" not in self.candidate_parts:
+            return None
+        parts = self.candidate_parts[: self.candidate_parts.index("uncertainty") + 1]
+        return sum(self.width(part) for part in parts) - 1
+
+    @property
     def state_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """(F,) float32 lowest and highest values of a row of the state; infinite where nothing bounds them."""
         return self._bounds(self.state_parts)
