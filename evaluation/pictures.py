@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Results
+from ralseg.evaluation.results import Results, bought_path
 from ralseg.evaluation.summary import TWO_SET_MEAN
 from ralseg.evaluation.tables import NAMES
 from ralseg.segmentation.datasets import Dataset
@@ -29,7 +29,8 @@ def style_of(names: Sequence[str], references: Collection[str] = ()) -> dict[str
     return {"random": {"color": "#808080", "marker": "o", "ls": "-"}} | {
         name: {
             "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
+            # Another marker each time the colours come round.
+            "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
             "ls": "--" if name in references else "-",
         }
         for i, name in enumerate(others)
@@ -80,11 +81,16 @@ def curves(summary: Mapping[str, Any], game: str) -> Figure:
     return figure
 
 
+def bought_shares(results: Results) -> dict[str, np.ndarray]:
+    """Policy -> (C,) share of each class in what it bought at the largest budget, 0 to 1, mean over its runs."""
+    runs = _bought(results)
+    return {name: np.mean([_shares(run["class_pixels"][-1]) for run in own], axis=0) for name, own in runs.items()}
+
+
 def class_shares(results: Results) -> Figure:
     """Share of each class in what each policy bought at the largest budget, and in the whole pool."""
     classes = results.comparison["classes"]
-    runs, of = _shown(_bought(results))
-    bought = {name: np.mean([_shares(run["class_pixels"][-1]) for run in runs[name]], axis=0) for name in runs}
+    bought, of = _shown(bought_shares(results))
     pool = _shares(results.comparison["pool"]["class_pixels"])
     order = np.argsort(-pool)
     with matplotlib.rc_context(STYLE):
@@ -195,8 +201,12 @@ def _split_title(split: str) -> str:
 
 
 def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Policy -> what its games bought, draw by draw."""
-    runs = {row["run_id"]: row for row in results.rows if not row["game"].endswith("+fit")}
+    """Policy -> what its games bought, draw by draw; without the runs whose `bought/` is not here."""
+    runs = {
+        row["run_id"]: row
+        for row in results.rows
+        if not row["game"].endswith("+fit") and bought_path(results.folder, row["run_id"]).exists()
+    }
     order = results.comparison["policies"]
     found: dict[str, list] = {}
     for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
@@ -204,7 +214,7 @@ def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _shown(runs: dict[str, list]) -> tuple[dict[str, list], str]:
+def _shown(runs: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """As many policies as a picture side by side can hold, the first ones, and a note on how many those are of."""
     shown = dict(list(runs.items())[:MOST_SHOWN])
     return shown, "" if len(shown) == len(runs) else f" (the first {len(shown)} of {len(runs)} policies)"

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ralseg.envs import Game, Pool, World
+from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, Row, class_entropy
 from ralseg.features import ObservationSpec
@@ -89,19 +90,27 @@ class Player:
             self._specs[key] = self.world.fitted_spec(self.game.learner, self.game.pool, features)
         return self._specs[key]
 
-    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None]:
+    @cached_property
+    def pictured(self) -> list[int]:
+        """Indices in the store of the gallery's images."""
+        return gallery_images(self.world)
+
+    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None, Maps]:
         """Play one run.
 
         Returns:
-            Its rows, and what it bought (see `Results.bought`; None for the fully supervised run).
+            Its rows, what it bought (see `Results.bought`; None for the fully supervised run), and its predictions on
+            the gallery's images (none but of the first run).
         """
-        return (self._supervised(job), None) if job.policy is None else self._played(job)
+        return (self._supervised(job), None, {}) if job.policy is None else self._played(job)
 
-    def _played(self, job: Job) -> tuple[list[Row], dict[str, Any]]:
+    def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
         if job.policy.training is not None:
             game.spec = self._spec(job.policy.training["features"])
         game.reset(job.seed)
+        pictured = self.pictured if job.seed == DRAW else []
+        before = class_maps(game.learner, pictured)
         seconds, rows, counts, class_pixels = 0.0, [], [], []
         for budget in self.plan.budgets:
             while not game.over and game.ledger.paid(measure) < budget * (1 - 1e-12):
@@ -118,7 +127,9 @@ class Player:
                 rows += self._rows(job.fit_id, "+fit", self._fitted(game.labels, job.seed), shared)
             counts.append(paid["units"])
             class_pixels.append(pixels.tolist())
-        return rows, {
+        pairs = zip(before, class_maps(game.learner, pictured), strict=True)
+        names = [self.world.store.names[image] for image in pictured]
+        bought = {
             "policy": job.name,
             "training_seed": job.policy.training_seed,
             "seed": job.seed,
@@ -126,6 +137,7 @@ class Player:
             "counts": counts,
             "class_pixels": class_pixels,
         }
+        return rows, bought, dict(zip(names, pairs, strict=True))
 
     def _supervised(self, job: Job) -> list[Row]:
         store = self.world.store

@@ -1,4 +1,4 @@
-"""Everything that is made of a comparison's results: summary, tables, pictures, TensorBoard."""
+"""Everything that is made of a comparison's results: summary, tables, the page, pictures, TensorBoard."""
 
 import shutil
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from ralseg.evaluation.pictures import bought_regions, class_shares, curves
+from ralseg.evaluation.page import page
+from ralseg.evaluation.pictures import bought_regions, bought_shares, class_shares, curves
 from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
 from ralseg.evaluation.tables import markdown
@@ -18,8 +19,9 @@ from ralseg.segmentation.datasets import Dataset
 
 
 def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
-    """Write `summary.json`, `summary.md`, the pictures (`curves.png`, `curves_fit.png` after training to convergence,
-    `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison; what was there is replaced.
+    """Write `report.html`, `summary.json`, `summary.md`, the pictures (`curves.png`, `curves_fit.png` after training to
+    convergence, `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison; what was there is
+    replaced. Without `bought/`, which committed results lack, there are no pictures of what was bought.
 
     Args:
         results: of the comparison; the only source of every figure.
@@ -32,9 +34,12 @@ def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
     write_json(results.folder / "summary.json", summary)
     with atomic_write(results.folder / "summary.md", "w") as file:
         file.write(markdown(summary))
+    with atomic_write(results.folder / "report.html", "w") as file:
+        file.write(page(results, summary, dataset))
     games = list(dict.fromkeys(entry["game"] for entry in summary["entries"]))
     figures = {f"curves{'_fit' * game.endswith('+fit')}": curves(summary, game) for game in games}
-    figures |= {"class_shares": class_shares(results), "bought": bought_regions(results, dataset)}
+    if bought_shares(results):
+        figures |= {"class_shares": class_shares(results), "bought": bought_regions(results, dataset)}
     for name, figure in figures.items():
         with atomic_write(results.folder / f"{name}.png") as file:
             figure.savefig(file, format="png")

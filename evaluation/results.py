@@ -100,7 +100,7 @@ class Results:
     Attributes:
         folder: of the comparison.
         comparison: comparison.json: `config`, `classes`, `policies` (names in their order), `splits`, `budgets`,
-            `run_ids`, `pool` (`units`, `class_pixels`), `notes`.
+            `run_ids`, `pool` (`units`, `class_pixels`), `gallery` (images of the report's gallery), `command`, `notes`.
         rows: the rows of results.csv that belong to it.
     """
 

@@ -4,7 +4,9 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ralseg.envs import Pool, World
+from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
 from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
@@ -84,7 +87,7 @@ def compare(
     Args:
         config: a composed configuration of either door, plain values.
         policies: see `make_policies`; or policies made elsewhere, which must be picklable with more than one process.
-        folder: gets `results.csv`, `comparison.json` and `bought/`.
+        folder: gets `results.csv`, `comparison.json`, `bought/` and `gallery/`.
         draws: runs of every policy; run i meets the draws of seed i.
         budgets: where the network is evaluated, in `game.budget_measure`; None: at `game.budget` alone; 0 is theta_0.
             In units each but the largest is a multiple of `game.slates`; in other measures the network is evaluated at
@@ -140,6 +143,8 @@ def compare(
                 "units": len(pool),
                 "class_pixels": revealed(world.store, pool.images.tolist()).class_counts.tolist(),
             },
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "gallery": [world.store.names[image] for image in gallery_images(world)],
             "notes": notes,
         },
     )
@@ -150,9 +155,10 @@ def compare(
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))
     begun = None
-    for number, (job, rows, bought) in enumerate(_played(plan, waiting, processes), 1):
+    for number, (job, rows, bought, maps) in enumerate(_played(plan, waiting, processes), 1):
         if bought is not None:
             write_bought(folder, job.run_id, bought)
+            write_maps(folder, job.run_id, maps)
         store.put(rows)
         if on_run is not None:
             # Counted from the first run's end: what comes before it, processes and caches, is paid once.

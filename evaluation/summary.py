@@ -1,124 +1,204 @@
-"""What a comparison says: means, paired differences with intervals, shares of full supervision; from its rows alone."""
+"""What a comparison says: means, paired differences with intervals, ranks, whole curves; from its rows alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ralseg.evaluation.play import SUPERVISED
 from ralseg.evaluation.results import ALL, Results, Row
-from ralseg.foundation import generator
-from ralseg.stats import paired_interval, two_set_mean
+from ralseg.evaluation.run_arrays import (
+    BILL,
+    RARE,
+    TWO_SET_MEAN,
+    Runs,
+    as_json,
+    best_of,
+    differences,
+    mean_of_defined,
+    played,
+    resamples_of_summary,
+    runs_of,
+    told,
+    who,
+)
+from ralseg.evaluation.whole_curves import areas, labels_saved_of, penalty
+from ralseg.foundation import RalsegError
+from ralseg.stats import (
+    Resamples,
+    advantage_won,
+    complete,
+    interquartile_mean,
+    paired_interval,
+    probability_of_improvement,
+    two_set_mean,
+)
 
-TWO_SET_MEAN = "two_set_mean"
 BASELINES = ("random", "margin")
-"""Policies that others are compared with, where they are there: chance, and the heuristic that is hardest to beat."""
-
-_BILL = (
-    "units", "pixels", "share", "images", "clicks", "label_cost_of_policy", "class_entropy", "seconds_choosing",
-)  # fmt: skip
+"""Policies that others are compared with, beside the best heuristic: chance, and what is mostly hardest to beat."""
+RARE_BELOW = 0.02
+"""Share of the pool's labelled pixels below which a class is rare: five classes of CamVid, the largest 1.3 %; the next
+has 4.6 %."""
 
 
 def summarise(results: Results) -> dict[str, Any]:
     """The summary, JSON values.
 
+    An *interval* is `mean`, `low`, `high`, `standard_error`, `n`, `level` and `method` (see `ralseg.stats.Interval`);
+    one run has a mean alone, and None in place of the rest. Without any pair of runs the interval itself is None. A
+    *contender* is a policy that sees no true labels; a *heuristic* is a contender that was not trained, other than
+    `random`. Baselines are `random`, `margin` and the best heuristic, where they are there and not the policy itself.
+    A draw of one policy is paired with the same draw of the other, a training seed with the same training seed, and
+    what was not trained with every training seed. What a figure says: docs/statistics.md.
+
     Returns:
-        `notes`, `supervised` (game -> split -> mIoU) and `entries`, one for each game, budget, split (the two-set mean
-        is one) and policy. An entry has `reference` (whether it sees true labels, and so is neither a contender nor a
-        bound), the numbers of `training_seeds` and `draws`, the means of `miou`, `iou` (per class, None where it is
-        nowhere defined; both percent) and of what was paid, the `interval` of the mean, `difference` (baseline ->
-        interval of the paired difference) and `share_of_supervised` (of the network of the same training). An interval
-        is mean, low, high, standard_error, n, level and method (see `ralseg.stats.paired_interval`); a single run has a
-        mean alone.
+        - `notes`: sentences.
+        - `supervised`: game -> split -> mIoU (the two-set mean is a split here and below).
+        - `rare_classes`: `below` (share of the pool's labelled pixels) and `classes` (names) that are rarer.
+        - `entries`: one for each game, budget, split and policy:
+          - `game`, `budget`, `split`, `policy`;
+          - `reference` (sees true labels: neither a contender nor a bound), `learned`;
+          - `training_seeds`, `draws`: how many;
+          - `miou`: mean over all runs, percent; `interval` of it; `iqm`: interval of the interquartile mean;
+          - `rank`: mean rank among the contenders, 1 is best; None for references;
+          - `best_heuristic`: its name, that with the highest `miou` here; None without heuristics;
+          - `difference`, `probability_of_improvement`: baseline -> interval, paired; of the latter 0 to 1;
+          - `share_of_supervised`: of the network of the same training; None where there is none;
+          - `share_of_reference`: None for references and `random`, else `reference` (name of the one with the highest
+            `miou` here), `advantage` (interval of the reference less random) and `share` of it that the policy has won
+            (interval; 1 is all; None unless the interval of the advantage is above 0);
+          - `rare`: mean IoU of the rare classes, percent: `miou` (interval) and `difference` (baseline -> interval);
+            None without rare classes;
+          - `iou`: class -> mean percent, None where it is nowhere defined;
+          - means of what was paid: `units`, `pixels`, `share`, `images`, `clicks`, `label_cost_of_policy`; and
+            `class_entropy`, `seconds_choosing`.
+        - `areas`: with two budgets or more, one for each game, split and policy: `game`, `split`, `policy`,
+          `reference`, `learned`, `training_seeds`, `draws`, `best_heuristic` (that with the largest area), `area`
+          (interval of the area under the budget curve over the range of budgets: a mean mIoU) and `difference`
+          (baseline -> interval).
+        - `labels_saved`: as many, but for the best heuristic by area, which is the base of all (none without one):
+          `game`, `split`, `policy`, `reference`, `learned`, `base`, `saved` (share of the base's budget; 0.3 is 30 %),
+          `low`, `high`, `n`, `level`, `method`, and `censored`: "" or why `saved` is a bound: "at most" (the base's
+          figure is not reached within the budgets), "at least" (reached at the first budget) or "flat base" (the base
+          does not rise: nothing can be saved, `saved` is 0); `at_most`, `at_least`, `flat_base`: share of the resamples
+          that were so. One run has None for `low`, `high`, `level` and these shares.
+        - `penalty`: one for each game and split: `game`, `split`, `policies` (the contenders), `budgets` (how many),
+          `matrix` (row beats column at this share of the budgets; 0 on the diagonal; None without a pair) and
+          `beaten`: mean of each column over the others.
     """
     comparison, rows = results.comparison, results.rows
-    full = _supervised(rows)
+    if "references" not in comparison:
+        path = results.folder / "comparison.json"
+        raise RalsegError(f'{path}: does not say which policies see true labels; add "references", a list of names')
+    resamples = resamples_of_summary()
+    full, rare = _supervised(rows), rare_classes(comparison)
+    summary: dict[str, Any] = {
+        "notes": _notes(comparison, rows),
+        "supervised": full,
+        "rare_classes": {"below": RARE_BELOW, "classes": rare},
+    } | {key: [] for key in ("entries", "areas", "labels_saved", "penalty")}
+    for game in sorted({row["game"] for row in rows if row["budget_units"] != ALL}):
+        splits = runs_of(rows, comparison, game, rare)
+        for number, budget in enumerate(comparison["budgets"]):
+            for split, policies in splits.items():
+                here = [runs.at(number) for runs in policies.values()]
+                here = [runs for runs in here if np.isfinite(runs.miou).any()]
+                where = {"game": game, "budget": budget, "split": split}
+                supervised = full.get(game, {}).get(split)
+                entries = _entries(here, comparison["classes"], supervised, resamples)
+                summary["entries"] += [where | entry for entry in entries]
+        for split, policies in splits.items():
+            where, curves = {"game": game, "split": split}, list(policies.values())
+            summary["areas"] += [where | area for area in areas(curves, comparison["budgets"], BASELINES, resamples)]
+            saved = labels_saved_of(curves, comparison["budgets"], resamples)
+            summary["labels_saved"] += [where | of for of in saved]
+            summary["penalty"] += [where | matrix for matrix in penalty(curves)]
+    return summary
+
+
+def rare_classes(comparison: Mapping[str, Any]) -> list[str]:
+    """Classes with fewer of the pool's labelled pixels than `RARE_BELOW` says, those that it does not hold left out."""
+    pixels = np.array(comparison["pool"]["class_pixels"], dtype=np.float64)
+    named = zip(comparison["classes"], pixels, strict=True)
+    return [name for name, own in named if 0 < own < RARE_BELOW * pixels.sum()]
+
+
+def _entries(
+    policies: Sequence[Runs], classes: Sequence[str], supervised: float | None, resamples: Resamples
+) -> list[dict[str, Any]]:
+    """The entries of one game, budget and split; figures are (training seeds, draws)."""
+    named = {runs.name: runs for runs in policies}
+    best = best_of(runs for runs in policies if runs.heuristic)
+    winnable = best_of(runs for runs in policies if runs.reference)
+    ranks = _ranks([runs for runs in policies if not runs.reference])
     entries = []
-    games = list(dict.fromkeys(sorted(row["game"] for row in rows if row["budget_units"] != ALL)))
-    for game in games:
-        for budget in comparison["budgets"]:
-            here = [row for row in rows if row["game"] == game and row["budget_units"] == budget]
-            for split in splits_of(comparison):
-                tables = {name: _table(here, name, split) for name in comparison["policies"] if name != SUPERVISED}
-                tables = {name: table for name, table in tables.items() if table}
-                entries += [
-                    {"game": game, "budget": budget, "split": split, "reference": name in comparison["references"]}
-                    | _entry(name, tables, comparison["classes"], full.get(game, {}).get(split))
-                    for name in tables
-                ]
-    commits = len({row["commit"] for row in rows})
-    notes = [*comparison["notes"], *[f"the runs were played by {commits} versions of the code"] * (commits > 1)]
-    return {"notes": notes, "supervised": full, "entries": entries}
+    for runs in policies:
+        less = differences(runs, named, [*BASELINES, best])
+        miou = float(mean_of_defined(runs.miou))
+        entries.append(
+            {
+                **who(runs),
+                **played(runs.miou),
+                "miou": miou,
+                "interval": told(paired_interval, runs.miou, resamples),
+                "iqm": told(interquartile_mean, runs.miou, resamples),
+                "rank": ranks.get(runs.name),
+                "best_heuristic": best,
+                "difference": {base: told(paired_interval, of["miou"], resamples) for base, of in less.items()},
+                "probability_of_improvement": {
+                    base: told(probability_of_improvement, of["miou"], resamples) for base, of in less.items()
+                },
+                "share_of_supervised": None if not supervised else miou / supervised,
+                "share_of_reference": _share_of_reference(runs, named, winnable, resamples),
+                "rare": _rare(runs, less, resamples),
+                "iou": {name: as_json(100 * mean_of_defined(runs.figures[f"iou_{name}"])) for name in classes},
+            }
+            | {key: float(mean_of_defined(runs.figures[key])) for key in BILL}
+        )
+    return entries
 
 
-def splits_of(comparison: Any) -> list[str]:
-    """The splits of a comparison, and the two-set mean where it has both."""
-    splits = list(comparison["splits"])
-    return [*splits, TWO_SET_MEAN] if len(splits) == 2 else splits
+def _ranks(contenders: Sequence[Runs]) -> dict[str, float | None]:
+    """Mean rank of each policy: 1 and the chance that each of the others is better, over the runs that both played.
 
-
-Table = dict[tuple[int | None, int], dict[str, Any]]
-"""(training seed, draw) -> figures of one policy at one budget on one split."""
-
-
-def _table(rows: Sequence[Row], policy: str, split: str) -> Table:
-    if split == TWO_SET_MEAN:
-        dev, test = (_table(rows, policy, part) for part in ("dev", "test"))
-        return {key: _mean_of(dev[key], test[key]) for key in dev if key in test}
-    own = [row for row in rows if row["policy"] == policy and row["split"] == split]
-    return {(row["training_seed"], row["seed"]): row for row in own}
-
-
-def _mean_of(dev: Row, test: Row) -> dict[str, Any]:
-    figures = {key: (dev[key] + test[key]) / 2 for key in dev if key.startswith("iou_")}
-    return {key: dev[key] for key in _BILL} | figures | {"miou": float(two_set_mean(dev["miou"], test["miou"]))}
-
-
-def _entry(name: str, tables: dict[str, Table], classes: Sequence[str], full: float | None) -> dict[str, Any]:
-    table = tables[name]
-    miou = float(np.mean([row["miou"] for row in table.values()]))
-    return {
-        "policy": name,
-        "training_seeds": len({seed for seed, _ in table}),
-        "draws": len({draw for _, draw in table}),
-        "miou": miou,
-        "interval": _interval(_matrix(table)),
-        "difference": {base: difference(table, tables[base]) for base in BASELINES if base in tables and base != name},
-        "share_of_supervised": None if not full else miou / full,
-        "iou": {c: _defined_mean([100 * row[f"iou_{c}"] for row in table.values()]) for c in classes},
-    } | {key: float(np.mean([row[key] for row in table.values()])) for key in _BILL}
-
-
-def difference(table: Table, base: Table) -> dict[str, Any] | None:
-    """Interval of the paired difference in mIoU; None where no pair is there.
-
-    A draw of one policy is paired with the same draw of the other; a baseline that was not trained meets every training
-    seed of the policy.
+    Where all have played all runs that is the mean of the ranks in each run, ties sharing theirs.
     """
-    trained = {seed for seed, _ in base}
-    pairs = {
-        (seed, draw): row["miou"] - base[seed if seed in trained else None, draw]["miou"]
-        for (seed, draw), row in table.items()
-        if (seed if seed in trained else None, draw) in base
-    }
-    return _interval(_matrix({key: {"miou": value} for key, value in pairs.items()}))
+    ranks: dict[str, float | None] = {}
+    for runs in contenders:
+        less = (complete(other.miou - runs.miou) for other in contenders if other is not runs)
+        beaten = [float((np.sign(values) + 1).mean() / 2) if values.size else None for values in less]
+        ranks[runs.name] = None if None in beaten else 1 + sum(beaten)
+    return ranks
 
 
-def _matrix(table: Table) -> np.ndarray:
-    """(training seeds, draws) of mIoU, over the draws that all training seeds have played."""
-    seeds = sorted({seed for seed, _ in table}, key=str)
-    draws = [draw for draw in sorted({draw for _, draw in table}) if all((seed, draw) in table for seed in seeds)]
-    return np.array([[table[seed, draw]["miou"] for draw in draws] for seed in seeds])
-
-
-def _interval(values: np.ndarray) -> dict[str, Any] | None:
-    if not values.size:
+def _share_of_reference(
+    runs: Runs, policies: Mapping[str, Runs], reference: str | None, resamples: Resamples
+) -> dict[str, Any] | None:
+    if reference is None or "random" not in policies or runs.reference or runs.name == "random":
         return None
-    if values.size == 1:
-        nothing = dict.fromkeys(("low", "high", "standard_error", "level"))
-        return {"mean": float(values[0, 0]), "n": 1, "method": "one run"} | nothing
-    return asdict(paired_interval(values, rng=generator(0, "summary")))
+    three = [runs.miou, policies["random"].miou, policies[reference].miou]
+    own, base, best = np.moveaxis(complete(np.stack(np.broadcast_arrays(*three), axis=-1)), -1, 0)
+    # What was not trained is the same for every training seed of the policy.
+    base, best = base[:1], best[:1]
+    found = {"reference": reference, "advantage": told(paired_interval, best - base, resamples), "share": None}
+    if best.size > 1:
+        share = advantage_won(own, base, best, resamples).share
+        found["share"] = None if share is None else asdict(share)
+    return found
+
+
+def _rare(runs: Runs, less: Mapping[str, Mapping[str, np.ndarray]], resamples: Resamples) -> dict[str, Any] | None:
+    if RARE not in runs.figures:
+        return None
+    return {
+        "miou": told(paired_interval, runs.figures[RARE], resamples),
+        "difference": {base: told(paired_interval, of[RARE], resamples) for base, of in less.items()},
+    }
+
+
+def _notes(comparison: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
+    commits = len({row["commit"] for row in rows})
+    return [*comparison["notes"], *[f"the runs were played by {commits} versions of the code"] * (commits > 1)]
 
 
 def _supervised(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
@@ -130,8 +210,3 @@ def _supervised(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         if {"dev", "test"} <= splits.keys():
             splits[TWO_SET_MEAN] = float(two_set_mean(splits["dev"], splits["test"]))
     return full
-
-
-def _defined_mean(values: Sequence[float]) -> float | None:
-    defined = np.array(values)[np.isfinite(values)]
-    return float(defined.mean()) if len(defined) else None

@@ -1,6 +1,30 @@
-"""Pure functions on numbers: intervals of paired differences, and areas under budget curves."""
+"""Pure functions on numbers: what runs of policies say, and how sure. docs/statistics.md explains every figure."""
 
-from ralseg.stats.curves import BudgetArea, area_under_budget_curve
+from ralseg.stats.arrays import complete
+from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, probability_of_improvement
+from ralseg.stats.curves import BudgetArea, area_under_budget_curve, miou_at, monotone_fit
 from ralseg.stats.intervals import Interval, paired_interval, two_set_mean
+from ralseg.stats.labels_saved import LabelsSaved, labels_saved
+from ralseg.stats.penalty import PenaltyMatrix, holm, penalty_matrix
+from ralseg.stats.resampling import Resamples
 
-__all__ = ["BudgetArea", "Interval", "area_under_budget_curve", "paired_interval", "two_set_mean"]
+__all__ = [
+    "AdvantageWon",
+    "BudgetArea",
+    "Interval",
+    "LabelsSaved",
+    "PenaltyMatrix",
+    "Resamples",
+    "advantage_won",
+    "area_under_budget_curve",
+    "complete",
+    "holm",
+    "interquartile_mean",
+    "labels_saved",
+    "miou_at",
+    "monotone_fit",
+    "paired_interval",
+    "penalty_matrix",
+    "probability_of_improvement",
+    "two_set_mean",
+]

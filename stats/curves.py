@@ -27,10 +27,57 @@ def area_under_budget_curve(share: np.ndarray, miou: np.ndarray) -> BudgetArea:
     Raises:
         RalsegError: on shapes that do not match, shares that do not ascend, or NaN.
     """
-    share, miou = np.asarray(share, dtype=np.float64), np.asarray(miou, dtype=np.float64)
-    if share.ndim != 1 or len(share) < 2 or miou.shape[-1:] != share.shape:
-        raise RalsegError(f"budget curve: share {share.shape} and mIoU {miou.shape}; give (n,) and (..., n), n >= 2")
-    if not (np.diff(share) > 0).all() or not (np.isfinite(miou).all() and np.isfinite(share).all()):
-        raise RalsegError("budget curve: the shares must ascend, and neither they nor the mIoU hold NaN or infinities")
+    share, miou = _curve("budget curve", share, miou)
     raw = np.trapezoid(miou, share, axis=-1)
     return BudgetArea(raw, raw / (share[-1] - share[0]))
+
+
+def miou_at(budgets: np.ndarray, miou: np.ndarray, budget: float) -> np.ndarray:
+    """mIoU@B: the mIoU at a budget, linearly interpolated between those that were measured.
+
+    Args:
+        budgets: (n,) ascending, in any measure, two or more.
+        miou: (..., n) in any unit.
+        budget: in the measure of the budgets, within their range.
+
+    Returns:
+        (...) float64 in the unit of miou.
+
+    Raises:
+        RalsegError: see `area_under_budget_curve`; or if the budget lies outside the range.
+    """
+    budgets, miou = _curve("mIoU@B", budgets, miou)
+    if not budgets[0] <= budget <= budgets[-1]:
+        raise RalsegError(f"mIoU@B: budget {budget} was not measured; give one from {budgets[0]:g} to {budgets[-1]:g}")
+    right = int(np.clip(np.searchsorted(budgets, budget), 1, len(budgets) - 1))
+    part = (budget - budgets[right - 1]) / (budgets[right] - budgets[right - 1])
+    return (1 - part) * miou[..., right - 1] + part * miou[..., right]
+
+
+def monotone_fit(curves: np.ndarray) -> np.ndarray:
+    """Isotonic regression, many curves at once: of each what `scipy.optimize.isotonic_regression` gives.
+
+    By the min-max formula: the largest, over beginnings up to a point, of the smallest mean up to an end from it on.
+
+    Args:
+        curves: (..., n), all points of the same weight.
+
+    Returns:
+        (..., n) float64.
+    """
+    curves = np.asarray(curves, dtype=np.float64)
+    n = curves.shape[-1]
+    begin, end = np.arange(n)[:, None], np.arange(n)
+    sums = np.concatenate([np.zeros_like(curves[..., :1]), curves.cumsum(axis=-1)], axis=-1)
+    means = (sums[..., None, 1:] - sums[..., :-1, None]) / np.maximum(end - begin + 1, 1)
+    smallest = np.minimum.accumulate(np.where(end >= begin, means, np.inf)[..., ::-1], axis=-1)[..., ::-1]
+    return np.where(end >= begin, smallest, -np.inf).max(axis=-2)
+
+
+def _curve(name: str, budgets: np.ndarray, miou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    budgets, miou = np.asarray(budgets, dtype=np.float64), np.asarray(miou, dtype=np.float64)
+    if budgets.ndim != 1 or len(budgets) < 2 or miou.shape[-1:] != budgets.shape:
+        raise RalsegError(f"{name}: budgets {budgets.shape} and mIoU {miou.shape}; give (n,) and (..., n), n >= 2")
+    if not (np.diff(budgets) > 0).all() or not (np.isfinite(miou).all() and np.isfinite(budgets).all()):
+        raise RalsegError(f"{name}: the budgets must ascend, and neither they nor the mIoU hold NaN or infinities")
+    return budgets, miou

@@ -6,10 +6,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from ralseg.foundation import RalsegError
-
-SEEDS_FOR_BOOTSTRAP = 5
-# Resamples drawn at once, so that memory stays below about 16 B x 500 x training seeds x draws.
-BLOCK = 500
+from ralseg.stats.arrays import finite, runs
+from ralseg.stats.resampling import RESAMPLES, SEEDS_FOR_BOOTSTRAP, Resamples, shared
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,9 @@ class Interval:
         standard_error: of the mean.
         n: independent things that it rests on: training seeds, or draws where there is one training seed.
         level: probability that the interval is built for.
-        method: "nested bootstrap", "t over training seeds" or "t over draws, one training seed".
+        method: "nested bootstrap" (or crossed, see `Resamples`), "t over training seeds" or "t over draws, one training
+            seed"; of figures without a t interval "nested bootstrap of few training seeds" or "bootstrap over draws,
+            one training seed".
     """
 
     mean: float
@@ -36,7 +36,10 @@ class Interval:
 
 
 def paired_interval(
-    differences: np.ndarray, level: float = 0.95, rng: np.random.Generator | None = None, resamples: int = 10_000
+    differences: np.ndarray,
+    level: float = 0.95,
+    rng: np.random.Generator | Resamples | None = None,
+    resamples: int = RESAMPLES,
 ) -> Interval:
     """Interval of the mean of paired differences.
 
@@ -45,39 +48,52 @@ def paired_interval(
     much training itself varies, and says so in `method`.
 
     Bootstrap intervals of few things are too narrow: with as much spread between seeds as within, a nominal 95 % held
-    the truth in 88 % of simulated runs with 5 training seeds, 92 % with 10 or 20.
+    the truth in 88 % of simulated runs with 5 training seeds, 92 % with 10 or 20. Against a base whose draws are the
+    same for all training seeds it is less, see `Resamples`.
 
     Args:
         differences: (training_seeds, draws) of one policy less the other, the same draw in both.
         level: probability of the interval, between 0 and 1.
-        rng: draws the resamples; needed with five training seeds or more.
-        resamples: of the bootstrap, 1 or more.
+        rng: draws the resamples, or has them; needed with five training seeds or more.
+        resamples: of the bootstrap, 1 or more, if rng is a generator.
 
     Raises:
         RalsegError: on another shape, NaN or infinities, a single number, a bad level, or no rng where it is needed.
     """
-    differences = _finite("differences", differences)
-    if differences.ndim != 2 or differences.size < 2:
-        raise RalsegError(
-            f"interval: differences of shape {differences.shape}; give (training seeds, draws), 2 or more"
-        )
-    if not 0 < level < 1 or resamples < 1:
-        raise RalsegError(
-            f"interval: level {level} and {resamples} resamples; give 0 < level < 1 and 1 resample or more"
-        )
+    differences = runs("interval", differences)
+    check_level(level)
     seeds = len(differences)
     if seeds == 1:
         return _t_interval(differences[0], level, "t over draws, one training seed")
     if seeds < SEEDS_FOR_BOOTSTRAP:
         return _t_interval(differences.mean(axis=1), level, "t over training seeds")
-    if rng is None:
-        raise RalsegError(f"interval: {seeds} training seeds are bootstrapped; give a random generator as rng")
-    means = np.concatenate(
-        [_resampled_means(differences, min(BLOCK, resamples - i), rng) for i in range(0, resamples, BLOCK)]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    mean = float(differences.mean())
-    return Interval(mean, float(low), float(high), float(means.std()), seeds, level, "nested bootstrap")
+    rng = shared(rng, resamples)
+    return percentile_interval(differences.mean(), rng.means(differences), level, *rng.basis(*differences.shape))
+
+
+def percentile_interval(figure: float, resampled: np.ndarray, level: float, n: int, method: str) -> Interval:
+    """Interval of a figure from its bootstrap.
+
+    Args:
+        figure: of the runs themselves.
+        resampled: (n,) the same of each resample.
+        level: probability of the interval, between 0 and 1.
+        n: independent things that it rests on.
+        method: of the bootstrap.
+    """
+    check_level(level)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(figure), float(low), float(high), float(resampled.std()), n, level, method)
+
+
+def check_level(level: float) -> None:
+    """Refuse what is no probability of an interval.
+
+    Raises:
+        RalsegError: unless 0 < level < 1.
+    """
+    if not 0 < level < 1:
+        raise RalsegError(f"interval: level {level}; give 0 < level < 1")
 
 
 def two_set_mean(dev: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -93,17 +109,10 @@ def two_set_mean(dev: np.ndarray, test: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: if the shapes differ, or on NaN or infinities.
     """
-    dev, test = _finite("dev", dev), _finite("test", test)
+    dev, test = finite("dev", dev), finite("test", test)
     if dev.shape != test.shape:
         raise RalsegError(f"two-set mean: dev {dev.shape} and test {test.shape} differ; give the same runs of both")
     return (dev + test) / 2
-
-
-def _resampled_means(differences: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    seeds, draws = differences.shape
-    seed = rng.integers(seeds, size=(count, seeds, 1))
-    draw = rng.integers(draws, size=(count, seeds, draws))
-    return differences[seed, draw].mean(axis=(1, 2))
 
 
 def _t_interval(values: np.ndarray, level: float, method: str) -> Interval:
@@ -111,10 +120,3 @@ def _t_interval(values: np.ndarray, level: float, method: str) -> Interval:
     mean, error = float(values.mean()), float(values.std(ddof=1) / np.sqrt(n))
     reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - reach, mean + reach, error, n, level, method)
-
-
-def _finite(name: str, values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise RalsegError(f"{name}: holds NaN or infinities; leave out the runs that failed, in both policies")
-    return values

@@ -28,8 +28,8 @@ def test_a_comparison_from_the_command_line(capsys, tmp_path):
     assert "4/4 class_truth, draw 1: mIoU dev" in output and "class_truth*" in output and "runs/x" in output
     files = {path.name for path in Path("runs/x").iterdir()}
     assert files == {
-        "results.csv", "comparison.json", "summary.json", "summary.md", "curves.png", "class_shares.png", "bought.png",
-        "bought", "tensorboard",
+        "results.csv", "comparison.json", "summary.json", "summary.md", "report.html", "curves.png", "class_shares.png",
+        "bought.png", "bought", "gallery", "tensorboard",
     }  # fmt: skip
     assert "evaluate_policy random class_truth" in Path("results/test_readings.csv").read_text()
     before = read_json("runs/x/summary.json")

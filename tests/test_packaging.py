@@ -171,7 +171,11 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     assert python("-c", source, **where).split() == [str(site / "ralseg/__init__.py"), ralseg.__version__]
     (metadata,) = importlib.metadata.distributions(path=[str(site)])
     doors = {entry.name: entry.value for entry in metadata.entry_points if entry.group == "console_scripts"}
-    assert doors == {"ralseg-train": "ralseg.train_agent:main", "ralseg-evaluate": "ralseg.evaluate_policy:main"}
+    assert doors == {
+        "ralseg-train": "ralseg.train_agent:main",
+        "ralseg-evaluate": "ralseg.evaluate_policy:main",
+        "ralseg-verify-results": "ralseg.evaluation.verify:main",
+    }
     small = ["training.episodes=1", "training.streams=1", "training.processes=1", "agent=regression"]
     compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
     output = python("-m", "ralseg.train_agent", *TINY, *small, *compared, "run=learned", **where)

@@ -171,5 +171,9 @@ def test_help_needs_no_torch():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
-    for text in ("train_agent.py agent=ralis", "agent: ddqn, ralis, regression, sb3_dqn, sb3_ppo", "  episodes: "):
+    for text in (
+        "train_agent.py agent=ralis",
+        "agent: ddqn, ralis, ralseg, regression, sb3_dqn, sb3_ppo",
+        "  episodes: ",
+    ):
         assert text in found.stdout

@@ -248,6 +248,20 @@ def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
     assert np.mean(returns) > 0.9 * env.best_return
 
 
+def test_what_is_known_is_not_learned_again(tmp_path):
+    options = agent_options({"warm_up": 24, "gamma": 0.0, "prior": 3.0})
+    # Column 1 is noise: a prior on it misleads the whole Q-value, and must leave the learned part alone.
+    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tensorboard=False, margin_column=1)
+    network, env = load_policy(tmp_path).network, TrivialEnv(closed=0)
+    observations = [env.reset(seed=seed)[0] for seed in range(40)]
+    obs = {key: np.stack([o[key] for o in observations]) for key in observations[0]}
+    with torch.no_grad():
+        values, prior = network(obs)[0], network.prior(obs)
+    good = torch.from_numpy(obs["candidates"][..., 0].argmax(-1))
+    assert ((values - prior).argmax(-1) == good).float().mean() > 0.95
+    assert (values.argmax(-1) == good).float().mean() < 0.8
+
+
 class BadEnv(TrivialEnv):
     def __init__(self, fault):
         super().__init__()
@@ -302,6 +316,8 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
         ({"target_update": 0}, "target_update is 0; it must be at least 1$"),
         ({"algorithm": "dqn"}, "algorithm is 'dqn'; it must be one of batch_dqn, sb3_ppo, sb3_dqn"),
         ({"gamma": float("nan")}, "gamma is nan"),
+        ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
+        ({"network": "published", "prior": 1.0}, "prior belongs to network=compact"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
@@ -309,7 +325,7 @@ def test_settings_out_of_range_are_refused(settings, message):
         agent_options(settings)
 
 
-@pytest.mark.parametrize("name", ["ddqn", "regression", "ralis", "sb3_ppo", "sb3_dqn"])
+@pytest.mark.parametrize("name", ["ralseg", "ddqn", "regression", "ralis", "sb3_ppo", "sb3_dqn"])
 def test_every_configuration_of_an_agent_is_valid(name):
     settings = composed("train_agent", [f"agent={name}"])["agent"]
     options = agent_options(settings)

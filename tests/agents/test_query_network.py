@@ -99,6 +99,39 @@ def test_q_values_stay_finite_in_empty_slates():
     assert (masked(values, obs["mask"]) == -torch.inf).all()
 
 
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_prior_adds_the_standardised_uncertainty_of_open_candidates(closed):
+    torch.manual_seed(3)
+    network = CompactQueryNetwork(5, 6, prior=2.5, margin_column=4).eval()
+    obs = observation()
+    if closed:
+        obs["mask"][1] = 0
+    with torch.no_grad():
+        with_prior, prior = network(obs)[0], network.prior(obs)
+        network.prior_weight = 0.0
+        learned = network(obs)[0]
+    assert torch.allclose(with_prior, learned + prior, atol=1e-6)
+    for b in range(2):
+        open_ = obs["mask"][b] == 1
+        margins = obs["candidates"][b, ..., 4][open_].astype(np.float64)
+        expected = -2.5 * (margins - margins.mean()) / margins.std() if len(margins) else margins
+        np.testing.assert_allclose(prior[b][torch.from_numpy(open_)], expected, atol=1e-5)
+    assert (prior[torch.from_numpy(obs["mask"] == 0)] == 0).all()
+
+
+def test_a_prior_of_equal_margins_is_nothing():
+    network = CompactQueryNetwork(5, 6, prior=2.0, margin_column=0)
+    obs = observation()
+    obs["candidates"][..., 0] = 0.25
+    assert network.prior(obs).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("column", [None, -1, 6])
+def test_a_prior_needs_to_know_where_the_margin_is(column):
+    with pytest.raises(RalsegError, match="prior=2 is a weight of a candidate's margin; margin_column="):
+        CompactQueryNetwork(5, 6, prior=2.0, margin_column=column)
+
+
 def test_inputs_are_scaled_to_open_candidates():
     obs = observation(batch=50)
     obs["candidates"][..., 1] = 3.0

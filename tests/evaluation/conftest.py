@@ -71,6 +71,7 @@ def results_of(tmp_path):
             "references": ["class_truth"],
             "splits": list(splits),
             "budgets": [4],
+            "pool": {"units": 16, "class_pixels": [999, 1]},
             "notes": [],
         }
         return Results(tmp_path, comparison, rows)

@@ -61,6 +61,10 @@ def test_two_processes_give_the_rows_of_one_and_fitted_networks_too(play):
     one, _ = play("one", **options)
     two, _ = play("two", processes=2, **options)
     assert bare(one) == bare(two)
+    kept = [
+        {str(p.relative_to(r.folder)): p.read_bytes() for p in r.folder.glob("gallery/*/*.png")} for r in (one, two)
+    ]
+    assert kept[0] == kept[1] and len(kept[0]) == 2 * 4 * 2
     fitted = [row for row in one.rows if row["game"] == "partial+fit"]
     assert sorted((row["policy"], str(row["budget_units"])) for row in fitted) == [
         ("entropy", "2"), ("entropy", "6"), ("random", "2"), ("random", "6"), ("supervised", "all"),

@@ -75,9 +75,10 @@ def test_tables_show_the_figures_of_the_summary(results_of):
     ((title, header, rows),) = tables(summary)
     assert title == "partial, budget 4"
     assert header == [
-        "policy", "dev", "test", "mean", "less random", "less margin", "entropy", "clicks", "its labels", "runs",
+        "policy", "dev", "test", "mean", "rank", "less random", "less margin", "entropy", "clicks", "its labels",
+        "runs",
     ]  # fmt: skip
-    assert rows[1] == ["margin", "44.00", "33.00", "38.50", "+2.00 [+2.00, +2.00]", "", "0.50", "6", "0", "2"]
-    assert rows[2][0] == "class_truth*"
+    assert rows[1] == ["margin", "44.00", "33.00", "38.50", "1.0", "+2.00 [+2.00, +2.00]", "", "0.50", "6", "0", "2"]
+    assert (rows[2][0], rows[2][4]) == ("class_truth*", "")
     assert any("neither a contender nor a bound" in line for line in footnotes(summary))
-    assert "| margin | 44.00 | 33.00 | 38.50 | +2.00 [+2.00, +2.00] |  |" in markdown(summary)
+    assert "| margin | 44.00 | 33.00 | 38.50 | 1.0 | +2.00 [+2.00, +2.00] |  |" in markdown(summary)

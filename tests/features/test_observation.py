@@ -212,3 +212,10 @@ def test_configs():
     ):
         with pytest.raises(RalsegError, match=words):
             spec_from_config(config, 5)
+
+
+def test_the_margin_is_found_where_the_uncertainty_ends():
+    spec = ObservationSpec.preset("compact", CLASSES, ("labelled_shares",))
+    assert spec.candidate_parts[:2] == ("shares", "uncertainty")
+    assert spec.margin_column == CLASSES + 3
+    assert ObservationSpec.preset("published", CLASSES).margin_column is None

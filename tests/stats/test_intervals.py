@@ -75,7 +75,7 @@ def test_bad_input_is_refused():
         paired_interval([[1, np.nan]])
     with pytest.raises(RalsegError, match="training seeds, draws"):
         paired_interval([1, 2, 3])
-    with pytest.raises(RalsegError, match="2 or more"):
+    with pytest.raises(RalsegError, match="2 runs or more"):
         paired_interval([[1]])
     with pytest.raises(RalsegError, match="level 1"):
         paired_interval([[1, 2]], level=1)

@@ -1,0 +1,71 @@
+"""What every part of the page is made of."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ralseg.evaluation.page.looks import Look, looks_of
+from ralseg.evaluation.page.markup import Markup, tag
+from ralseg.evaluation.play import SUPERVISED
+from ralseg.evaluation.results import Results
+from ralseg.segmentation.datasets import Dataset
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A comparison, and what is often asked of it.
+
+    Attributes:
+        results: of the comparison.
+        summary: see `summarise`.
+        dataset: its data set.
+    """
+
+    results: Results
+    summary: Mapping[str, Any]
+    dataset: Dataset
+
+    @cached_property
+    def games(self) -> list[str]:
+        """The games; the first is the one that claims are made on."""
+        return list(dict.fromkeys(entry["game"] for entry in self.summary["entries"]))
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """The splits; the last is the one that claims are made on."""
+        return list(dict.fromkeys(entry["split"] for entry in self.summary["entries"]))
+
+    @cached_property
+    def looks(self) -> dict[str, Look]:
+        """Policy -> look."""
+        names = [name for name in self.results.comparison["policies"] if name != SUPERVISED]
+        learned = {entry["policy"] for entry in self.summary["entries"] if entry["learned"]}
+        return looks_of(names, self.results.comparison["references"], learned)
+
+    @cached_property
+    def pool(self) -> np.ndarray:
+        """Share of each class in the pool, percent."""
+        pixels = np.array(self.results.comparison["pool"]["class_pixels"])
+        return 100 * pixels / max(pixels.sum(), 1)
+
+    def budgets(self, game: str) -> list[float]:
+        """The budgets at which a game was scored, ascending."""
+        return sorted({entry["budget"] for entry in self.summary["entries"] if entry["game"] == game})
+
+    def entries(self, game: str, budget: float | None = None, split: str | None = None) -> list[Entry]:
+        """The summary's entries of a game, a budget and a split; None: of all."""
+        return [
+            entry
+            for entry in self.summary["entries"]
+            if entry["game"] == game and budget in (None, entry["budget"]) and split in (None, entry["split"])
+        ]
+
+    def by_split(self, made: Callable[[str], Markup | None]) -> list[Markup]:
+        """A part for each split, of which the reader sees the one that is chosen in the bar."""
+        parts = {split: made(split) for split in self.splits}
+        return [tag("div", part, class_=f"of-split of-{split}") for split, part in parts.items() if part is not None]

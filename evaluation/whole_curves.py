@@ -1,0 +1,109 @@
+"""What runs say over all budgets: areas under curves, labels saved, who beats whom."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ralseg.evaluation.run_arrays import Runs, as_json, best_of, differences, played, told, who
+from ralseg.stats import (
+    Resamples,
+    area_under_budget_curve,
+    complete,
+    labels_saved,
+    paired_interval,
+    penalty_matrix,
+)
+
+AREA = "area"
+
+
+def areas(
+    policies: Sequence[Runs], budgets: Sequence[float], bases: Sequence[str], resamples: Resamples
+) -> list[dict[str, Any]]:
+    """The normalised area of each policy that has played all budgets; see `summarise`.
+
+    Args:
+        policies: of one game on one split.
+        budgets: ascending; with fewer than two there are no areas.
+        bases: names of the baselines besides the best heuristic.
+        resamples: of the bootstrap.
+    """
+    with_area = _with_area(policies, budgets)
+    best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
+    return [
+        {
+            **who(runs),
+            **played(runs.figures[AREA]),
+            "best_heuristic": best,
+            AREA: told(paired_interval, runs.figures[AREA], resamples),
+            "difference": {
+                base: told(paired_interval, of[AREA], resamples)
+                for base, of in differences(runs, with_area, [*bases, best]).items()
+            },
+        }
+        for runs in with_area.values()
+    ]
+
+
+def labels_saved_of(policies: Sequence[Runs], budgets: Sequence[float], resamples: Resamples) -> list[dict[str, Any]]:
+    """Labels that each policy saves against the best heuristic by area; see `summarise`.
+
+    Args:
+        policies: of one game on one split.
+        budgets: ascending; with fewer than two nothing is said.
+        resamples: of the bootstrap.
+    """
+    with_area = _with_area(policies, budgets)
+    best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
+    entries = []
+    for runs in with_area.values():
+        if best in (None, runs.name):
+            continue
+        base = with_area[best].miou
+        both = complete(np.concatenate(np.broadcast_arrays(runs.miou, base), axis=-1))
+        if not both.size:
+            continue
+        own, base = np.split(both, 2, axis=-1)
+        one_run = own.shape[:2] == (1, 1)
+        if one_run:
+            own, base = (np.repeat(curve, 2, axis=1) for curve in (own, base))
+        saved = asdict(labels_saved(budgets, own, base, resamples))
+        if one_run:
+            unknown = ("low", "high", "level", "at_most", "at_least", "flat_base")
+            saved |= {"n": 1, "method": "one run"} | dict.fromkeys(unknown)
+        entries.append({**who(runs), "base": best, **saved})
+    return entries
+
+
+def penalty(policies: Sequence[Runs]) -> list[dict[str, Any]]:
+    """The pairwise penalty matrix of the contenders, in a list; empty with fewer than two. See `summarise`.
+
+    Args:
+        policies: of one game on one split.
+    """
+    contenders = [runs for runs in policies if not runs.reference]
+    if len(contenders) < 2:
+        return []
+    found = penalty_matrix([runs.miou for runs in contenders])
+    return [
+        {
+            "policies": [runs.name for runs in contenders],
+            "budgets": contenders[0].miou.shape[-1],
+            "matrix": [[as_json(value) for value in line] for line in found.matrix],
+            "beaten": [as_json(value) for value in found.beaten],
+        }
+    ]
+
+
+def _with_area(policies: Sequence[Runs], budgets: Sequence[float]) -> dict[str, Runs]:
+    """The policies that have a run with all budgets, with one more figure."""
+    found = {}
+    for runs in policies if len(budgets) > 1 else ():
+        whole = np.isfinite(runs.miou).all(axis=-1)
+        if whole.any():
+            area = np.full(whole.shape, np.nan)
+            area[whole] = area_under_budget_curve(budgets, runs.miou[whole]).normalised
+            found[runs.name] = Runs(runs.name, runs.reference, runs.learned, {"miou": runs.miou, AREA: area})
+    return found

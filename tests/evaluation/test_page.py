@@ -1,0 +1,382 @@
+"""The report, as markup and in a real browser: synthetic results of several budgets, sets and training seeds."""
+
+import base64
+import re
+import shutil
+
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+from ralseg.evaluation.gallery import write_maps
+from ralseg.evaluation.page import page
+from ralseg.evaluation.page.charts import Point, dots, lines, same_span, ticks
+from ralseg.evaluation.page.looks import looks_of
+from ralseg.evaluation.page.markup import Markup, tag
+from ralseg.evaluation.page.tables import ordered
+from ralseg.evaluation.page.words import BELOW, ONE_RUN, OPEN, cautions, outcome, saving, verdict
+from ralseg.evaluation.pictures import style_of
+from ralseg.evaluation.results import ResultsStore, load_results, write_bought
+from ralseg.evaluation.summary import summarise
+from ralseg.foundation import RalsegError, write_json
+
+EVIL = 'run:<b>"x"&y</b>'
+CLASSES = ("road", "<i>sky</i>", 'a"b')
+GAIN = {"random": 0.0, "margin": 1.0, "class_truth": 4.0, EVIL: 2.5}
+BUDGETS = (24, 48, 96)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+class Scenes:
+    """A data set of noise, its classes named to break a page."""
+
+    name, classes = "scenes", CLASSES
+    colors = np.array([[128, 64, 128], [70, 130, 180], [200, 40, 0]], np.uint8)
+    groups = {"one": "clip<1>", "two": "clip 2"}
+
+    def load(self, name):
+        """Bands of classes, void below."""
+        rng = np.random.default_rng(len(name))
+        label = np.repeat(np.arange(3, dtype=np.uint8), 20)[:, None].repeat(80, 1)
+        label[55:] = 255
+        return rng.integers(0, 255, (60, 80, 3), np.uint8), label
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A comparison: four policies, three budgets, both sets, one of the policies trained twice."""
+    folder, rng, rows = tmp_path_factory.mktemp("page"), np.random.default_rng(0), []
+    seeds = {name: (0, 1) if name == EVIL else (None,) for name in GAIN}
+    for name, own in seeds.items():
+        for number, (seed, draw) in enumerate((seed, draw) for seed in own for draw in range(6)):
+            run = f"p{list(GAIN).index(name)}-{number}"
+            for budget in BUDGETS:
+                for split, base in (("dev", 40), ("test", 30)):
+                    miou = base + GAIN[name] * budget / 96 + budget / 20 + rng.normal(0, 0.3)
+                    row = {
+                        "run_id": run, "policy": name, "training_seed": seed, "seed": draw, "game": "partial",
+                        "loss": "plain", "split": split, "budget_units": budget, "units": budget, "images": 2,
+                        "pixels": budget * 300, "share": budget / 960, "clicks": 2 * budget, "miou": round(miou, 4),
+                        "label_cost_of_policy": 0 if seed is None else 500, "class_entropy": 1.0,
+                        "commit": "c0ffee" * 6, "seconds_choosing": 0.5,
+                    }  # fmt: skip
+                    rows.append(row | {f"iou_{c}": miou / 100 - 0.1 * i for i, c in enumerate(CLASSES)})
+            units = [["one", 0, 0, 15, 20], ["one", 15, 20, 15, 20]] if draw % 2 == 0 else []
+            bought = {"policy": name, "training_seed": seed, "seed": draw, "units": units, "counts": list(BUDGETS)}
+            write_bought(folder, run, bought | {"class_pixels": [[9 * b, 3 * b, b] for b in BUDGETS]})
+            if draw == 0 and name != "margin":
+                wrong = np.zeros((60, 80), np.uint8)
+                write_maps(folder, run, dict.fromkeys(Scenes.groups, (wrong, wrong)))
+    ResultsStore(folder, CLASSES).put(rows)
+    write_json(folder / "comparison.json", {
+        "classes": CLASSES, "policies": list(GAIN), "references": ["class_truth"], "splits": ["dev", "test"],
+        "budgets": BUDGETS, "run_ids": sorted({row["run_id"] for row in rows}), "notes": ["<script>alert(1)</script>"],
+        "pool": {"units": 960, "class_pixels": [900, 90, 10]}, "gallery": list(Scenes.groups), "command": "a & b",
+        "config": {
+            "game": {"unit": "region", "slates": 24, "candidates": 20, "draw": "clustered", "budget_measure": "units",
+                     "learn": {"cut": "partial"}},
+            "loss": "plain", "seed": 0, "input_scale": 0.5, "network": {"_target_": "a.b.SmallFPN"},
+        },
+    })  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    """(results, summary, address of the page)."""
+    results = load_results(folder)
+    summary = summarise(results)
+    (folder / "report.html").write_text(page(results, summary, Scenes()))
+    return results, summary, folder / "report.html"
+
+
+def entry(summary, policy, split, budget=96):
+    (found,) = [e for e in summary["entries"] if (e["policy"], e["split"], e["budget"]) == (policy, split, budget)]
+    return found
+
+
+def test_text_is_escaped_and_markup_is_not():
+    made = tag("p", "<&>", tag("b", 1), None, [2, "'"], class_="a", title='"', hidden=False, open=True)
+    assert made == '<p class="a" title="&quot;" open>&lt;&amp;&gt;<b>1</b>2&#x27;</p>'
+    assert isinstance(made, Markup) and tag("img", src="x") == '<img src="x">'
+
+
+def test_ticks_are_round_and_spans_are_equal():
+    assert ticks(31.2, 34.1).tolist() == [31.5, 32, 32.5, 33, 33.5, 34]
+    np.testing.assert_allclose(ticks(-0.31, 0.52), [-0.2, 0, 0.2, 0.4])
+    assert same_span([(0, 1), (10, 14)]) == [(-1.5, 2.5), (10, 14)]
+
+
+def test_a_dot_stands_where_its_value_is():
+    look = looks_of(["random"], [], [])["random"]
+    drawn = dots("x", "t", [(look, Point(2.0, 1.0, 3.0))], (0.0, 4.0), "mIoU")
+    circle = float(re.search(r'<circle cx="([\d.]+)"', drawn)[1])
+    low, high = map(float, re.search(r'x1="([\d.]+)" x2="([\d.]+)"[^>]* class="curve"', drawn).groups())
+    zero, four = (float(re.search(rf'<text x="([\d.]+)"[^>]*>{value}</text>', drawn)[1]) for value in (0, 4))
+    assert circle == pytest.approx((zero + four) / 2, abs=0.1)
+    assert (high - low) / (four - zero) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_curve_and_its_band_go_through_the_values():
+    look = looks_of(["random"], [], [])["random"]
+    points = [(0, Point(1.0, 0.5, 1.5)), (100, Point(2.0, 1.0, 3.0)), (200, Point(4.0, 4.0, 4.0))]
+    drawn = lines("x", "t", [(look, points)], (0.0, 4.0), "mIoU", "units", (2.0, "level"))
+    at = {value: float(re.search(rf'y="([\d.]+)" text-anchor="end">{value}</text>', drawn)[1]) - 4 for value in (0, 4)}
+    band, curve = (
+        np.array([pair.split(",") for pair in path.rstrip("Z")[1:].split("L")], float)
+        for path in re.findall(r'<path d="([^"]*)" class="(?:band|curve)"', drawn)
+    )
+    assert at[0] > at[4] and curve[0, 0] < curve[2, 0]
+    heights = 4 * (at[0] - curve[:, 1]) / (at[0] - at[4])
+    np.testing.assert_allclose(heights, [1, 2, 4], atol=0.01)
+    np.testing.assert_allclose(curve[1, 0], curve[[0, 2], 0].mean(), atol=0.1)
+    heights = 4 * (at[0] - band[:, 1]) / (at[0] - at[4])
+    np.testing.assert_allclose(heights, [1.5, 3, 4, 4, 1, 0.5], atol=0.01)
+    level = float(re.search(r'class="level"><line [^>]*y1="([\d.]+)"', drawn)[1])
+    assert level == pytest.approx((at[0] + at[4]) / 2, abs=0.1)
+
+
+def test_looks_of_many_policies_differ_and_references_are_dashed():
+    names = ["random", *map(str, range(30))]
+    styles = style_of(names, ["3"])
+    assert len({(style["color"], style["marker"]) for style in styles.values()}) == len(names)
+    assert [name for name, look in looks_of(names, ["3"], []).items() if "dashed" in look.line_class()] == ["3"]
+
+
+def test_bounds_of_labels_saved_are_said():
+    saved = {"saved": 0.3, "low": -0.1, "high": 0.404, "level": 0.95, "at_most": 0.0, "at_least": 0.0, "censored": ""}
+    written = {
+        "+30 % [\N{MINUS SIGN}10, +40]": {},
+        "+30 % [\N{LESS-THAN OR EQUAL TO}0, \N{GREATER-THAN OR EQUAL TO}+40]": {
+            "low": 0.001,
+            "at_most": 0.03,
+            "at_least": 0.5,
+        },
+        "+30 %": {"low": None},
+        "at most 0 %": {"saved": 0.0, "censored": "at most"},
+        "the base does not rise": {"censored": "flat base"},
+    }
+    for words, other in written.items():
+        assert saving(saved | other).replace("\N{NO-BREAK SPACE}", " ") == words
+
+
+def test_verdicts_follow_the_interval():
+    assert verdict({"low": -2, "high": -0.1}) == BELOW
+    assert verdict({"low": -0.1, "high": 0.2}) == verdict({"low": 0.0, "high": 1.0}) == OPEN
+    assert verdict({"low": None, "high": None}) == ONE_RUN
+
+
+def test_the_words_say_what_the_summary_says(report):
+    _, summary, path = report
+    said = ["".join(map(str, sentence)).replace("\N{NO-BREAK SPACE}", " ") for sentence in outcome(summary)]
+    learned = entry(summary, EVIL, "two_set_mean")
+    escaped = tag("b", EVIL)
+    assert said[0].startswith(f"Of 3 contenders {escaped} has the highest mIoU on the mean of dev and test: ")
+    assert f"{learned['miou']:.2f} %" in said[0]
+    figures = [learned["difference"][base] for base in ("random", "margin")]
+    for found, words in zip(
+        figures, ("above random choice (", "above <b>margin</b>, the best heuristic ("), strict=True
+    ):
+        assert f"{words}{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}])" in said[1]
+    assert f"won {100 * learned['share_of_reference']['share']['mean']:.0f} % [" in said[2]
+    assert "which sees true labels" in said[2] and len(said) == 4
+    (saved,) = [own for own in summary["labels_saved"] if (own["policy"], own["split"]) == (EVIL, "two_set_mean")]
+    figure = f"has at the largest budget: {100 * saved['saved']:+.0f} % ["
+    assert said[3].startswith(f"Labels saved by {escaped} in reaching what <b>margin</b> {figure}")
+    assert any("neither contenders nor bounds" in line for line in cautions(summary))
+    # Two training seeds: nothing is said of one.
+    assert not any("one training seed" in line for line in cautions(summary))
+    lead = re.sub("<[^>]*>", "", re.search('<div class="lead">(.*?)</div>', path.read_text())[1]).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert lead.startswith(
+        "4 policies chose which regions of scenes to have labelled: 96 of 960 (10.0 % of the pixels)."
+    )
+    assert lead.endswith("6 draws that all policies share and up to 2 training seeds of the learned ones, and was "
+                         "scored on dev and test, images that nobody could buy.")  # fmt: skip
+
+
+def test_figures_show_the_intervals_of_their_split_and_budget(report):
+    _, summary, path = report
+    text = path.read_text()
+    for split in ("dev", "test", "two_set_mean"):
+        for kind, of in (("miou", None), ("random", "random"), ("best", "margin")):
+            chart = text.split(f'id="{kind}-0-{split}"')[1].split("</svg>")[0]
+            for policy, budget in ((policy, budget) for policy in GAIN for budget in BUDGETS):
+                own = entry(summary, policy, split, budget)
+                found = own["difference"].get(of) if of else own["interval"]
+                mark = tag("title", f"{policy}{' (sees truth)' * own['reference']} at {budget}: ")[: -len("</title>")]
+                if found is None:
+                    assert mark not in chart
+                else:
+                    assert f"{mark}{Point(found['mean'], found['low'], found['high'])}</title>" in chart
+    assert "60 rows of results.csv</a> (game partial, budget 96)." in text
+    assert "180 rows of results.csv</a> (game partial)." in text
+
+
+def test_references_come_last():
+    entries = [{"miou": 9, "reference": True}, {"miou": 1, "reference": False}, {"miou": 5, "reference": False}]
+    assert [own["miou"] for own in ordered(entries)] == [5, 1, 9]
+
+
+def test_the_page_carries_the_rows_and_leads_nowhere_else(report):
+    results, _, path = report
+    text = path.read_text()
+    carried = re.search('href="data:text/csv;base64,([^"]*)" download="results.csv"', text)
+    assert base64.b64decode(carried[1]) == (results.folder / "results.csv").read_bytes()
+    addresses = re.findall(r'(?:href|src)="([^"]*)"', text)
+    local = {"results.csv", "comparison.json", "summary.json", "summary.md"}
+    assert {a for a in addresses if not a.startswith(("#", "data:"))} == local
+    assert not re.search(r"url\(|@import|https?:", text) and len(text) < 3e6
+    places = set(re.findall(r' id="([^"]*)"', text))
+    assert {a[1:] for a in addresses if a.startswith("#")} <= places
+
+
+def test_what_is_not_there_is_left_out_and_said(report, tmp_path):
+    results, summary, path = report
+    assert "Played before predictions were kept, and so shown without: margin." in path.read_text()
+    for name in ("results.csv", "comparison.json"):
+        shutil.copy(results.folder / name, tmp_path)
+    text = page(load_results(tmp_path), summary, Scenes())
+    assert "neither class shares nor outlines can be drawn" in text and "This comparison kept no gallery" in text
+    assert 'id="shares"' not in text and 'class="scene"' not in text
+
+
+def test_a_gallery_of_another_image_is_refused(report, tmp_path):
+    results, summary, _ = report
+    shutil.copytree(results.folder, tmp_path / "other")
+    write_maps(tmp_path / "other", "p0-0", {"one": (np.zeros((5, 5), np.uint8),) * 2})
+    with pytest.raises(RalsegError, match="the gallery of p0-0 is not of one"):
+        page(load_results(tmp_path / "other"), summary, Scenes())
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, report):
+    """Opens the page; whatever it asks for or complains about fails the test."""
+    contexts, trouble = [], []
+
+    def open_page(width=1280, **options):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        # A busy machine may take its time.
+        contexts[-1].set_default_timeout(120_000)
+        shown = contexts[-1].new_page()
+        shown.on("console", lambda message: trouble.append(f"console: {message.text}"))
+        shown.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+        shown.on("request", lambda r: r.url.startswith(("file:", "data:")) or trouble.append(f"request: {r.url}"))
+        shown.goto(report[2].as_uri())
+        return shown
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not trouble
+
+
+def test_figures_tables_and_pictures_are_there(opened):
+    shown = opened()
+    assert shown.locator("script").count() == 1 and EVIL in shown.locator("#scores table").first.inner_text()
+    # Scores, against random, against the best heuristic: a panel for each set; and the shares of the classes.
+    assert shown.locator("svg.chart").count() == 3 * 3 + 1
+    assert shown.evaluate("""() => [...document.querySelectorAll("svg.chart")].every(chart =>
+        chart.querySelector("title").textContent && chart.querySelector("desc").textContent.length > 40)""")
+    assert shown.evaluate("""() => { const ids = [...document.querySelectorAll("[id]")].map(part => part.id);
+        return new Set(ids).size === ids.length }""")
+    assert shown.evaluate("() => [...document.querySelectorAll('th')].every(cell => cell.scope)")
+    assert shown.evaluate("() => [...document.images].every(image => image.alt && image.naturalWidth > 0)")
+    # Two images: truth and before, and after for the three policies that kept it.
+    assert shown.locator("#gallery img").count() == 2 * (2 + 3)
+    assert shown.locator("#gallery .photo").count() == 2 * (1 + 4)
+    # One band of three is right, and the last five of its sixty lines are void.
+    assert "before, at theta_0, 36 % of the pixels right" in shown.locator("#gallery").inner_text()
+    box = shown.locator("#gallery .photo").first.bounding_box()
+    assert box["width"] > 100 and box["height"] == pytest.approx(box["width"] * 60 / 80, rel=0.02)
+
+
+def test_numbers_of_the_tables_are_those_of_the_summary(opened, report):
+    summary = report[1]
+    shown = opened()
+    table = shown.locator("#scores table").first
+    head = [cell.replace("\n", " ") for cell in table.locator("thead th").all_inner_texts()]
+    for policy in GAIN:
+        row = table.locator("tbody tr").filter(has=shown.get_by_role("rowheader", name=policy, exact=True))
+        cells = dict(zip(head, row.locator("th, td").all_inner_texts(), strict=True))
+        cells = {key: " ".join(text.replace("\N{MINUS SIGN}", "-").split()) for key, text in cells.items()}
+        for split, column in (("dev", "mIoU, dev"), ("test", "mIoU, test"), ("two_set_mean", "mIoU, mean")):
+            own = entry(summary, policy, split)
+            assert cells[column] == f"{own['miou']:.2f} [{own['interval']['low']:.2f}, {own['interval']['high']:.2f}]"
+        assert cells["rank"] == ("\N{EN DASH}" if own["rank"] is None else f"{own['rank']:.1f}")
+        for base, column in (("random", "less random"), ("margin", "less margin, the best heuristic")):
+            found = own["difference"].get(base)
+            wanted = f"{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]" if found else "\N{EN DASH}"
+            assert cells[column].endswith(wanted)
+    # The highest first, and who sees the truth behind those who do not.
+    assert [name.strip() for name in table.locator("tbody tr[class] th").all_inner_texts()] == [
+        EVIL, "margin", "random", "class_truth"
+    ]  # fmt: skip
+    matrix = shown.locator("#scores table.matrix:visible tbody tr")
+    (penalty,) = [p for p in summary["penalty"] if p["split"] == "two_set_mean"]
+    for i, shares in enumerate(penalty["matrix"]):
+        texts = matrix.nth(i).locator("td").all_inner_texts()
+        assert [text and float(text) for text in texts] == [
+            "" if i == j else pytest.approx(share, abs=0.005) for j, share in enumerate(shares)
+        ]
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_policies_can_be_hidden_and_splits_chosen(opened, scripts):
+    shown = opened(java_script_enabled=scripts)
+    margin = shown.locator(".p1:not(.swatch)")
+    visible = margin.filter(visible=True).count()
+    assert visible > 10
+    shown.locator("label", has=shown.locator("#show-p1")).click()
+    assert margin.filter(visible=True).count() == 0
+    shown.locator("label", has=shown.locator("#show-p1")).click()
+    assert margin.filter(visible=True).count() == visible
+    for split in ("dev", "two_set_mean"):
+        shown.locator("label", has=shown.locator(f"#split-{split}")).click()
+        seen = shown.locator(".of-split").filter(visible=True)
+        assert (
+            seen.count() == shown.locator(f".of-{split}").count() == shown.locator(f".of-{split}:visible").count() > 2
+        )
+
+
+def test_rows_can_be_filtered_and_figures_lead_to_theirs(opened):
+    shown = opened()
+    rows = shown.locator("#row-table tbody tr")
+    assert rows.count() == rows.filter(visible=True).count() == 30 * 3 * 2
+    shown.locator("#filter").fill("margin split=dev seed=0")
+    assert rows.filter(visible=True).count() == 3
+    shown.locator("#scores a", has_text="rows of results.csv").first.click()
+    assert shown.locator("#filter").input_value() == "game=partial budget_units=96"
+    assert rows.filter(visible=True).count() == 30 * 2
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_and_follows_the_scheme(opened, width, scheme):
+    shown = opened(width, color_scheme=scheme)
+    shown.evaluate("() => document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert shown.evaluate("() => document.documentElement.scrollWidth") <= width
+    paper, ink = (
+        sum(map(float, re.findall(r"[\d.]+", shown.evaluate(f"() => getComputedStyle(document.body).{key}"))[:3]))
+        for key in ("backgroundColor", "color")
+    )
+    assert (paper > ink) == (scheme == "light")
+    # A wide table scrolls within itself, and the keyboard reaches it.
+    table = shown.locator("#scores .scroll").first
+    assert table.get_attribute("tabindex") == "0"
+    assert table.evaluate("part => part.scrollWidth > part.clientWidth") == (width == 360)
