@@ -139,7 +139,7 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
             "training.episode=3",
             "training has seed, episodes, streams, processes, tensorboard (did you mean training.epis",
         ),
-        ("agent=dqn", "Available options in 'agent': ddqn ralis regression sb3_dqn sb3_ppo"),
+        ("agent=dqn", "Available options in 'agent': ddqn ralis ralseg regression sb3_dqn sb3_ppo"),
         ("+agent.gama=1", "agent.gama"),
         ("training.episodes=0", "episodes 1 or more"),
         ("training.streams=3", "streams 1 to episodes"),

@@ -102,7 +102,7 @@ def test_figures_of_an_entry_are_those_of_stats(saved, curves):
     summary = summarise(saved(curves))
     found = find(summary["entries"], policy="run:a", budget=400, split=TWO_SET_MEAN)
     ours = curves["run:a"][..., 2] - 5
-    drawn = Resamples(np.random.default_rng(0))
+    drawn = Resamples(np.random.default_rng(0), crossed=True)
     assert (found["training_seeds"], found["draws"], found["learned"]) == (5, 8, True)
     assert found["miou"] == pytest.approx(ours.mean())
     assert found["best_heuristic"] == "entropy"
@@ -205,11 +205,13 @@ def test_whole_curves_are_those_of_stats(saved, curves):
     }
     area = find(summary["areas"], policy="run:a", split=TWO_SET_MEAN)
     assert area["area"]["mean"] == pytest.approx(own["run:a"].mean())
-    exact = paired_interval(own["run:a"] - own["margin"], rng=np.random.default_rng(0))
+    exact = paired_interval(own["run:a"] - own["margin"], rng=Resamples(np.random.default_rng(0), crossed=True))
     less = area["difference"]["margin"]
     assert (less["mean"], less["low"]) == (pytest.approx(exact.mean), pytest.approx(exact.low, abs=0.02))
     found = find(summary["labels_saved"], policy="run:a", split="dev")
-    exact = labels_saved(BUDGETS, curves["run:a"][:, :5], curves["entropy"][:, :5], np.random.default_rng(0))
+    exact = labels_saved(
+        BUDGETS, curves["run:a"][:, :5], curves["entropy"][:, :5], Resamples(np.random.default_rng(0), crossed=True)
+    )
     assert (found["base"], found["saved"]) == ("entropy", pytest.approx(exact.saved))
     ends = [exact.low, exact.high, exact.at_most]
     assert [found["low"], found["high"], found["at_most"]] == pytest.approx(ends, abs=0.03)
