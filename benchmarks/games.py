@@ -140,7 +140,8 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
     one_thread()
     ballast = np.ones(held, np.uint8)
     config = composed("train_agent", overrides)
-    World(config).theta0()
+    world = World(config)
+    world.theta0()
     prepared, options, peaks, marks = time.process_time(), config["training"], {}, []
 
     def watch(at: Progress) -> None:
@@ -156,6 +157,7 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
         episodes=options["episodes"],
         streams=options["streams"],
         processes=options["processes"],
+        margin_column=world.spec.margin_column,
         tensorboard=options["tensorboard"],
         on_step=watch,
     )

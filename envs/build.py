@@ -95,6 +95,11 @@ class World:
         unit = self.config["game"]["unit"]
         return self.dataset.unit_size if unit == "region" else unit
 
+    @cached_property
+    def spec(self) -> ObservationSpec:
+        """What is observed, its principal components not yet fitted."""
+        return spec_from_config(self.config["features"], len(self.dataset.classes))
+
     def network(self) -> SegmentationNetwork:
         """An untrained network."""
         return _made(self.config["network"], "network", classes=len(self.dataset.classes))
@@ -150,7 +155,7 @@ class World:
             if type(value) is not bool:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
-        spec, network = spec_from_config(self.config["features"], len(self.dataset.classes)), self.network()
+        spec, network = self.spec, self.network()
         if "embedding" in spec.needs and spec.embedding_width > network.embedding_width:
             raise RalsegError(
                 f"features.components={spec.embedding_width} is more than the network's embedding has, "
@@ -172,8 +177,7 @@ class World:
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
-        features = self.config["features"]
-        spec = self.fitted_spec(learner, pool, features) if observed else spec_from_config(features, learner.classes)
+        spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else self.spec
         state, options = self.images("state"), self.game_options
         return Game(learner, pool, state, self.rewarded, spec, options, credit=credit, reference=reference)
 

@@ -16,7 +16,6 @@ from ralseg.envs import EnvFactory, Pool, World
 from ralseg.evaluation.door import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
-from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, read_json, settings, write_json
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.learners import FitOptions
@@ -114,12 +113,11 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
     else:
         from ralseg.agents.training import train
 
-        margin_column = spec_from_config(config["features"], len(world.dataset.classes)).margin_column
         train(
             make_env,
             options,
             folder,
-            margin_column=margin_column,
+            margin_column=world.spec.margin_column,
             streams=training.streams,
             processes=training.processes,
             resume=config["resume"],
@@ -131,7 +129,7 @@ def _check_agent(options: Any, world: World) -> None:
     """What an agent needs of the features, seen before anything is trained."""
     if isinstance(options, SB3Options):
         return
-    spec = spec_from_config(world.config["features"], len(world.dataset.classes))
+    spec = world.spec
     if options.network == "published":
         # The published network reads published observations alone; to see that, it is built.
         units = len(Pool(world.store, world.images("state"), world.unit))
