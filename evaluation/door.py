@@ -66,11 +66,11 @@ def compare_and_report(
         fit=fit.options,
         why=config["why"],
         readings=config["readings"],
-        on_run=lambda run: console.print(progress_line(run), highlight=False, soft_wrap=True),
+        on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
         on_theta0=lambda step, steps: _tell_theta0(console, step, steps),
     )
     for note in results.comparison["notes"]:
-        console.print(f"Note: {note}", highlight=False)
+        console.print(f"Note: {note}", highlight=False, markup=False)
     console.print(terminal(write_report(results, World(config).dataset)))
     console.print(f"Everything is in {folder}", highlight=False)
     return results

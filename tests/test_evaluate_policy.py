@@ -37,6 +37,11 @@ def test_a_comparison_from_the_command_line(capsys, tmp_path):
     assert "draw 1:" not in capsys.readouterr().out and read_json("runs/x/summary.json") == before
 
 
+def test_names_in_brackets_are_shown_whole(capsys):
+    assert main([*TINY, "policies=[{rank_sum:{of:[margin,entropy]}}]", "draws=1"]) == 0
+    assert "1/1 rank_sum(of=[margin, entropy]), draw 0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
