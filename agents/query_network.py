@@ -152,25 +152,19 @@ class CompactQueryNetwork(QueryNetwork):
 
     def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
         """Q-values (B, K, N); see the module."""
-        given = _tensor(obs["candidates"])
-        candidates = self.candidate_scale(given)
+        candidates = self.candidate_scale(_tensor(obs["candidates"]))
         shared = self.from_state(self.summary(obs["state"]))[:, None]
         if self.from_slate is not None:
             open_ = _tensor(obs["mask"])
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
         learned = self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1)
-        return learned + self._prior(given, obs["mask"]) if self.prior_weight else learned, state
+        return learned + self.prior(obs) if self.prior_weight else learned, state
 
-    def prior(self, obs: Mapping[str, Any]) -> torch.Tensor | float:
-        """The part of the Q-values (B, K, N) that is not learned; 0 without a prior."""
-        return self._prior(_tensor(obs["candidates"]), obs["mask"]) if self.prior_weight else 0.0
-
-    def _prior(self, candidates: torch.Tensor, mask: Any) -> torch.Tensor:
-        """Uncertainty of mean 0 and sd 1 over the open candidates of each observation, times its weight."""
-        open_ = _tensor(mask)
+    def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """The part of the Q-values (B, K, N) that is not learned, 0 where masked; for networks with a prior."""
+        open_, margin = _tensor(obs["mask"]), _tensor(obs["candidates"][..., self.margin_column])
         count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-        margin = candidates[..., self.margin_column]
         apart = (margin - (margin * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
         deviation = ((apart * apart).sum(dim=(1, 2), keepdim=True) / count).sqrt()
         return apart * (-self.prior_weight / deviation.clamp(min=1e-6))

@@ -1,5 +1,6 @@
 """What stands behind the door `evaluate_policy.py`: compare, report, tell."""
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def compare_and_report(
         fit=fit.options,
         why=config["why"],
         readings=config["readings"],
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
         on_theta0=lambda step, steps: _tell_theta0(console, step, steps),
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
@@ -95,6 +97,11 @@ class Player:
         """Indices in the store of the gallery's images."""
         return gallery_images(self.world)
 
+    @cached_property
+    def first_maps(self) -> list[np.ndarray]:
+        """Their predicted classes at theta_0, where the game must stand when this is first asked for."""
+        return class_maps(self.game.learner, self.pictured)
+
     def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None, Maps]:
         """Play one run.
 
@@ -110,7 +117,7 @@ class Player:
             game.spec = self._spec(job.policy.training["features"])
         game.reset(job.seed)
         pictured = self.pictured if job.seed == DRAW else []
-        before = class_maps(game.learner, pictured)
+        before = self.first_maps if pictured else []
         seconds, rows, counts, class_pixels = 0.0, [], [], []
         for budget in self.plan.budgets:
             while not game.over and game.ledger.paid(measure) < budget * (1 - 1e-12):

@@ -4,9 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -76,6 +74,7 @@ def compare(
     fit: FitOptions | None = None,
     why: str = "",
     readings: str | Path = READINGS,
+    command: str | None = None,
     on_run: Callable[[RunDone], None] | None = None,
     on_theta0: Callable[[int, int], None] | None = None,
 ) -> Results:
@@ -100,6 +99,7 @@ def compare(
         fit: how; None: the defaults.
         why: what test is read for; default: the door and the policies.
         readings: the log of readings of test.
+        command: what was typed to get here, for the report.
         on_run: called after every run.
         on_theta0: called with (step, steps) while theta_0 is trained.
 
@@ -143,7 +143,7 @@ def compare(
                 "units": len(pool),
                 "class_pixels": revealed(world.store, pool.images.tolist()).class_counts.tolist(),
             },
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command,
             "gallery": [world.store.names[image] for image in gallery_images(world)],
             "notes": notes,
         },

@@ -79,7 +79,7 @@ def provenance(results: Results, dataset: str) -> list[Markup]:
         "seeds": f"theta_0: {config['seed']}; draws: {_ranged(draws)}"
         + "".join(f"; training of {name}: {_ranged(seeds)}" for name, seeds in learned.items() if seeds),
         "code": listed([[tag("code", commit), f" ({plural(count, 'row')})"] for commit, count in commits.items()]),
-        "command": tag("code", comparison.get("command", "not recorded")),
+        "command": tag("code", comparison.get("command") or "not recorded"),
         "files beside this page": listed(
             [tag("a", name, href=name) for name in ("results.csv", "comparison.json", "summary.json", "summary.md")]
         ),
