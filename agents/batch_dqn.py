@@ -167,11 +167,14 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         return evaluator.gather(-1, best).squeeze(-1) * obs["mask"].any(dim=-1)
 
     def _update_with_batch(self, batch: dict[str, Any]) -> UpdateStats:
-        """One gradient step; adds `errors` (B,), the mean absolute error of each row's sub-transitions."""
+        """One gradient step; adds `errors` (B,), the mean absolute error of each row's sub-transitions.
+
+        The members of an ensemble share no weights: the sum of their losses has each member's own gradient.
+        """
         if self.gamma > 0:
             self._periodically_update_lagged_network_weights()
         network = self.policy.model.train()
-        values = network(batch)[0]
+        values = network.members_values(batch)
         network.eval()
         learned = batch["mask"]
         if self.options.learn_from == "chosen":
@@ -183,11 +186,13 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         if "weight" in batch:
             each = each * batch["weight"][:, None, None]
             count = learned.sum(dim=(1, 2)).clamp(min=1)
-            batch["errors"] = ((found - targets).abs().sum(dim=(1, 2)) / count).numpy()
+            batch["errors"] = ((found - targets).abs().mean(dim=0).sum(dim=(1, 2)) / count).numpy()
         count = learned.sum().clamp(min=1)
         loss = each.sum() / count
         self.optim.step(loss)
-        return UpdateStats(loss=loss.item(), mean_value=((found * learned).sum() / count).item())
+        return UpdateStats(
+            loss=loss.item() / len(values), mean_value=((found * learned).mean(dim=0).sum() / count).item()
+        )
 
 
 def build_network(
@@ -199,4 +204,7 @@ def build_network(
     if options.network == "published":
         return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
     own = {key: getattr(options, key) for key in ("hidden", "context", "prior")}
-    return NETWORKS["compact"](margin_column=margin_column, **own, **widths)
+    own |= {"margin_column": margin_column, **widths}
+    if options.members > 1:
+        return NETWORKS["ensemble"](members=options.members, **own)
+    return NETWORKS["compact"](**own)

@@ -34,6 +34,8 @@ class BatchDQNOptions:
     prior: float = 0.0
     """compact network: weight of a candidate's uncertainty (one less its mean margin, standardised within the step),
     which is added to what is learned: part of the signal and, being known, of the Q-value. 0 or more"""
+    members: int = 1
+    """compact network: how many learn side by side, each from its own first weights; Q is their mean. 1 to 50"""
     gate_features: int = 64
     """published network: how many numbers at a candidate's end feed the gate (its KL histograms)"""
     signal: Signal = field(default_factory=Signal)
@@ -93,8 +95,10 @@ class BatchDQNOptions:
             raise RalsegError(f"warm_up is {self.warm_up}; it must be at least batch_size, {self.batch_size}")
         if self.replay_size < self.warm_up:
             raise RalsegError(f"replay_size is {self.replay_size}; it must be at least warm_up, {self.warm_up}")
-        if self.network == "published" and self.prior:
-            raise RalsegError("prior belongs to network=compact; set prior=0 for network=published")
+        if self.network == "published" and (self.prior or self.members > 1):
+            raise RalsegError(
+                "prior and members belong to network=compact; set prior=0 and members=1 for network=published"
+            )
         if not any(asdict(self.signal).values()):
             raise RalsegError("signal is 0 throughout; give reward, credit or reference a weight")
         if self.learn_from == "all" and not (self.signal.credit or self.signal.reference):
@@ -116,6 +120,7 @@ _INFINITE = float("inf")
 _RANGES: dict[str, tuple[float, float, bool]] = {
     "hidden": (4, 256, True),
     "prior": (0, 1000, True),
+    "members": (1, 50, True),
     "gate_features": (1, 4096, True),
     "gamma": (0, 1, True),
     "n_step": (1, 50, True),

@@ -41,6 +41,10 @@ class QueryNetwork(nn.Module):
             masks: (B, K, N), 1 where a candidate may be chosen.
         """
 
+    def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """The Q-values of each network that learns for itself, (M, B, K, N); of a single network, M is 1."""
+        return self(obs)[0][None]
+
 
 class Standardise(nn.Module):
     """(x - mean) / sd per feature, fitted once and then frozen; clamped, so that a drifting feature stays bounded.
@@ -230,4 +234,39 @@ class PublishedQueryNetwork(QueryNetwork):
         return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1), state
 
 
-NETWORKS: dict[str, type[QueryNetwork]] = {"compact": CompactQueryNetwork, "published": PublishedQueryNetwork}
+class Ensemble(QueryNetwork):
+    """Compact networks that learn side by side from the same batches, each from its own first weights; Q is their mean.
+
+    Args:
+        members: how many, 1 or more.
+        arguments: of each member, a `CompactQueryNetwork`.
+    """
+
+    name = "ensemble"
+
+    def __init__(self, members: int, **arguments: Any) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(CompactQueryNetwork(**arguments) for _ in range(members))
+        self.arguments = {"members": members, **self.members[0].arguments}
+
+    def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
+        """See `QueryNetwork.fit_inputs`; all members see the same."""
+        for member in self.members:
+            member.fit_inputs(states, candidates, masks)
+
+    def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """See `QueryNetwork.members_values`."""
+        return torch.stack([member(obs)[0] for member in self.members])
+
+    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+        """Q-values (B, K, N); see the module."""
+        return self.members_values(obs).mean(dim=0), state
+
+    def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """See `CompactQueryNetwork.prior`; the same in all members."""
+        return self.members[0].prior(obs)
+
+
+NETWORKS: dict[str, type[QueryNetwork]] = {
+    network.name: network for network in (CompactQueryNetwork, PublishedQueryNetwork, Ensemble)
+}

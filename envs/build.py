@@ -63,11 +63,13 @@ class World:
 
     @cached_property
     def rewarded(self) -> list[int]:
-        """Indices in the store of the images of D_R that reward and credit look at: all, or `game.reward_share`."""
+        """Indices in the store of the images that reward and credit look at: `game.reward_share` of the reward set."""
         images, share = self.images("reward"), self.game_options.reward_share
+        if self.game_options.reward_set == "mixed":
+            images = [*images, *self.images("train")]
         if share == 1:
             return images
-        groups = [self.dataset.groups[name] for name in self.splits.reward]
+        groups = [self.dataset.groups[self.store.names[image]] for image in images]
         rng = generator(self.config["seed"], "reward")
         return [images[i] for i in stratified_subset(groups, self.store.class_counts()[images], share, rng)]
 

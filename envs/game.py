@@ -75,6 +75,7 @@ class Game:
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
+        self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
         self._reference = reference
         self._true_counts = TrueCounts(pool, learner.classes)
         self._started, self._first = False, None
@@ -151,12 +152,12 @@ class Game:
         return Turn(units, asked - len(units), counts.sum(0), loss)
 
     def evaluate_reward(self) -> float:
-        """MIoU on D_R in percent; with credit, D_R's gradient is taken from the same forward passes."""
-        if self._credit is None:
-            return self.learner.evaluate(self.reward).miou
-        found = self.learner.evaluate(self.reward, self._credit.observe)
-        self._credit.finish()
-        return found.miou
+        """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
+        observer = None if self._credit is None else self._credit.observe
+        found = [self.learner.evaluate(images, observer).miou for images in self._rewarded]
+        if self._credit is not None:
+            self._credit.finish()
+        return min(found)
 
     def first_miou(self) -> float:
         """`evaluate_reward` at theta_0, where all games begin: looked up where a game has asked for it before."""
@@ -254,6 +255,12 @@ class Game:
     def true_counts(self, units: np.ndarray) -> np.ndarray:
         """See `ViewSource`."""
         return self._true_counts(units)
+
+    def _by_group(self, images: Sequence[int]) -> list[list[int]]:
+        store, found = self.learner.store, {}
+        for image in images:
+            found.setdefault(store.dataset.groups[store.names[image]], []).append(image)
+        return list(found.values())
 
     def _draw(self) -> None:
         options = self.options

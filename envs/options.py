@@ -1,11 +1,15 @@
 """The options of a game."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ralseg.envs.candidates import DRAWS, Draw
 from ralseg.envs.credit import CREDIT_LOSSES, CreditLoss
 from ralseg.envs.ledger import check_budget
 from ralseg.foundation import RalsegError
+
+RewardSet = Literal["reward", "mixed"]
+RewardOf = Literal["all", "worst"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,11 @@ class GameOptions:
         budget: what may be paid, in `budget_measure`.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
         credit: loss of D_R that the gradient credit refers to.
-        reward_share: of D_R's images, what reward and credit look at; see `World.rewarded`.
+        reward_set: the images that reward and credit look at: `reward` (D_R), or `mixed`: D_R and D_T together, whose
+            labels are all known in learning, so that no single clip decides what is learned.
+        reward_share: of these images, what reward and credit look at; see `World.rewarded`.
+        reward_of: what the reward is the gain of: the mIoU of `all` of them, or that of the `worst` of their groups
+            (clips, cities).
     """
 
     slates: int = 24
@@ -30,7 +38,9 @@ class GameOptions:
     budget: float = 480
     budget_measure: str = "units"
     credit: CreditLoss = "balanced_cross_entropy"
+    reward_set: RewardSet = "reward"
     reward_share: float = 1.0
+    reward_of: RewardOf = "all"
 
     def __post_init__(self) -> None:
         for name in ("slates", "candidates", "pool_per_image"):
@@ -40,6 +50,9 @@ class GameOptions:
             raise RalsegError(f"game.draw={self.draw!r} is unknown; choose from {', '.join(DRAWS)}")
         if self.credit not in CREDIT_LOSSES:
             raise RalsegError(f"game.credit={self.credit!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
+        for name, known in (("reward_set", get_args(RewardSet)), ("reward_of", get_args(RewardOf))):
+            if getattr(self, name) not in known:
+                raise RalsegError(f"game.{name}={getattr(self, name)!r} is unknown; choose from {', '.join(known)}")
         if not 0 < self.reward_share <= 1:
             raise RalsegError(f"game.reward_share={self.reward_share} is out of range; it is above 0 and at most 1")
         check_budget(self.budget, self.budget_measure)

@@ -35,8 +35,8 @@ class RegionSelectionEnv(gymnasium.Env):
     embeddings are not bounded).
 
     ## Rewards
-    100 x the gain in mIoU on D_R of this step (on a fixed part of it with `game.reward_share` below 1); the first is
-    taken against theta_0.
+    100 x the gain in mIoU on D_R of this step; the first is taken against theta_0. `game.reward_share` below 1 takes a
+    fixed part of D_R, `game.reward_set=mixed` D_T beside it, `game.reward_of=worst` the clip with the lowest mIoU.
 
     ## Starting State
     Nothing of the pool is labelled, the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit, in

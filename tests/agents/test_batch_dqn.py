@@ -1,3 +1,4 @@
+import copy
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -150,6 +151,29 @@ def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
     assert algorithm._update_with_batch(batch).loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
+@pytest.mark.parametrize("prioritised", [False, True])
+def test_members_of_an_ensemble_learn_as_if_alone(prioritised):
+    # Without bootstrap, momentum or a clip one member's step does not know of the others.
+    options = BatchDQNOptions(
+        gamma=0.0, members=2, optimiser="sgd", momentum=0.0, gradient_clip=1e9, prioritised=prioritised
+    )
+    replay, _, algorithm = played(options)
+    indices = np.arange(12)
+    alone = copy.deepcopy(algorithm.policy.model.members[1])
+    batch = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)
+    stats = algorithm._update_with_batch(batch)
+    learned = batch["mask"].bool()
+    errors = alone(batch)[0] - batch["returns"]
+    each = torch.where(errors.abs() < 1, errors**2 / 2, errors.abs() - 0.5) * learned
+    weighted = each * batch["weight"][:, None, None] if prioritised else each
+    (weighted.sum() / learned.sum()).backward()
+    for own, parameter in zip(algorithm.policy.model.members[1].parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(own, parameter - options.learning_rate * parameter.grad, rtol=1e-4, atol=1e-7)
+    assert 0 < stats.loss < 10
+    if prioritised:
+        assert batch["errors"].shape == (12,)
+
+
 def test_exploration_takes_open_candidates_and_each_slate_for_itself():
     options = BatchDQNOptions()
     replay, _, algorithm = played(options)
@@ -220,6 +244,7 @@ def test_trivial_env_keeps_its_contract():
     [
         ({}, 24),
         ({"gamma": 0.0}, 24),
+        ({"gamma": 0.3, "members": 3}, 24),
         ({"signal": {"credit": 0.0, "reference": 1.0}, "gamma": 0.0, "prioritised": True}, 24),
         ({"signal": {"reward": 1.0, "reference": 0.0}, "learn_from": "chosen", "gamma": 0.3}, 80),
         (
@@ -230,7 +255,7 @@ def test_trivial_env_keeps_its_contract():
             24,
         ),
     ],
-    ids=["credit", "regression", "reference", "shared-reward", "published"],
+    ids=["credit", "regression", "ensemble", "reference", "shared-reward", "published"],
 )  # fmt: skip
 def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
     options = agent_options({"warm_up": 24, **settings})
@@ -317,7 +342,9 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
         ({"algorithm": "dqn"}, "algorithm is 'dqn'; it must be one of batch_dqn, sb3_ppo, sb3_dqn"),
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
-        ({"network": "published", "prior": 1.0}, "prior belongs to network=compact"),
+        ({"network": "published", "prior": 1.0}, "prior and members belong to network=compact"),
+        ({"network": "published", "members": 2}, "prior and members belong to network=compact"),
+        ({"members": 0}, "members is 0; it must be at least 1 and at most 50"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from ralseg.agents.query_network import CompactQueryNetwork, PublishedQueryNetwork, RowLinear, Standardise, masked
+from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, PublishedQueryNetwork, RowLinear, Standardise, masked
 from ralseg.agents.query_policy import QueryPolicy, load_policy, save_policy
 from ralseg.foundation import RalsegError
 
@@ -130,6 +130,23 @@ def test_a_prior_of_equal_margins_is_nothing():
 def test_a_prior_needs_to_know_where_the_margin_is(column):
     with pytest.raises(RalsegError, match="prior=2 is a weight of a candidate's margin; margin_column="):
         CompactQueryNetwork(5, 6, prior=2.0, margin_column=column)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_and_is_saved_as_one(tmp_path):
+    torch.manual_seed(4)
+    network, obs = Ensemble(3, state_features=5, candidate_features=6, prior=2.0, margin_column=4), observation()
+    network.fit_inputs(*obs.values())
+    with torch.no_grad():
+        each = [member(obs)[0] for member in network.members]
+        assert not torch.allclose(each[0], each[1], atol=1e-3)
+        assert torch.equal(network.members_values(obs), torch.stack(each))
+        assert torch.allclose(network(obs)[0], sum(each) / 3, atol=1e-6)
+        assert torch.equal(network.prior(obs), network.members[2].prior(obs))
+        assert torch.equal(network.members[0].members_values(obs), each[0][None])
+        save_policy(tmp_path, network, observation={}, options={})
+        assert torch.equal(load_policy(tmp_path).network(obs)[0], network(obs)[0])
+    with pytest.raises(RalsegError, match="candidate_features=6, this game has 9"):
+        load_policy(tmp_path).select(SimpleNamespace(observation=single(observation(candidate_features=9))), None)
 
 
 def test_inputs_are_scaled_to_open_candidates():

@@ -192,6 +192,8 @@ def test_wrong_choices(world, choice, message):
         ({"candidates": 0}, "game.candidates=0 is out of range"),
         ({"pool_per_image": 0}, "game.pool_per_image=0 is out of range; it must be 1 or more"),
         ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform, pool"),
+        ({"reward_set": "val"}, "game.reward_set='val' is unknown; choose from reward, mixed"),
+        ({"reward_of": "mean"}, "game.reward_of='mean' is unknown; choose from all, worst"),
         ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it is above 0 and at most 1"),
         ({"reward_share": 1.01}, "game.reward_share=1.01 is out of range"),
         ({"reward_share": float("nan")}, "game.reward_share=nan is out of range"),

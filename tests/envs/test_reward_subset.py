@@ -66,3 +66,33 @@ def test_games_look_at_the_share_and_all_else_at_the_whole(configured):
     # The same in every game of a configuration.
     assert World(configured("game.reward_share=0.5")).game("compare").reward == game.reward
     assert World(configured()).rewarded == whole
+
+
+def test_a_mixed_reward_set_holds_the_pool_of_learning_too(configured):
+    world = World(configured("game.reward_set=mixed"))
+    assert world.rewarded == [*world.images("reward"), *world.images("train")]
+    half = World(configured("game.reward_set=mixed", "game.reward_share=0.5"))
+    assert set(half.rewarded) < set(world.rewarded)
+    assert set(half.rewarded) & set(half.images("train"))
+
+
+def test_the_worst_group_gives_the_reward_and_credit_is_of_all(configured):
+    config = configured("game.reward_set=mixed", "game.reward_of=worst")
+    world = World(config)
+    _ = world.splits
+    # Streets has no clips: every other image is said to be of another one.
+    world.dataset.groups = {name: str(i % 2) for i, name in enumerate(world.dataset.names)}
+    game, plain = world.game("train", credit=True), World(configured("game.reward_set=mixed")).game("train", credit=True)
+    for each in (game, plain):
+        each.reset(0)
+    groups = [[i for i in game.reward if game.learner.store.names[i] in of] for of in _names_by_group(world.dataset)]
+    mious = [game.learner.evaluate(images).miou for images in groups]
+    assert len(mious) == 2
+    assert game.evaluate_reward() == min(mious)
+    assert plain.evaluate_reward() == plain.learner.evaluate(plain.reward).miou != min(mious)
+    found, wanted = (each.credit(each.view(each.credit_reducers))["credit"] for each in (game, plain))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
+
+
+def _names_by_group(dataset):
+    return [{name for name, group in dataset.groups.items() if group == wanted} for wanted in ("0", "1")]
