@@ -196,15 +196,16 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
 
 
 def build_network(
-    options: BatchDQNOptions, observation_space: spaces.Dict, margin_column: int | None = None
+    options: BatchDQNOptions, observation_space: spaces.Dict, prior_column: int | None = None
 ) -> QueryNetwork:
     """The query network that `options` names, for the env's observations; see `CompactQueryNetwork`."""
     units, state_features = observation_space["state"].shape
     widths = {"state_features": state_features, "candidate_features": observation_space["candidates"].shape[-1]}
     if options.network == "published":
         return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
-    own = {key: getattr(options, key) for key in ("hidden", "context", "prior")}
-    own |= {"margin_column": margin_column, **widths}
+    own = {"hidden": options.hidden, "context": options.context, "prior_column": prior_column, **widths}
+    # A small margin is what says unsure.
+    own["prior"] = -options.prior if options.prior_of == "margin" else options.prior
     if options.members > 1:
         return NETWORKS["ensemble"](members=options.members, **own)
     return NETWORKS["compact"](**own)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ralseg.features import PRIORS
 from ralseg.foundation import RalsegError, settings
 
 
@@ -32,8 +33,11 @@ class BatchDQNOptions:
     context: bool = True
     """compact network: whether it sees the mean candidate of the slate"""
     prior: float = 0.0
-    """compact network: weight of a candidate's uncertainty (one less its mean margin, standardised within the step),
-    which is added to what is learned: part of the signal and, being known, of the Q-value. 0 or more"""
+    """compact network: weight of a candidate's uncertainty (standardised within the step), which is added to what is
+    learned: part of the signal and, being known, of the Q-value. 0 or more"""
+    prior_of: str = "margin"
+    """what that uncertainty is: `margin` (one less the mean margin) or `disagreement` (mutual information under noise
+    of the features, as DALD), which the features must hold"""
     members: int = 1
     """compact network: how many learn side by side, each from its own first weights; Q is their mean. 1 to 50"""
     gate_features: int = 64
@@ -111,6 +115,7 @@ class BatchDQNOptions:
 _CHOICES = {
     "algorithm": ("batch_dqn",),
     "network": ("compact", "published"),
+    "prior_of": PRIORS,
     "learn_from": ("chosen", "all"),
     "double": ("textbook", "paper", "none"),
     "loss": ("huber", "squared"),

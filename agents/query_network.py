@@ -94,19 +94,19 @@ class CompactQueryNetwork(QueryNetwork):
     N are in no weight, so one network serves every size of state set, slate and budget.
 
     With a prior, what the network learns is added to what is known at once (residual policy learning, Silver et al.
-    2018): Q = prior x z(uncertainty) + f, where z standardises over the open candidates of the step and uncertainty is
-    one less the mean margin.
+    2018): Q = prior x z(figure) + f, where z standardises over the open candidates of the step and the figure, one of a
+    candidate's numbers, says how unsure the segmentation network is of it.
 
     Args:
         state_features: F.
         candidate_features: F'.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
-        prior: weight of the uncertainty.
-        margin_column: which of a candidate's numbers is its mean margin; needed with a prior.
+        prior: weight of that figure; negative where it falls with uncertainty, as the margin does.
+        prior_column: which of a candidate's numbers it is; needed with a prior.
 
     Raises:
-        RalsegError: for a prior without a column of margins.
+        RalsegError: for a prior without its column.
     """
 
     name = "compact"
@@ -118,13 +118,13 @@ class CompactQueryNetwork(QueryNetwork):
         hidden: int = 64,
         context: bool = True,
         prior: float = 0.0,
-        margin_column: int | None = None,
+        prior_column: int | None = None,
     ) -> None:
         super().__init__()
-        if prior and (margin_column is None or not 0 <= margin_column < candidate_features):
+        if prior and (prior_column is None or not 0 <= prior_column < candidate_features):
             raise RalsegError(
-                f"prior={prior:g} is a weight of a candidate's margin; margin_column={margin_column} must say which of "
-                f"its {candidate_features} numbers that is"
+                f"prior={prior:g} is a weight of a candidate's margin or disagreement; prior_column={prior_column} "
+                f"must say which of its {candidate_features} numbers that is"
             )
         self.arguments = {
             "state_features": state_features,
@@ -132,9 +132,9 @@ class CompactQueryNetwork(QueryNetwork):
             "hidden": hidden,
             "context": context,
             "prior": prior,
-            "margin_column": margin_column,
+            "prior_column": prior_column,
         }
-        self.prior_weight, self.margin_column = prior, margin_column
+        self.prior_weight, self.prior_column = prior, prior_column
         self.state_scale = Standardise(state_features)
         self.candidate_scale = Standardise(candidate_features)
         self.state_unit = RowLinear(state_features, hidden // 2)
@@ -167,11 +167,11 @@ class CompactQueryNetwork(QueryNetwork):
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """The part of the Q-values (B, K, N) that is not learned, 0 where masked; for networks with a prior."""
-        open_, margin = _tensor(obs["mask"]), _tensor(obs["candidates"][..., self.margin_column])
+        open_, figure = _tensor(obs["mask"]), _tensor(obs["candidates"][..., self.prior_column])
         count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-        apart = (margin - (margin * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
+        apart = (figure - (figure * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
         deviation = ((apart * apart).sum(dim=(1, 2), keepdim=True) / count).sqrt()
-        return apart * (-self.prior_weight / deviation.clamp(min=1e-6))
+        return apart * (self.prior_weight / deviation.clamp(min=1e-6))
 
 
 class _Block(nn.Module):

@@ -34,7 +34,7 @@ def train(
     streams: int = 2,
     processes: int = 1,
     observation: dict[str, Any] | None = None,
-    margin_column: int | None = None,
+    prior_column: int | None = None,
     tensorboard: bool = True,
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
@@ -54,7 +54,7 @@ def train(
         processes: 1 plays the streams in turn in this process, `streams` gives each its own (spawned); the result is
             the same.
         observation: how the observation is made; kept in `policy.json` and compared on resume.
-        margin_column: which of a candidate's numbers is its mean margin; needed with `options.prior`.
+        prior_column: which of a candidate's numbers is that of `options.prior_of`; needed with `options.prior`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
         resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
@@ -86,7 +86,7 @@ def train(
         open_streams(make_env, streams, processes) as games,
         TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
     ):
-        training = _Training(games, options, folder, settings, margin_column, on_step)
+        training = _Training(games, options, folder, settings, prior_column, on_step)
         if record:
             training.restore(record)
         training.run(log)
@@ -103,7 +103,7 @@ class _Training:
         options: BatchDQNOptions,
         folder: Path,
         settings: dict[str, Any],
-        margin_column: int | None,
+        prior_column: int | None,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
         self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
@@ -113,7 +113,7 @@ class _Training:
             raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
             torch.manual_seed(integer(self.seed, "query network"))
-            self.network = build_network(options, space, margin_column)
+            self.network = build_network(options, space, prior_column)
         policy = SlatePolicy(model=self.network, action_space=action_space, rng=generator(self.seed, "exploration"))
         self.algorithm = BatchModeDQN(policy, options)
         self.replay = make_replay(

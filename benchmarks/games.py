@@ -142,6 +142,7 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
     config = composed("train_agent", overrides)
     world = World(config)
     world.theta0()
+    agent = agent_options(config["agent"])
     prepared, options, peaks, marks = time.process_time(), config["training"], {}, []
 
     def watch(at: Progress) -> None:
@@ -151,13 +152,13 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
 
     result = train(
         EnvFactory(config, **hindsight(config)),
-        agent_options(config["agent"]),
+        agent,
         Path(run),
         seed=options["seed"],
         episodes=options["episodes"],
         streams=options["streams"],
         processes=options["processes"],
-        margin_column=world.spec.margin_column,
+        prior_column=world.spec.prior_column(agent.prior_of),
         tensorboard=options["tensorboard"],
         on_step=watch,
     )

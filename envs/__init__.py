@@ -10,6 +10,7 @@ from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer
+from ralseg.envs.reducible_loss import FromGame
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.view import CandidatesView
 
@@ -17,6 +18,7 @@ __all__ = [
     "Candidates",
     "CandidatesView",
     "EnvFactory",
+    "FromGame",
     "Game",
     "GameOptions",
     "GradientCredit",

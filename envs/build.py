@@ -1,7 +1,7 @@
 """From a composed configuration to a game: the one place where all parts are put together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.devices import compute_dtype, single_thread
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
-from ralseg.segmentation.networks import SegmentationNetwork, as_array
+from ralseg.segmentation.networks import Cut, SegmentationNetwork, as_array
 from ralseg.segmentation.pretraining import Theta0Options, theta0
 from ralseg.segmentation.splits import Splits, splits_from_config
 from ralseg.segmentation.store import ImageStore, cache_folder
@@ -108,14 +108,24 @@ class World:
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
         """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
+        return self._trained("train", self.theta0_options, self.learn_options.cut, on_step, role == "compare")
+
+    def _trained(
+        self,
+        pool: Role,
+        options: Theta0Options,
+        cut: Cut,
+        on_step: Callable[[int, int], None] | None,
+        comparing: bool = False,
+    ) -> SegmentationNetwork:
         return theta0(
             self.network,
             self.store,
-            {role: self.images(role) for role in ("state", "train")},
-            self.theta0_options,
+            {"state": self.images("state"), "train": self.images(pool)},
+            options,
             loss=self.config["loss"],
-            cut=self.learn_options.cut,
-            comparing=role == "compare",
+            cut=cut,
+            comparing=comparing,
             seed=self.config["seed"],
             description=self.config["network"],
             cache=cache_folder(),
@@ -124,16 +134,27 @@ class World:
             on_step=on_step,
         )
 
+    def informed(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SupervisedLearner:
+        """A learner that was taught with all labels of D_S and of a role's pool, as theta_0 is with those of D_S.
+
+        Trained (`game.informed_steps`) or from the cache. It sees true labels: for references, in learning alone.
+        """
+        fit = replace(self.theta0_options.fit, steps=self.game_options.informed_steps)
+        network = self._trained(
+            role,
+            replace(self.theta0_options, streets=0, file=None, use_state=True, use_train="yes", fit=fit),
+            "full",
+            on_step,
+        )
+        return self._learner(network, LearnOptions(cut="full", loss=self.config["loss"]))
+
     def learner(self, role: Role = "train", options: LearnOptions | None = None) -> SupervisedLearner:
         """A learner at theta_0, with the game's options where none are given."""
-        return SupervisedLearner(
-            self.theta0(role),
-            self.store,
-            options or self.learn_options,
-            self.config["device"],
-            self.config["precision"],
-            self.config["compile"],
-        )
+        return self._learner(self.theta0(role), options or self.learn_options)
+
+    def _learner(self, network: SegmentationNetwork, options: LearnOptions) -> SupervisedLearner:
+        where = (self.config[key] for key in ("device", "precision", "compile"))
+        return SupervisedLearner(network, self.store, options, *where)
 
     def check(self) -> None:
         """Make everything that is cheap to make.
@@ -174,14 +195,15 @@ class World:
         Args:
             role: whose pool.
             credit: whether candidates get gradient credit, in learning only.
-            reference: whether candidates get class_truth's score, in learning only.
+            reference: whether candidates get the score of `game.reference`, in learning only.
             observed: whether observations will be asked for, which needs fitted components.
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
         spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else self.spec
         state, options = self.images("state"), self.game_options
-        return Game(learner, pool, state, self.rewarded, spec, options, credit=credit, reference=reference)
+        hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role)}
+        return Game(learner, pool, state, self.rewarded, spec, options, **hindsight)
 
     def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:
         """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
@@ -211,7 +233,7 @@ class EnvFactory:
         config: a composed configuration, plain values.
         role: whose pool is played on.
         credit: whether `info` holds gradient credit, which costs a tenth of a step or so.
-        reference: whether `info` holds class_truth's score, which costs next to nothing.
+        reference: whether `info` holds the score of `game.reference`, which costs little.
     """
 
     config: Mapping[str, Any]
@@ -239,7 +261,7 @@ def make_env(
         overrides: of that configuration, as on the command line.
         role: `train` (D_T) or `compare` (D_V).
         credit: whether `info` holds gradient credit.
-        reference: whether `info` holds class_truth's score.
+        reference: whether `info` holds the score of `game.reference`.
     """
     if game is not None:
         return RegionSelectionEnv(game)

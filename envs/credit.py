@@ -1,10 +1,7 @@
 """Credit: what one unit was worth, known in learning only, where the labels of the pool are at hand.
 
-Two figures per candidate stand beside the shared reward:
-
-- the agreement of its loss gradient with the reward set's: how much a step on this unit alone lowers the loss on D_R,
-  to first order, in the weights of the last layer;
-- what `class_truth`, a reference that sees the true classes, would score it.
+Beside the shared reward stands, for each candidate, the agreement of its loss gradient with D_R's: how much a step on
+this unit alone lowers the loss on D_R, to first order, in the weights of the last layer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +13,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from ralseg.envs.targets import Targets
 from ralseg.features import UnitGrid
-from ralseg.foundation import Kept, RalsegError
-from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.labels import soft_targets
+from ralseg.foundation import RalsegError
 from ralseg.segmentation.learners import SupervisedLearner
 from ralseg.segmentation.networks import Prediction, as_array
 
 CreditLoss = Literal["balanced_cross_entropy", "soft_iou"]
 CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")
-KEPT_BYTES = 1 << 28
-"""Targets of so many bytes are kept, those of D_R first: a pool of large images would fill the memory."""
 
 
 class GradientCredit:
@@ -40,6 +34,7 @@ class GradientCredit:
 
     Args:
         learner: whose last layer is meant.
+        targets: true labels.
         reward: D_R, indices in the store.
         loss: of D_R: `balanced_cross_entropy` (the mean over classes of the classes' mean cross-entropy) or `soft_iou`
             (one minus the mean over classes of the soft IoU over all of D_R).
@@ -50,10 +45,10 @@ class GradientCredit:
 
     name, noise, labelled = "credit", None, False
 
-    def __init__(self, learner: SupervisedLearner, reward: Sequence[int], loss: CreditLoss) -> None:
+    def __init__(self, learner: SupervisedLearner, targets: Targets, reward: Sequence[int], loss: CreditLoss) -> None:
         if loss not in CREDIT_LOSSES:
             raise RalsegError(f"game.credit={loss!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
-        self._learner, self._loss = learner, loss
+        self._learner, self._targets, self._loss = learner, targets, loss
         counts = np.zeros(learner.classes)
         for i in reward:
             label = learner.store.label(i)
@@ -62,14 +57,13 @@ class GradientCredit:
         self._weights = torch.zeros(learner.classes)
         self._weights[present] = torch.from_numpy(1 / (counts[present] * present.sum())).float()
         self._present = torch.from_numpy(present)
-        self._targets: Kept[Tensor] = Kept(KEPT_BYTES, replace=False)
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._sum: tuple[Tensor, Tensor] | None = None
         self._gradient: tuple[Tensor, Tensor] | None = None
 
     def observe(self, prediction: Prediction, images: Sequence[int]) -> None:
         """Take in the prediction of a batch of D_R."""
-        targets = torch.stack([self._target(i, prediction.logits.shape[-2:]) for i in images])
+        targets = self._targets(images, prediction.logits.shape[-2:])
         probabilities = prediction.logits.float().softmax(1)
         if self._loss == "soft_iou":
             # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
@@ -88,7 +82,7 @@ class GradientCredit:
         """A reducer: `credit` (B, units) float32, mean over the unit's pixels, larger is better; void pixels give 0."""
         if self._gradient is None:
             raise RalsegError("credit needs the gradient of D_R; evaluate D_R with this observer first")
-        targets = torch.stack([self._target(i, prediction.logits.shape[-2:]) for i in images])
+        targets = self._targets(images, prediction.logits.shape[-2:])
         residual = prediction.logits.float().softmax(1) * targets.sum(1, keepdim=True) - targets
         weight, bias = self._gradient
         response = functional.conv2d(prediction.decoded.float(), weight, bias, padding=self._learner.head.padding)
@@ -122,11 +116,3 @@ class GradientCredit:
             slope = -scale[:, None, None] * (y - (hits / union.clamp_min(1e-6))[:, None, None] * (n - y))
             self._add(p * (slope - (slope * p).sum(1, keepdim=True)), decoded)
         self._seen = []
-
-    def _target(self, image: int, size: tuple[int, int]) -> Tensor:
-        target = self._targets.get(image)
-        if target is None:
-            counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
-            target = to_device(counts, self._learner.device)
-            self._targets.put(image, target, target.nbytes)
-        return target

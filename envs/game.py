@@ -1,13 +1,13 @@
 """The annotation game: who offers, who answers, who learns, and what it was worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from ralseg.envs.candidates import draw_candidates
-from ralseg.envs.credit import GradientCredit
+from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
@@ -15,11 +15,12 @@ from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView
-from ralseg.features import ObservationSpec, square_root_gain, unit_features
+from ralseg.features import ObservationSpec, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import SupervisedLearner
-from ralseg.segmentation.networks import Prediction, as_array
+from ralseg.segmentation.learners import Predictor, SupervisedLearner
+from ralseg.segmentation.losses import class_weights
+from ralseg.segmentation.networks import FEATURE_NOISE, Prediction, as_array
 
 STATE_UNITS = 1000
 """Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
@@ -55,7 +56,10 @@ class Game:
         oracle: who answers; default: ground truth.
         credit: whether candidates get gradient credit, in learning only: labels of the pool are read for it, and D_R's
             gradient is taken after every turn.
-        reference: whether candidates get class_truth's score, in learning only: labels of the pool are read for it.
+        reference: whether candidates get the score of `options.reference`, in learning only: it reads the pool's
+            labels.
+        informed: makes the network that was taught with all labels of the pool, for `reducible_loss`; None: nobody will
+            ask for that.
     """
 
     def __init__(
@@ -69,14 +73,15 @@ class Game:
         oracle: Oracle | None = None,
         credit: bool = False,
         reference: bool = False,
+        informed: Callable[[], Predictor] | None = None,
     ) -> None:
         self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
-        self._credit = GradientCredit(learner, self.reward, options.credit) if credit else None
+        hindsight = {"credit": credit, "reference": reference, "informed": informed}
+        self._hindsight = Hindsight(learner, self.reward, options, **hindsight, class_weights=self._class_weights)
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
-        self._reference = reference
         self._true_counts = TrueCounts(pool, learner.classes)
         self._started, self._first = False, None
 
@@ -153,15 +158,16 @@ class Game:
 
     def evaluate_reward(self) -> float:
         """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
-        observer = None if self._credit is None else self._credit.observe
+        gradient = self._hindsight.gradient
+        observer = None if gradient is None else gradient.observe
         found = [self.learner.evaluate(images, observer).miou for images in self._rewarded]
-        if self._credit is not None:
-            self._credit.finish()
+        if gradient is not None:
+            gradient.finish()
         return min(found)
 
     def first_miou(self) -> float:
         """`evaluate_reward` at theta_0, where all games begin: looked up where a game has asked for it before."""
-        if self._first is None or self._credit is not None:
+        if self._first is None or self._hindsight.gradient is not None:
             self._first = self.evaluate_reward()
         return self._first
 
@@ -172,19 +178,15 @@ class Game:
             view: made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
 
         Returns:
-            `credit` (gradient credit) and `reference` (class_truth's score), each only where the game has it.
+            `credit` (gradient credit) and `reference` (the score of `options.reference`), each only where the game has
+            it.
         """
-        found = {}
-        if self._credit is not None:
-            found["credit"] = view.reduced("credit")
-        if self._reference:
-            found["reference"] = square_root_gain(view.true_counts, view.labelled_counts)
-        return {name: np.where(view.mask, part, 0).astype(np.float32) for name, part in found.items()}
+        return self._hindsight.of(view)
 
     @property
     def credit_reducers(self) -> tuple[UnitReducer, ...]:
         """What a view must reduce so that `credit` can be read from it."""
-        return () if self._credit is None else (self._credit,)
+        return self._hindsight.reducers
 
     @property
     def bought(self) -> np.ndarray:
@@ -215,10 +217,12 @@ class Game:
         order, images, local = self.pool.by_image(units)
         asked = dict(zip(images, local, strict=True))
         noises = list(dict.fromkeys(reducer.noise for reducer in reducers if reducer.noise))
+        if observed and "disagreement" in self.spec.needs:
+            noises = list(dict.fromkeys([*noises, FEATURE_NOISE]))
         generator_ = torch.Generator(self.learner.device) if noises else None
         if noises:
             generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
-        every = [of_asked(reducer, self.pool, asked) for reducer in reducers]
+        every = [of_asked(self._hindsight.provided(reducer), self.pool, asked) for reducer in reducers]
         every += [only_asked(asked, self._features)] * observed
         rows = self.learner.predict(images, every, noises, generator_)
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
@@ -229,6 +233,10 @@ class Game:
         some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
         rows = self.learner.predict(self.state, some, again=True) if some else {}
         return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+    def _class_weights(self) -> np.ndarray:
+        """(C,) float32 weights of the classes in the learner's loss, with the labels that it has now."""
+        return class_weights(self.labels.class_counts, self.learner.options.loss)
 
     def _some_units(self, image: int) -> np.ndarray:
         """All units of an image of D_S; of pixels a sample, the same in every step."""
@@ -312,5 +320,10 @@ class Game:
         return {name: np.concatenate([found[i][name] for i in self.state]) for name in self.spec.needs}, iou
 
     def _features(self, prediction: Prediction, images: Sequence[int]) -> Mapping[str, np.ndarray]:
-        embedding = [as_array(m) for m in prediction.embedding] if "embedding" in self.spec.needs else []
-        return unit_features(as_array(prediction.logits), embedding, self.pool.grid(images[0]), self.spec.needs)
+        needs, noisy = self.spec.needs, prediction.noisy.get(FEATURE_NOISE)
+        embedding = [as_array(m) for m in prediction.embedding] if "embedding" in needs else []
+        given = as_array(prediction.logits), embedding, self.pool.grid(images[0])
+        if noisy is None:
+            # Only candidates are predicted with noise.
+            return unit_features(*given, needs - {"disagreement"})
+        return unit_features(*given, needs, as_array(noisy))

@@ -69,7 +69,7 @@ def compare_and_report(
         readings=config["readings"],
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
-        on_theta0=lambda step, steps: _tell_theta0(console, step, steps),
+        on_pretraining=lambda what, step, steps: _tell_pretraining(console, what, step, steps),
     )
     for note in results.comparison["notes"]:
         console.print(f"Note: {note}", highlight=False, markup=False)
@@ -92,9 +92,9 @@ def _last(run: RunDone, fit: bool) -> dict[str, float]:
     return {row["split"]: row["miou"] for row in run.rows if row["game"].endswith("+fit") == fit}
 
 
-def _tell_theta0(console: Console, step: int, steps: int) -> None:
+def _tell_pretraining(console: Console, what: str, step: int, steps: int) -> None:
     if step in set(np.linspace(0, steps, 6, dtype=int)[1:]):
-        console.print(f"theta_0: step {step} of {steps}", highlight=False)
+        console.print(f"{what}: step {step} of {steps}", highlight=False)
 
 
 def _clock(seconds: float) -> str:

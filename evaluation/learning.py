@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ralseg.agents.options import SB3Options, agent_options
+from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.envs import EnvFactory, Pool, World
@@ -85,7 +85,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
     write_json(folder / "splits.json", world.splits.to_dict())
     with _Ticker(console) as ticker:
-        world.theta0("train", lambda step, steps: ticker.tell(f"theta_0: step {step}/{steps}", step == steps))
+        world.theta0("train", ticker.pretraining("theta_0"))
         _learn(world, options, training, folder, ticker)
     learned = replace(make_policy(f"run:{folder}"), name="learned")
     compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
@@ -102,6 +102,9 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
     # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
     signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
     make_env = EnvFactory(config, "train", credit=bool(signal.get("credit")), reference=bool(signal.get("reference")))
+    if make_env.reference and world.game_options.reference == "reducible_loss":
+        # Trained here once, so that the game's processes find it in the cache.
+        world.informed("train", ticker.pretraining("informed network"))
     observation = {"features": config["features"], "dataset": config["dataset"]}
     shared = {"seed": training.seed, "episodes": training.episodes, "observation": observation}
     shared |= {"tensorboard": training.tensorboard, "on_step": ticker.progress}
@@ -117,7 +120,7 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
             make_env,
             options,
             folder,
-            margin_column=world.spec.margin_column,
+            prior_column=_prior_column(options, world),
             streams=training.streams,
             processes=training.processes,
             resume=config["resume"],
@@ -139,11 +142,16 @@ def _check_agent(options: Any, world: World) -> None:
                 "agent.network=published takes a candidate's last numbers for its KL histograms, and these features "
                 f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
-    elif options.prior and spec.margin_column is None:
+    elif options.prior and _prior_column(options, world) is None:
+        has = {"margin": "features=embedding or compact", "disagreement": "features.extra=[disagreement]"}
         raise RalsegError(
-            f"agent.prior={options.prior:g} is a weight of a candidate's margin, which features="
-            f"{world.config['features']['preset']} do not hold; set features=embedding or compact, or agent.prior=0"
+            f"agent.prior={options.prior:g} is a weight of a candidate's {options.prior_of}, which features="
+            f"{world.config['features']['preset']} do not hold; set {has[options.prior_of]}, or agent.prior=0"
         )
+
+
+def _prior_column(options: BatchDQNOptions, world: World) -> int | None:
+    return world.spec.prior_column(options.prior_of)
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
@@ -190,6 +198,10 @@ class _Ticker:
         if (self._status is None and now - self._last >= SILENCE) or last:
             self._console.print(text, highlight=False, soft_wrap=True)
             self._last = now
+
+    def pretraining(self, what: str) -> Callable[[int, int], None]:
+        """Shows the progress of a network's pretraining, (step, steps)."""
+        return lambda step, steps: self.tell(f"{what}: step {step}/{steps}", step == steps)
 
     def progress(self, at: Progress) -> None:
         """Show the progress of learning."""

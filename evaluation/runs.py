@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ralseg.envs import Pool, World
+from ralseg.envs import FromGame, Pool, World
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
 from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, make_policies
@@ -76,7 +77,7 @@ def compare(
     readings: str | Path = READINGS,
     command: str | None = None,
     on_run: Callable[[RunDone], None] | None = None,
-    on_theta0: Callable[[int, int], None] | None = None,
+    on_pretraining: Callable[[str, int, int], None] | None = None,
 ) -> Results:
     """Compare policies.
 
@@ -101,7 +102,7 @@ def compare(
         readings: the log of readings of test.
         command: what was typed to get here, for the report.
         on_run: called after every run.
-        on_theta0: called with (step, steps) while theta_0 is trained.
+        on_pretraining: called with (what, step, steps) while theta_0, or a network that a reference needs, is trained.
 
     Raises:
         RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it
@@ -150,7 +151,9 @@ def compare(
     )
     if waiting:
         # Trained here once, so that the processes find it in the cache.
-        world.theta0("compare", on_theta0)
+        world.theta0("compare", on_pretraining and partial(on_pretraining, "theta_0"))
+        if any(isinstance(need, FromGame) for job in waiting if job.policy for need in job.policy.policy.needs):
+            world.informed("compare", on_pretraining and partial(on_pretraining, "informed network"))
         names = " ".join(dict.fromkeys(job.name for job in waiting))
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))

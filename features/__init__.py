@@ -21,12 +21,13 @@ from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncer
 from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
 from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
-from ralseg.features.observation import ObservationSpec
+from ralseg.features.observation import PRIORS, ObservationSpec
 from ralseg.features.predictions import class_map, confidence_map, entropy_map, margin_map, softmax
 from ralseg.features.some_units import SomeUnits
 from ralseg.features.units import UNIT_FEATURES, unit_features
 
 __all__ = [
+    "PRIORS",
     "ObservationSpec",
     "PrincipalComponents",
     "SomeUnits",

@@ -13,16 +13,22 @@ from ralseg.foundation import RalsegError
 
 # What a part of a candidate's row reads besides the unit features of its own name.
 READS = {
+    "highest_entropy": "entropy",
     "kl_labelled": "shares",
     "kl_unlabelled": "shares",
     "released_kl_labelled": "released_counts",
     "released_kl_unlabelled": "released_counts",
 }
-STATE_PARTS = UNIT_FEATURES
+# What noise would tell of D_S, which is labelled, is worth no passes.
+STATE_PARTS = (*(part for part in UNIT_FEATURES if part != "disagreement"), "highest_entropy")
 CANDIDATE_PARTS = (*UNIT_FEATURES, *READS, "labelled_shares", "iou")
-EXTRAS = ("embedding", "labelled_shares", "iou")
+EXTRAS = ("embedding", "labelled_shares", "iou", "disagreement")
+PRIORS = ("margin", "disagreement")
+"""Figures of a candidate that grow or, the margin, fall with how unsure the network is of it."""
 
 _PRESETS = {
+    "1h": (("shares", "highest_entropy"), (), linear_edges),
+    "3h": (("shares", "entropy"), (), linear_edges),
     "published": (("shares", "entropy"), ("kl_labelled", "kl_unlabelled"), linear_edges),
     "as_released": (
         ("released_counts", "released_entropy"),
@@ -38,11 +44,12 @@ PRESETS = tuple(_PRESETS)
 class ObservationSpec:
     """The parts of an observation, in order.
 
-    Parts of a unit (state and candidates): `shares`, `entropy`, `uncertainty`, `embedding`, `released_counts`,
-    `released_entropy`, as `unit_features` gives them, the embedding in its principal components. Parts of a candidate
-    only: `kl_labelled` and `kl_unlabelled` (histograms of the KL to the labelled units' true shares, and to all
-    candidates of the step, itself included), their `released_` variants, `labelled_shares` (what the labelled set
-    holds) and `iou` (per class, on D_S, now), the last two the same for all candidates.
+    Parts of a unit (state and candidates): `shares`, `entropy`, `highest_entropy` (its maxima alone), `uncertainty`,
+    `embedding`, `released_counts`, `released_entropy`, as `unit_features` gives them, the embedding in its principal
+    components. Parts of a candidate only: `disagreement`, as `unit_features` gives it; `kl_labelled` and
+    `kl_unlabelled` (histograms of the KL to the labelled units' true shares, and to all candidates of the step, itself
+    included), their `released_` variants; `labelled_shares` (what the labelled set holds) and `iou` (per class, on D_S,
+    now), the last two the same for all candidates.
 
     Args:
         classes: number of classes C, 2 to 255.
@@ -94,13 +101,14 @@ class ObservationSpec:
         """A named choice of parts.
 
         `published` (RALIS): shares and pooled entropy, for candidates two KL histograms of 32 bins over one fixed
-        range. `as_released`: the same as its code computes them. `compact`: shares, four uncertainty figures, KL
-        histograms of 10 logarithmic bins.
+        range. `3h`: the same without KL; `1h`: of the pooled entropy the maxima alone (RALIS, Table E.1).
+        `as_released`: as its code computes them. `compact`: shares, four uncertainty figures, KL histograms of 10
+        logarithmic bins.
 
         Args:
             name: one of `PRESETS`.
             classes: number of classes C.
-            extra: of `EXTRAS`: `embedding` joins state and candidates, `labelled_shares` and `iou` the candidates.
+            extra: of `EXTRAS`: `embedding` joins state and candidates, the others the candidates.
             components: width of the embedding.
 
         Raises:
@@ -150,12 +158,15 @@ class ObservationSpec:
         """Numbers of one part."""
         return len(self._highest(part))
 
-    @property
-    def margin_column(self) -> int | None:
-        """Which of a candidate's numbers is its mean margin, the last of `uncertainty`; None if it is not there."""
-        if "uncertainty" not in self.candidate_parts:
+    def prior_column(self, prior: str) -> int | None:
+        """Which of a candidate's numbers is one of `PRIORS`; None if it is not there.
+
+        The mean margin is the last of `uncertainty`.
+        """
+        part = {"margin": "uncertainty", "disagreement": "disagreement"}[prior]
+        if part not in self.candidate_parts:
             return None
-        parts = self.candidate_parts[: self.candidate_parts.index("uncertainty") + 1]
+        parts = self.candidate_parts[: self.candidate_parts.index(part) + 1]
         return sum(self.width(part) for part in parts) - 1
 
     @property
@@ -246,6 +257,8 @@ class ObservationSpec:
                 if self.components is None:
                     raise RalsegError("observation: the embedding has no fitted components; call with_components first")
                 return self.components.transform(features[part])
+            case "highest_entropy":
+                return features[READS[part]][:, -self.width(part) :]
             case "kl_labelled" | "released_kl_labelled":
                 labelled = _given(step, "labelled_true_shares")
                 return self._kl(part, features, labelled[labelled.any(axis=1)])
@@ -275,6 +288,10 @@ class ObservationSpec:
         match part:
             case "entropy" | "released_entropy":
                 return np.full(192, most)
+            case "highest_entropy":
+                return np.full(64, most)
+            case "disagreement":
+                return np.array([most])
             case "uncertainty":
                 return np.array([most, most, most, 1])
             case "embedding":

@@ -1,21 +1,26 @@
 """Unit features: what a prediction says about each unit of an image, only as much as an observation asks for."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from ralseg.features.arrays import Array, constant, namespace
 from ralseg.features.class_shares import released_counts
+from ralseg.features.disagreement import mutual_information_map
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
 from ralseg.features.predictions import Softmax
 from ralseg.foundation import RalsegError
 
-UNIT_FEATURES = ("shares", "entropy", "uncertainty", "embedding", "released_counts", "released_entropy")
+UNIT_FEATURES = (
+    "shares", "entropy", "uncertainty", "embedding", "disagreement", "released_counts", "released_entropy"
+)  # fmt: skip
 
 
 def unit_features(
-    logits: Array, embedding: Sequence[Array], grid: UnitGrid, needs: Collection[str]
+    logits: Array, embedding: Sequence[Array], grid: UnitGrid, needs: Collection[str], noisy: Array | None = None
 ) -> dict[str, Array]:
     """The features named in `needs` for every unit of every image, computed where the prediction lies; nothing else is.
 
@@ -25,15 +30,17 @@ def unit_features(
             `embedding` only, and fastest as networks leave them, with channels last in memory.
         grid: the units, the same for all B images.
         needs: names of `UNIT_FEATURES`.
+        noisy: (M, B, C, h, w) logits of noisy predictions, of the same kind; read for `disagreement` only.
 
     Returns:
         name -> (B, units, width) float32, of the same kind and on the same device. Widths: shares C, entropy 192,
-        uncertainty 4, embedding sum of D_i (means over the unit), released_counts C + 1, released_entropy 192. NaN or
+        uncertainty 4, embedding sum of D_i (means over the unit), disagreement 1 (mean mutual information of class and
+        noise, nats), released_counts C + 1, released_entropy 192. NaN or
         +infinity on a device, where nothing is checked, leaves NaN in every feature of its unit: check what is fetched.
 
     Raises:
-        RalsegError: on an unknown name, on logits that are not (B, C, h, w), on missing embeddings, or (on the host) if
-            one is not finite.
+        RalsegError: on an unknown name, on logits that are not (B, C, h, w), on missing embeddings or noisy
+            predictions, or (on the host) if one is not finite.
     """
     unknown = sorted(set(needs) - set(UNIT_FEATURES))
     if unknown:
@@ -58,6 +65,10 @@ def unit_features(
             found["uncertainty"] = uncertainty_summary(entropy, softmax.margin, grid)
         if "released_entropy" in needs:
             found["released_entropy"] = released_entropy_pools(entropy, grid)
+    if "disagreement" in needs:
+        if noisy is None:
+            raise RalsegError("unit features: disagreement is that of noisy predictions; give them")
+        found["disagreement"] = grid.pool(mutual_information_map(noisy))[..., None]
     if "embedding" in needs:
         found["embedding"] = _embedding(embedding, grid, len(logits))
     return found

@@ -157,7 +157,7 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["dataset.size=[8,8]"], "60 pixels a side"),
         (["protocol.counts=3"], "protocol: counts is 3"),
         (["protocol.kind=lists"], "protocol: kind lists has an unknown key"),
-        (["features.preset=ralis"], "no preset 'ralis'; choose from published, as_released, compact"),
+        (["features.preset=ralis"], "no preset 'ralis'; choose from 1h, 3h, published, as_released, compact"),
         (["features.components=0"], "components is 0"),
         (["theta0.fit.steps=0"], "FitOptions.steps=0 is out of range"),
         (["theta0.use_state=false"], "theta0 is trained on nothing"),

@@ -21,10 +21,10 @@ from ralseg.features import (
 )
 from ralseg.features.arrays import Array
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import Noise
+from ralseg.segmentation.networks import FEATURE_NOISE, Noise
 
 POWER = Selection(stochastic="power")
-DROPOUT, FEATURE_NOISE, MIRRORED = Noise("dropout", 20), Noise("features", 5), Noise("flip", 1)
+DROPOUT, MIRRORED = Noise("dropout", 20), Noise("flip", 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ralseg.agents.acquisitions.base import Scored
-from ralseg.envs import Candidates
+from ralseg.envs import Candidates, FromGame
 from ralseg.features import square_root_gain
 
 
@@ -18,3 +18,19 @@ class ClassTruth(Scored):
     def score(self, candidates: Candidates) -> np.ndarray:
         """See `Scored.score`; the gain of that sum, 0 or more."""
         return square_root_gain(candidates.true_counts, candidates.labelled_counts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducibleLoss(Scored):
+    """The learner's loss on a unit, less that of a network that was taught with all labels of the pool; nats.
+
+    After the reducible holdout loss of Mindermann et al. (ICML 2022).
+    """
+
+    name, sees_truth, lowest = "reducible_loss", True, -np.inf
+
+    reducers = (FromGame("reducible_loss"),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; negative where the learner knows a unit better than the informed network."""
+        return candidates.reduced("reducible_loss")

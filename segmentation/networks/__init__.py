@@ -2,7 +2,7 @@
 
 from ralseg.segmentation.networks.base import CUTS, Cut, Prediction, SegmentationNetwork, as_array, normalise
 from ralseg.segmentation.networks.inference import InferenceTwin
-from ralseg.segmentation.networks.noise import Noise, NoiseKind
+from ralseg.segmentation.networks.noise import FEATURE_NOISE, Noise, NoiseKind
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
 from ralseg.segmentation.networks.small_fpn import SmallFPN
 from ralseg.segmentation.networks.smp import SmpNetwork
@@ -10,6 +10,7 @@ from ralseg.segmentation.networks.weights import read_tensors
 
 __all__ = [
     "CUTS",
+    "FEATURE_NOISE",
     "Cut",
     "InferenceTwin",
     "Noise",

@@ -49,6 +49,10 @@ class Noise:
         return torch.stack([plain, mirrored][-self.draws :])
 
 
+FEATURE_NOISE = Noise("features", 5)
+"""What disagreement is measured under where nothing else is said."""
+
+
 def dropped(maps: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
     """Maps of which a random share is 0, the rest scaled up so that the mean stays."""
     keep = torch.rand(maps.shape, generator=generator, device=maps.device) >= share

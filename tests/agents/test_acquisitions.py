@@ -81,6 +81,7 @@ CASES = {
         Case({"neighbours": 3, "clusters": 4, "embedding": "2x2", "prefilter": 7}, chance=True),
     ],
     "class_truth": [Case()],
+    "reducible_loss": [Case()],
     "stages": [
         Case({"stages": [{"by": "entropy"}]}),
         Case({"stages": [{"by": "edald", "per_image": 4}, {"by": "margin", "share": 0.6}, {"by": "coreset"}]}),
@@ -119,7 +120,7 @@ def test_every_acquisition_and_option_is_tested():
 
 
 def test_only_references_see_the_truth():
-    assert [name for name in names() if make(name).sees_truth] == ["class_truth"]
+    assert [name for name in names() if make(name).sees_truth] == ["class_truth", "reducible_loss"]
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
@@ -463,6 +464,11 @@ def slow_truth(game, acquisition):
     )
 
 
+def slow_loss(game, acquisition):
+    """Of the first class, as the fake game has it."""
+    return means(game, slow_map(game, lambda p, q: -np.log(p[0])))
+
+
 def slow_rank_sum(game, acquisition):
     """Ranks among the candidates, counted."""
     total = 0
@@ -487,6 +493,7 @@ SLOW = {
     "ripu": slow_ripu,
     "cost_aware": slow_cost_aware,
     "class_truth": slow_truth,
+    "reducible_loss": slow_loss,
     "rank_sum": slow_rank_sum,
 }
 

@@ -174,6 +174,13 @@ def test_members_of_an_ensemble_learn_as_if_alone(prioritised):
         assert batch["errors"].shape == (12,)
 
 
+@pytest.mark.parametrize(("prior_of", "sign"), [("margin", -1), ("disagreement", 1)])
+def test_a_prior_wants_what_is_unsure(prior_of, sign):
+    space = TrivialEnv(slates=3, size=4).observation_space
+    network = build_network(BatchDQNOptions(prior=2.0, prior_of=prior_of), space, prior_column=0)
+    assert network.prior_weight == 2 * sign
+
+
 def test_exploration_takes_open_candidates_and_each_slate_for_itself():
     options = BatchDQNOptions()
     replay, _, algorithm = played(options)
@@ -276,7 +283,7 @@ def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
 def test_what_is_known_is_not_learned_again(tmp_path):
     options = agent_options({"warm_up": 24, "gamma": 0.0, "prior": 3.0})
     # Column 1 is noise: a prior on it misleads the whole Q-value, and must leave the learned part alone.
-    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tensorboard=False, margin_column=1)
+    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tensorboard=False, prior_column=1)
     network, env = load_policy(tmp_path).network, TrivialEnv(closed=0)
     observations = [env.reset(seed=seed)[0] for seed in range(40)]
     obs = {key: np.stack([o[key] for o in observations]) for key in observations[0]}
@@ -341,6 +348,7 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
         ({"target_update": 0}, "target_update is 0; it must be at least 1$"),
         ({"algorithm": "dqn"}, "algorithm is 'dqn'; it must be one of batch_dqn, sb3_ppo, sb3_dqn"),
         ({"gamma": float("nan")}, "gamma is nan"),
+        ({"prior_of": "entropy"}, "prior_of is 'entropy'; it must be one of margin, disagreement"),
         ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
         ({"network": "published", "prior": 1.0}, "prior and members belong to network=compact"),
         ({"network": "published", "members": 2}, "prior and members belong to network=compact"),

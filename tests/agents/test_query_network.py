@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, PublishedQueryNetwork, RowLinear, Standardise, masked
+from ralseg.agents.query_network import (
+    CompactQueryNetwork,
+    Ensemble,
+    PublishedQueryNetwork,
+    RowLinear,
+    Standardise,
+    masked,
+)
 from ralseg.agents.query_policy import QueryPolicy, load_policy, save_policy
 from ralseg.foundation import RalsegError
 
@@ -102,7 +109,7 @@ def test_q_values_stay_finite_in_empty_slates():
 @pytest.mark.parametrize("closed", [False, True])
 def test_a_prior_adds_the_standardised_uncertainty_of_open_candidates(closed):
     torch.manual_seed(3)
-    network = CompactQueryNetwork(5, 6, prior=2.5, margin_column=4).eval()
+    network = CompactQueryNetwork(5, 6, prior=-2.5, prior_column=4).eval()
     obs = observation()
     if closed:
         obs["mask"][1] = 0
@@ -120,7 +127,7 @@ def test_a_prior_adds_the_standardised_uncertainty_of_open_candidates(closed):
 
 
 def test_a_prior_of_equal_margins_is_nothing():
-    network = CompactQueryNetwork(5, 6, prior=2.0, margin_column=0)
+    network = CompactQueryNetwork(5, 6, prior=2.0, prior_column=0)
     obs = observation()
     obs["candidates"][..., 0] = 0.25
     assert network.prior(obs).abs().max() < 1e-3
@@ -128,13 +135,13 @@ def test_a_prior_of_equal_margins_is_nothing():
 
 @pytest.mark.parametrize("column", [None, -1, 6])
 def test_a_prior_needs_to_know_where_the_margin_is(column):
-    with pytest.raises(RalsegError, match="prior=2 is a weight of a candidate's margin; margin_column="):
-        CompactQueryNetwork(5, 6, prior=2.0, margin_column=column)
+    with pytest.raises(RalsegError, match="prior=2 is a weight of a candidate's margin or disagreement; prior_column="):
+        CompactQueryNetwork(5, 6, prior=2.0, prior_column=column)
 
 
 def test_an_ensemble_is_the_mean_of_its_members_and_is_saved_as_one(tmp_path):
     torch.manual_seed(4)
-    network, obs = Ensemble(3, state_features=5, candidate_features=6, prior=2.0, margin_column=4), observation()
+    network, obs = Ensemble(3, state_features=5, candidate_features=6, prior=2.0, prior_column=4), observation()
     network.fit_inputs(*obs.values())
     with torch.no_grad():
         each = [member(obs)[0] for member in network.members]

@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from ralseg.envs import GradientCredit, Pool, World
+from ralseg.envs.targets import Targets
 from ralseg.features import square_root_gain
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
@@ -72,7 +73,7 @@ def reward_gradient(learner, reward, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_credit_is_the_agreement_of_gradients(parts, loss):
     learner, pool, reward = parts
-    credit = GradientCredit(learner, reward, loss)
+    credit = GradientCredit(learner, Targets(learner), reward, loss)
     with pytest.raises(RalsegError, match="credit needs the gradient of D_R"):
         learner.predict(reward[:1], [lambda p, i: credit(p, i, pool.grid(i[0]))])
     learner.evaluate(reward, credit.observe)
@@ -103,7 +104,7 @@ def test_credit_is_the_agreement_of_gradients(parts, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_second_pass_forgets_the_first(parts, loss):
     learner, pool, reward = parts
-    credit, fresh = (GradientCredit(learner, reward, loss) for _ in range(2))
+    credit, fresh = (GradientCredit(learner, Targets(learner), reward, loss) for _ in range(2))
 
     def look(credit):
         learner.evaluate(reward, credit.observe)
@@ -118,7 +119,7 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
     """What credit means: a small step on one unit alone changes D_R's loss by minus credit times the step."""
     learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
     pool, reward = Pool(world.store, world.images("train"), world.unit), world.images("reward")
-    credit = GradientCredit(learner, reward, "balanced_cross_entropy")
+    credit = GradientCredit(learner, Targets(learner), reward, "balanced_cross_entropy")
     learner.evaluate(reward, credit.observe)
     credit.finish()
     image = int(pool.images[0])
@@ -161,4 +162,4 @@ def test_unknown_loss(world):
     with pytest.raises(
         RalsegError, match=r"game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
     ):
-        GradientCredit(learner, [0], "dice")
+        GradientCredit(learner, Targets(learner), [0], "dice")

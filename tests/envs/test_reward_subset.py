@@ -82,7 +82,10 @@ def test_the_worst_group_gives_the_reward_and_credit_is_of_all(configured):
     _ = world.splits
     # Streets has no clips: every other image is said to be of another one.
     world.dataset.groups = {name: str(i % 2) for i, name in enumerate(world.dataset.names)}
-    game, plain = world.game("train", credit=True), World(configured("game.reward_set=mixed")).game("train", credit=True)
+    game, plain = (
+        world.game("train", credit=True),
+        World(configured("game.reward_set=mixed")).game("train", credit=True),
+    )
     for each in (game, plain):
         each.reset(0)
     groups = [[i for i in game.reward if game.learner.store.names[i] in of] for of in _names_by_group(world.dataset)]

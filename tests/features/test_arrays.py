@@ -100,8 +100,11 @@ def test_nothing_waits_for_the_host(name):
 
 @pytest.mark.parametrize("grid", [GRID, UnitGrid.of_images(36, 50), UnitGrid.of_pixels(36, 50)])
 def test_no_unit_feature_waits_for_the_host(grid):
-    needs = UNIT_FEATURES if grid.unit_height > 1 else UNIT_FEATURES[:5]
-    found = on_device(lambda logits, maps: unit_features(logits, (maps,), grid, needs), LOGITS, EMBEDDING)
+    needs = set(UNIT_FEATURES) - (set() if grid.unit_height > 1 else {"released_entropy"})
+    noisy = np.stack([LOGITS, 2 * LOGITS])
+    found = on_device(
+        lambda logits, maps, noisy: unit_features(logits, (maps,), grid, needs, noisy), LOGITS, EMBEDDING, noisy
+    )
     assert set(found) == set(needs)
     for array in found.values():
         assert array.device.type == "meta"
@@ -137,7 +140,7 @@ def test_what_is_not_finite_reaches_every_row(bad, grid, at, kind, blind):
     logits, maps = LOGITS.copy(), EMBEDDING.copy()
     logits[(1, *at)], maps[1, 3, 4, 5] = bad, bad
     y, x = at[1] * grid.height // 18, at[2] * grid.width // 25
-    found = unit_features(kind(logits), (kind(maps),), grid, UNIT_FEATURES)
+    found = unit_features(kind(logits), (kind(maps),), grid, UNIT_FEATURES, kind(np.stack([logits, logits])))
     for name, rows in found.items():
         finite = np.isfinite(kind.back(rows))
         assert finite[[0, 2]].all(), name

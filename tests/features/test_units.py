@@ -9,6 +9,7 @@ from ralseg.features import (
     entropy_map,
     entropy_pools,
     margin_map,
+    mutual_information_map,
     predicted_shares,
     released_counts,
     released_entropy_pools,
@@ -20,11 +21,13 @@ from ralseg.foundation import RalsegError
 GRID = UnitGrid(36, 50, 12, 16)
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(scale=3, size=(3, 5, 18, 25)).astype(np.float32)
+NOISY = LOGITS + np.random.default_rng(1).normal(size=(2, *LOGITS.shape)).astype(np.float32)
 EMBEDDING = (RNG.normal(size=(3, 4, 18, 25)).astype(np.float32), RNG.normal(size=(3, 7, 5, 6)).astype(np.float32))
 
 
 def features(kind, needs, grid=GRID, images=slice(None)):
-    found = unit_features(kind(LOGITS[images]), [kind(m[images]) for m in EMBEDDING], grid, needs)
+    embedding = [kind(m[images]) for m in EMBEDDING]
+    found = unit_features(kind(LOGITS[images]), embedding, grid, needs, kind(NOISY[:, images]))
     return {name: kind.back(array) for name, array in found.items()}
 
 
@@ -38,6 +41,7 @@ def test_widths_and_values(kind):
         "entropy": (3, 9, 192),
         "uncertainty": (3, 9, 4),
         "embedding": (3, 9, 11),
+        "disagreement": (3, 9, 1),
         "released_counts": (3, 9, 6),
         "released_entropy": (3, 9, 192),
     }
@@ -49,6 +53,8 @@ def test_widths_and_values(kind):
     np.testing.assert_array_equal(found["released_entropy"], kind.back(released_entropy_pools(entropy, grid)))
     summary = uncertainty_summary(entropy, margin_map(kind(LOGITS)), grid)
     np.testing.assert_array_equal(found["uncertainty"], kind.back(summary))
+    disagreement = kind.back(grid.pool(mutual_information_map(kind(NOISY))))
+    np.testing.assert_allclose(found["disagreement"][..., 0], disagreement, rtol=1e-6)
     np.testing.assert_allclose(found["embedding"][1, :, :4], grid.pool(EMBEDDING[0][1]).T, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found["embedding"][2, :, 4:], grid.pool(EMBEDDING[1][2]).T, rtol=1e-4, atol=1e-6)
 
@@ -77,9 +83,9 @@ def test_images_do_not_mix(kind):
 def test_maps_as_a_network_leaves_them(dtype):
     """Channels last in memory, perhaps in half precision, within the network's autocast."""
     last = [torch.from_numpy(m).to(dtype).contiguous(memory_format=torch.channels_last) for m in (LOGITS, *EMBEDDING)]
-    expected = unit_features(last[0].float(), [m.float() for m in last[1:]], GRID, UNIT_FEATURES[:5])
+    expected = unit_features(last[0].float(), [m.float() for m in last[1:]], GRID, UNIT_FEATURES[:4])
     with torch.autocast("cpu", torch.bfloat16):
-        found = unit_features(last[0], last[1:], GRID, UNIT_FEATURES[:5])
+        found = unit_features(last[0], last[1:], GRID, UNIT_FEATURES[:4])
     for name, array in found.items():
         assert array.dtype == torch.float32
         np.testing.assert_array_equal(array, expected[name])
@@ -95,6 +101,8 @@ def test_bad_input_is_refused(kind):
         unit_features(logits, (), GRID, {"embedding"})
     with pytest.raises(RalsegError, match="embedding maps"):
         unit_features(logits, (kind(EMBEDDING[0][:2]),), GRID, {"embedding"})
+    with pytest.raises(RalsegError, match="disagreement is that of noisy predictions; give them"):
+        unit_features(logits, (), GRID, {"disagreement"})
     with pytest.raises(RalsegError, match="NaN"):
         unit_features(logits * np.nan, (), GRID, {"uncertainty"})
     with pytest.raises(RalsegError, match="NaN"):
