@@ -42,7 +42,7 @@ class GameOptions:
     budget: float = 480
     budget_measure: str = "units"
     credit: CreditLoss = "balanced_cross_entropy"
-    reference: Reference = "reducible_loss"
+    reference: Reference = "class_truth"
     informed_steps: int = 1200
     reward_set: RewardSet = "reward"
     reward_share: float = 1.0

@@ -143,7 +143,7 @@ def _check_agent(options: Any, world: World) -> None:
                 f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
     elif options.prior and _prior_column(options, world) is None:
-        has = {"margin": "features=embedding or compact", "disagreement": "features.extra=[disagreement]"}
+        has = {"margin": "features=embedding or compact", "disagreement": "features=noisy"}
         raise RalsegError(
             f"agent.prior={options.prior:g} is a weight of a candidate's {options.prior_of}, which features="
             f"{world.config['features']['preset']} do not hold; set {has[options.prior_of]}, or agent.prior=0"

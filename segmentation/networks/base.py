@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks.noise import Noise, dropped, jittered
+from ralseg.segmentation.networks.noise import Noise, dropped, jitter_of_logits, jittered
 
 Cut = Literal["full", "partial", "frozen"]
 CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
@@ -189,6 +189,10 @@ class SegmentationNetwork(nn.Module):
             raise RalsegError(
                 "noisy predictions by dropout need a network trained with dropout; set network.dropout=0.1"
             )
+        if noise.kind == "features" and head.kernel_size == (1, 1):
+            plain, weight = head(made).float(), head.weight[:, :, 0, 0]
+            added = jitter_of_logits(made, weight, noise, generator)
+            return torch.stack([_resized(plain + jitter, size) for jitter in added])
         if noise.kind == "dropout":
             decoded = _resized(made, size)
             disturbed = (dropped(decoded, self.dropout, generator) for _ in range(noise.draws))
