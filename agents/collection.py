@@ -7,7 +7,7 @@ the learner. Observations come through shared memory, the rest of a step (reward
 import math
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection, get_context
 from multiprocessing.shared_memory import SharedMemory
@@ -22,6 +22,8 @@ from ralseg.foundation import RalsegError
 Observation = dict[str, np.ndarray]
 Step = tuple[Observation, float, bool, bool, dict[str, Any]]
 """Observation, reward, terminated, truncated, info: what an env's `step` returns."""
+
+MakeEnv = Callable[[], gym.Env]
 
 _PATIENCE = 5.0
 """Seconds that a game has to end in once it is asked to."""
@@ -49,25 +51,29 @@ class Streams(Protocol):
         """Step the streams that `actions` names; what came of it, in its order. Arrays are the caller's own."""
 
 
-def open_streams(make_env: Callable[[], gym.Env], streams: int, processes: int) -> Streams:
+def open_streams(make_env: MakeEnv | Sequence[MakeEnv], streams: int, processes: int) -> Streams:
     """Make the games.
 
     Args:
-        make_env: makes one; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
+        make_env: makes one; must be picklable (a dataclass with `__call__`) where `processes` is not 1. Or several, one
+            for each stream.
         streams: how many.
         processes: 1 plays all in this process, anything else gives each its own.
 
     Raises:
-        RalsegError: if a game cannot be made.
+        RalsegError: if a game cannot be made, or there are as many makers as neither one nor the streams.
     """
-    return LocalStreams(make_env, streams) if processes == 1 else SpawnedStreams(make_env, streams)
+    makers = list(make_env) if isinstance(make_env, Sequence) else [make_env] * streams
+    if len(makers) != streams:
+        raise RalsegError(f"{len(makers)} games for {streams} streams; give one for each, or one for all")
+    return LocalStreams(makers) if processes == 1 else SpawnedStreams(makers)
 
 
 class LocalStreams:
     """Games that take turns in this process."""
 
-    def __init__(self, make_env: Callable[[], gym.Env], streams: int) -> None:
-        self._envs = [make_env() for _ in range(streams)]
+    def __init__(self, makers: Sequence[MakeEnv]) -> None:
+        self._envs = [make_env() for make_env in makers]
         self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
 
     def __enter__(self) -> Self:
@@ -89,10 +95,10 @@ class LocalStreams:
 class SpawnedStreams:
     """Games in processes of their own. An error in one of them is raised here, with the number of its stream."""
 
-    def __init__(self, make_env: Callable[[], gym.Env], streams: int) -> None:
+    def __init__(self, makers: Sequence[MakeEnv]) -> None:
         self._games: list[_Game] = []
         try:
-            for stream in range(streams):
+            for stream, make_env in enumerate(makers):
                 self._games.append(_Game(make_env, stream))
             for game in self._games:
                 game.open()
@@ -127,7 +133,7 @@ class SpawnedStreams:
 class _Game:
     """A spawned game, seen from the parent."""
 
-    def __init__(self, make_env: Callable[[], gym.Env], stream: int) -> None:
+    def __init__(self, make_env: MakeEnv, stream: int) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.stream, self.shared = stream, None
@@ -205,7 +211,7 @@ class _SharedObservation:
         self.memory.close()
 
 
-def _play(make_env: Callable[[], gym.Env], pipe: connection.Connection) -> None:
+def _play(make_env: MakeEnv, pipe: connection.Connection) -> None:
     """What a spawned process does: answer requests until the parent closes the pipe or is gone."""
     # Ctrl-C reaches every process of a terminal; the parent ends its games itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,12 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -15,7 +14,7 @@ from tianshou.data import Batch
 
 from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats, build_network
 from ralseg.agents.checkpoint import load_checkpoint, read_record, save_checkpoint
-from ralseg.agents.collection import Observation, Step, Streams, open_streams
+from ralseg.agents.collection import MakeEnv, Observation, Step, Streams, open_streams
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_policy import save_policy
@@ -25,7 +24,7 @@ from ralseg.foundation import RalsegError, generator, integer
 
 
 def train(
-    make_env: Callable[[], gym.Env],
+    make_env: MakeEnv | Sequence[MakeEnv],
     options: BatchDQNOptions,
     run_folder: str | Path,
     *,
@@ -45,7 +44,8 @@ def train(
     on every stream; they step together. Epsilon and learning rate follow the share of the episodes played before it.
 
     Args:
-        make_env: makes the env; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
+        make_env: makes the env; must be picklable (a dataclass with `__call__`) where `processes` is not 1. Or several,
+            one for each stream, e.g. games of other networks, with observations alike.
         options: the settings.
         run_folder: gets `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
         seed: root seed of network, exploration, replay and episodes.

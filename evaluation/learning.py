@@ -32,6 +32,7 @@ class TrainingOptions:
         seed: of the agent: network, exploration, replay and the draws of its episodes (theta_0 has the root seed).
         episodes: games played on D_T.
         streams: games played side by side; part of the result.
+        networks: how many theta_0 the streams play with in turn, those of the root seeds `seed`, `seed` + 1, ...
         processes: 1, or as many as streams; not part of the result.
         tensorboard: whether to log to TensorBoard.
     """
@@ -39,6 +40,7 @@ class TrainingOptions:
     seed: int = 0
     episodes: int = 40
     streams: int = 2
+    networks: int = 1
     processes: int = 2
     tensorboard: bool = True
 
@@ -47,6 +49,10 @@ class TrainingOptions:
             raise RalsegError(
                 f"training.seed={self.seed}, episodes={self.episodes}, streams={self.streams}: "
                 "seed is 0 or more, episodes 1 or more, streams 1 to episodes"
+            )
+        if not 1 <= self.networks <= self.streams:
+            raise RalsegError(
+                f"training.networks={self.networks} is out of range; it is 1 to the streams, {self.streams}"
             )
         if self.processes not in (1, self.streams):
             raise RalsegError(f"training.processes={self.processes} must be 1 or as many as streams, {self.streams}")
@@ -74,6 +80,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     world.check()
     playable_splits(world, comparison["splits"])
     _check_agent(options, world)
+    _check_networks(options, training, world)
     folder = Path(config["run"])
     _check_folder(folder, config)
     splits, cut = world.splits, config["game"]["learn"]["cut"]
@@ -85,7 +92,6 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
     write_json(folder / "splits.json", world.splits.to_dict())
     with _Ticker(console) as ticker:
-        world.theta0("train", ticker.pretraining("theta_0"))
         _learn(world, options, training, folder, ticker)
     learned = replace(make_policy(f"run:{folder}"), name="learned")
     compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
@@ -101,10 +107,14 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
     config = world.config
     # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
     signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
-    make_env = EnvFactory(config, "train", credit=bool(signal.get("credit")), reference=bool(signal.get("reference")))
-    if make_env.reference and world.game_options.reference == "reducible_loss":
-        # Trained here once, so that the game's processes find it in the cache.
-        world.informed("train", ticker.pretraining("informed network"))
+    hindsight = {"credit": bool(signal.get("credit")), "reference": bool(signal.get("reference"))}
+    configs = [{**config, "seed": config["seed"] + n} for n in range(training.networks)]
+    factories = [EnvFactory(one, "train", **hindsight) for one in configs]
+    for one in map(World, configs):
+        # Trained here once, so that the games' processes find them in the cache.
+        one.theta0("train", ticker.pretraining("theta_0"))
+        if hindsight["reference"] and one.game_options.reference == "reducible_loss":
+            one.informed("train", ticker.pretraining("informed network"))
     observation = {"features": config["features"], "dataset": config["dataset"]}
     shared = {"seed": training.seed, "episodes": training.episodes, "observation": observation}
     shared |= {"tensorboard": training.tensorboard, "on_step": ticker.progress}
@@ -112,12 +122,12 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
         # Stable-Baselines3 is only imported where it is asked for: it takes seconds, as tianshou does.
         from ralseg.agents.sb3 import train_sb3
 
-        train_sb3(make_env, options, folder, **shared)
+        train_sb3(factories[0], options, folder, **shared)
     else:
         from ralseg.agents.training import train
 
         train(
-            make_env,
+            [factories[stream % training.networks] for stream in range(training.streams)],
             options,
             folder,
             prior_column=_prior_column(options, world),
@@ -143,10 +153,24 @@ def _check_agent(options: Any, world: World) -> None:
                 f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
     elif options.prior and _prior_column(options, world) is None:
-        has = {"margin": "features=embedding or compact", "disagreement": "features=noisy"}
+        has = {
+            "margin": "features=noisy, embedding or compact",
+            "disagreement": "features=noisy, or agent.prior_of=margin",
+        }
         raise RalsegError(
             f"agent.prior={options.prior:g} is a weight of a candidate's {options.prior_of}, which features="
-            f"{world.config['features']['preset']} do not hold; set {has[options.prior_of]}, or agent.prior=0"
+            f"{world.config['features']['preset']} do not hold; set {has[options.prior_of]} or agent.prior=0"
+        )
+
+
+def _check_networks(options: Any, training: TrainingOptions, world: World) -> None:
+    """Several theta_0 need several games, and observations that mean the same in all of them."""
+    if training.networks > 1 and isinstance(options, SB3Options):
+        raise RalsegError("training.networks is for agents of several streams; Stable-Baselines3 plays one game, set 1")
+    if training.networks > 1 and "embedding" in world.spec.needs:
+        raise RalsegError(
+            f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
+            "without, e.g. features.extra=[labelled_shares,disagreement]"
         )
 
 

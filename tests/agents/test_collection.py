@@ -88,6 +88,17 @@ def test_observations_are_the_callers_own(both):
         assert not same(before, after)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_each_stream_may_have_a_game_of_its_own(processes):
+    makers = [MakeTrivialEnv(), MakeTrivialEnv(closed=0.0)]
+    with open_streams(makers, 2, processes) as mixed, open_streams(makers[1], 2, 1) as alike:
+        first, second = mixed.reset({0: 3, 1: 3})
+        assert not same(first, second)
+        assert same(second, alike.reset({1: 3})[0])
+    with pytest.raises(RalsegError, match="2 games for 3 streams; give one for each, or one for all"):
+        open_streams(makers, 3, processes)
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -97,7 +108,7 @@ def test_observations_are_the_callers_own(both):
     ],
 )
 def test_what_a_process_meets_is_told_with_its_stream(faulty, fault, message):
-    with SpawnedStreams(faulty(fault), 2) as streams:
+    with SpawnedStreams([faulty(fault)] * 2) as streams:
         streams.reset({0: 0, 1: 1})
         with pytest.raises(RalsegError, match=message):
             streams.step({1: np.array([0, 0])})
@@ -118,7 +129,7 @@ from ralseg.agents.collection import SpawnedStreams
 from ralseg.agents.trivial import MakeTrivialEnv
 
 if __name__ == "__main__":
-    streams = SpawnedStreams(MakeTrivialEnv(), 2)
+    streams = SpawnedStreams([MakeTrivialEnv()] * 2)
     streams.reset({0: 0, 1: 0})
     names = [game.shared.memory.name for game in streams._games]
     print(*(game.process.pid for game in streams._games), *names, flush=True)
@@ -168,7 +179,7 @@ class Make:
         return Looking()
 
 if __name__ == "__main__":
-    with SpawnedStreams(Make(), 1) as streams:
+    with SpawnedStreams([Make()]) as streams:
         streams.reset({0: 0})
         print(streams.step({0: [0, 0]})[0][4]["found"])
 """
