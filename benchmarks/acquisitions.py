@@ -33,7 +33,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         works = {name: choosing(game, name) for name in names()}
         works |= {f"{name} forward": passing(game, name) for name in names()}
         # What is computed once an image, for mirrored ones and by the informed network, is there before it is timed.
-        for name in ("entropy", "equal", "class_truth", "reducible_loss"):
+        for name in ("entropy", "equal", "class_truth", "reducible_loss", "look_ahead"):
             works[name]()
         seconds = {n: median(rounds) for n, rounds in alternate(works, max(1, round(share * ROUNDS))).items()}
         for name in names():

@@ -139,13 +139,10 @@ class World:
 
         Trained (`game.informed_steps`) or from the cache. It sees true labels: for references, in learning alone.
         """
-        fit = replace(self.theta0_options.fit, steps=self.game_options.informed_steps)
-        network = self._trained(
-            role,
-            replace(self.theta0_options, streets=0, file=None, use_state=True, use_train="yes", fit=fit),
-            "full",
-            on_step,
-        )
+        steps, fit = self.game_options.informed_steps, self.theta0_options.fit
+        taught = {"fit": replace(fit, steps=steps, max_steps=max(steps, fit.max_steps)), "use_train": "yes"}
+        options = replace(self.theta0_options, streets=0, file=None, use_state=True, **taught)
+        network = self._trained(role, options, "full", on_step)
         return self._learner(network, LearnOptions(cut="full", loss=self.config["loss"]))
 
     def learner(self, role: Role = "train", options: LearnOptions | None = None) -> SupervisedLearner:
@@ -202,7 +199,8 @@ class World:
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
         spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else self.spec
         state, options = self.images("state"), self.game_options
-        hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role)}
+        known = [*self.images("reward"), *self.images("train")]
+        hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
         return Game(learner, pool, state, self.rewarded, spec, options, **hindsight)
 
     def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:

@@ -19,7 +19,6 @@ from ralseg.features import ObservationSpec, unit_features
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Predictor, SupervisedLearner
-from ralseg.segmentation.losses import class_weights
 from ralseg.segmentation.networks import FEATURE_NOISE, Prediction, as_array
 
 STATE_UNITS = 1000
@@ -58,8 +57,8 @@ class Game:
             gradient is taken after every turn.
         reference: whether candidates get the score of `options.reference`, in learning only: it reads the pool's
             labels.
-        informed: makes the network that was taught with all labels of the pool, for `reducible_loss`; None: nobody will
-            ask for that.
+        informed: see `Hindsight`.
+        known: see `Hindsight`.
     """
 
     def __init__(
@@ -74,13 +73,14 @@ class Game:
         credit: bool = False,
         reference: bool = False,
         informed: Callable[[], Predictor] | None = None,
+        known: Sequence[int] = (),
     ) -> None:
         self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
-        hindsight = {"credit": credit, "reference": reference, "informed": informed}
-        self._hindsight = Hindsight(learner, self.reward, options, **hindsight, class_weights=self._class_weights)
+        hindsight = {"credit": credit, "reference": reference, "informed": informed, "known": known}
+        self._hindsight = Hindsight(self, **hindsight)
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
         self._true_counts = TrueCounts(pool, learner.classes)
         self._started, self._first = False, None
@@ -233,10 +233,6 @@ class Game:
         some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
         rows = self.learner.predict(self.state, some, again=True) if some else {}
         return {name: np.concatenate(parts) for name, parts in rows.items()}
-
-    def _class_weights(self) -> np.ndarray:
-        """(C,) float32 weights of the classes in the learner's loss, with the labels that it has now."""
-        return class_weights(self.labels.class_counts, self.learner.options.loss)
 
     def _some_units(self, image: int) -> np.ndarray:
         """All units of an image of D_S; of pixels a sample, the same in every step."""

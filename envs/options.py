@@ -10,7 +10,7 @@ from ralseg.foundation import RalsegError
 
 RewardSet = Literal["reward", "mixed"]
 RewardOf = Literal["all", "worst"]
-Reference = Literal["class_truth", "reducible_loss"]
+Reference = Literal["class_truth", "reducible_loss", "look_ahead"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class GameOptions:
         budget: what may be paid, in `budget_measure`.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels).
         credit: loss of D_R that the gradient credit refers to.
-        reference: the reference whose scores are known in learning: `class_truth` or `reducible_loss`.
+        reference: the reference whose scores are known in learning: `class_truth`, `reducible_loss`, or `look_ahead`:
+            what the loss of the unit would fall by in some steps on D_R and D_T, see `LookAhead`.
+        look_ahead_steps: of it.
         informed_steps: optimiser steps of the network that `reducible_loss` compares the learner with; see
             `World.informed`.
         reward_set: the images that reward and credit look at: `reward` (D_R), or `mixed`: D_R and D_T together, whose
@@ -43,13 +45,14 @@ class GameOptions:
     budget_measure: str = "units"
     credit: CreditLoss = "balanced_cross_entropy"
     reference: Reference = "class_truth"
+    look_ahead_steps: int = 6
     informed_steps: int = 1200
     reward_set: RewardSet = "reward"
     reward_share: float = 1.0
     reward_of: RewardOf = "all"
 
     def __post_init__(self) -> None:
-        for name in ("slates", "candidates", "pool_per_image", "informed_steps"):
+        for name in ("slates", "candidates", "pool_per_image", "look_ahead_steps", "informed_steps"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise RalsegError(f"game.{name}={getattr(self, name)} is out of range; it must be 1 or more")
         if self.draw not in DRAWS:

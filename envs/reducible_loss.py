@@ -18,8 +18,6 @@ from ralseg.segmentation.networks import Prediction, as_array
 KEPT_BYTES = 1 << 28
 """Predictions of the informed network of so many bytes are kept."""
 
-NAME = "reducible_loss"
-
 
 @dataclass(frozen=True)
 class FromGame:
@@ -36,29 +34,33 @@ class FromGame:
 
 
 class ReducibleLoss:
-    """The learner's loss on each unit, less that of a network that was taught with all labels of the pool.
+    """The learner's loss on each unit, less that of an informed network: one taught with all labels of the pool.
 
     The loss of a unit is high where the learner is wrong, but what is wrong for good (borders, noise of the labels) is
     no reason to buy it: it stays wrong in an informed network, too. After the reducible holdout loss of Mindermann et
-    al. (ICML 2022, eq. 3), with the pool in the place of their holdout set.
+    al. (ICML 2022, eq. 3), with the pool in the place of their holdout set. With a `LookAhead` for the informed network
+    it is what the next steps on the labels of D_R and D_T would change.
 
     Args:
+        name: under which it is found.
         targets: true labels.
-        informed: gives the informed network, when it is first needed.
+        informed: gives the informed network as it is now.
         weights: gives the (C,) weights of the classes in the learner's loss as they are now.
     """
 
-    name, noise, labelled = NAME, None, False
+    noise, labelled = None, False
 
-    def __init__(self, targets: Targets, informed: Callable[[], Predictor], weights: Callable[[], np.ndarray]) -> None:
+    def __init__(
+        self, name: str, targets: Targets, informed: Callable[[], Predictor], weights: Callable[[], np.ndarray]
+    ) -> None:
+        self.name = name
         self._targets, self._informed, self._weights = targets, informed, weights
-        self._network: Predictor | None = None
         self._kept: Kept[Tensor] = Kept(KEPT_BYTES, replace=True)
 
     def __call__(
         self, prediction: Prediction, images: Sequence[int], grid: UnitGrid | SomeUnits
     ) -> Mapping[str, np.ndarray]:
-        """A reducer: `reducible_loss` (B, units) float32, nats, mean over the unit's pixels; void pixels give 0."""
+        """A reducer: name -> (B, units) float32, nats, mean over the unit's pixels; void pixels give 0."""
         targets = self._targets(images, prediction.logits.shape[-2:])
         gain = self._informed_on(images, targets) - prediction.logits.float().log_softmax(1)
         weights = to_device(self._weights(), targets.device)
@@ -68,15 +70,15 @@ class ReducibleLoss:
 
     def _informed_on(self, images: Sequence[int], like: Tensor) -> Tensor:
         """(B, C, h, w) logarithms of the informed network's class probabilities."""
-        found = {image: self._kept.get(image) for image in images}
+        network = self._informed()
+        found = {image: self._kept.get((network.version, image)) for image in images}
         if missing := [image for image, kept in found.items() if kept is None]:
-            self._network = self._network or self._informed()
 
             def logarithms(prediction: Prediction, images: Sequence[int]) -> Mapping[str, Tensor]:
                 return {"logarithms": prediction.logits.float().log_softmax(1)}
 
-            rows = self._network.predict(missing, [logarithms])["logarithms"]
+            rows = network.predict(missing, [logarithms])["logarithms"]
             for image, row in zip(missing, rows, strict=True):
                 found[image] = to_device(row, like.device)
-                self._kept.put(image, found[image], row.nbytes)
+                self._kept.put((network.version, image), found[image], row.nbytes)
         return torch.stack([found[image] for image in images])

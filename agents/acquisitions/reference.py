@@ -21,6 +21,19 @@ class ClassTruth(Scored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LookAhead(Scored):
+    """What the learner's loss on a unit would fall by in some steps on all labels of D_R and D_T; nats."""
+
+    name, sees_truth, lowest = "look_ahead", True, -np.inf
+
+    reducers = (FromGame("look_ahead"),)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Scored.score`; negative where those steps make the learner worse."""
+        return candidates.reduced("look_ahead")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReducibleLoss(Scored):
     """The learner's loss on a unit, less that of a network that was taught with all labels of the pool; nats.
 

@@ -22,7 +22,7 @@ from ralseg.agents.acquisitions.disagreement import (
     PowerDald,
     PowerEdald,
 )
-from ralseg.agents.acquisitions.reference import ClassTruth, ReducibleLoss
+from ralseg.agents.acquisitions.reference import ClassTruth, LookAhead, ReducibleLoss
 from ralseg.agents.acquisitions.ripu import Ripu
 from ralseg.agents.acquisitions.uncertainty import Entropy, LeastConfidence, Margin
 from ralseg.foundation import RalsegError, settings
@@ -35,7 +35,7 @@ FORMULAS: dict[str, type[Acquisition]] = {
         *(Bald, PowerBald, BalancedEntropy, Dald, PowerDald, Edald, PowerEdald, Equal),
         *(Ripu, CostAware),
         *(Coreset, MaxHerding, ProbCover, KMeansPlusPlus, Badge, TypiClust),
-        *(ClassTruth, ReducibleLoss),
+        *(ClassTruth, ReducibleLoss, LookAhead),
     )
 }
 """Each runs as it stands."""

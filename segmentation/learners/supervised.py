@@ -51,6 +51,7 @@ class SupervisedLearner(Predictor):
         compiled: bool = False,
     ) -> None:
         self.options = options
+        self._made = {"device": device, "precision": precision, "compiled": compiled}
         self._network = network.to(device, memory_format=torch.channels_last).eval()
         self._averaged = copy.deepcopy(self._network).requires_grad_(False)
         self._theta0 = {key: value.clone() for key, value in self._network.state_dict().items()}
@@ -64,6 +65,16 @@ class SupervisedLearner(Predictor):
         self._loss = torch.zeros((), device=self.device)
         self._start(self.options.cut, self.options.learning_rate, self.options.weight_decay)
         self._changed()
+
+    def another(self, options: LearnOptions) -> "SupervisedLearner":
+        """A learner of the same images with other options and, of its own, the weights that this one predicts with."""
+        return SupervisedLearner(copy.deepcopy(self._averaged), self.store, options, **self._made)
+
+    def start_from(self, other: "SupervisedLearner") -> None:
+        """Take the weights that another learner of the same network predicts with for theta_0, and go there."""
+        for name, value in other._averaged.state_dict().items():
+            self._theta0[name].copy_(value)
+        self.reset()
 
     def learn(
         self, labels: PartialLabels, new: Sequence[tuple[int, tuple[float, float]]], rng: np.random.Generator

@@ -82,6 +82,7 @@ CASES = {
     ],
     "class_truth": [Case()],
     "reducible_loss": [Case()],
+    "look_ahead": [Case()],
     "stages": [
         Case({"stages": [{"by": "entropy"}]}),
         Case({"stages": [{"by": "edald", "per_image": 4}, {"by": "margin", "share": 0.6}, {"by": "coreset"}]}),
@@ -120,7 +121,7 @@ def test_every_acquisition_and_option_is_tested():
 
 
 def test_only_references_see_the_truth():
-    assert [name for name in names() if make(name).sees_truth] == ["class_truth", "reducible_loss"]
+    assert [name for name in names() if make(name).sees_truth] == ["class_truth", "reducible_loss", "look_ahead"]
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
@@ -493,7 +494,7 @@ SLOW = {
     "ripu": slow_ripu,
     "cost_aware": slow_cost_aware,
     "class_truth": slow_truth,
-    "reducible_loss": slow_loss,
+    **dict.fromkeys(("reducible_loss", "look_ahead"), slow_loss),
     "rank_sum": slow_rank_sum,
 }
 

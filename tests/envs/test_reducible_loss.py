@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,13 +8,16 @@ from torch.nn import functional
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import FromGame, Game, World
 from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.losses import class_weights
+
+QUICK = ["game.informed_steps=4", "precision=float32"]
 
 
 @pytest.fixture(scope="module", params=["plain", "balanced"])
 def played(request, configured):
     """A world whose game has made a turn; nothing is rounded to bfloat16."""
-    world = World(configured(f"loss={request.param}", "game.informed_steps=4", "precision=float32"))
+    world = World(configured(f"loss={request.param}", "game.reference=reducible_loss", *QUICK))
     game = world.game("train", credit=True, reference=True)
     game.reset(3)
     game.evaluate_reward()
@@ -87,10 +92,45 @@ def test_a_game_without_an_informed_network_says_so(world):
     game = Game(made.learner, made.pool, made.state, made.reward, made.spec, made.options)
     game.reset(0)
     view = game.view([FromGame("reducible_loss")], observed=False)
-    with pytest.raises(RalsegError, match="this game knows no reducible_loss; give it an informed network"):
+    with pytest.raises(
+        RalsegError, match="this game knows no reducible_loss; give it an informed network of that name"
+    ):
         view.reduced("reducible_loss")
     with pytest.raises(RalsegError, match="this game knows no other_loss"):
         world.game("train").reduce_candidates(np.array([0]), [FromGame("other_loss")])
+
+
+def test_a_look_ahead_is_the_learner_after_some_steps(configured):
+    world = World(configured("game.reference=look_ahead", "game.look_ahead_steps=3", "precision=float32"))
+    game = world.game("train", reference=True)
+    game.reset(3)
+    game.step(np.zeros(3, int))
+    before = {name: value.clone() for name, value in game.learner.weights().items()}
+    view = game.view(game.credit_reducers)
+    found = game.credit(view)["reference"]
+    assert all(torch.equal(value, before[name]) for name, value in game.learner.weights().items())
+    # By hand: a learner of the same weights takes the steps.
+    known = [*world.images("reward"), *world.images("train")]
+    ahead = world.learner("train", replace(world.learn_options, steps=3, batch=24, averaging=0.0))
+    ahead._theta0 = before
+    ahead.reset()
+    ahead.learn(revealed(world.store, known), [(i, (0.5, 0.5)) for i in known], generator(3, "look ahead", 1))
+    weights = class_weights(game.labels.class_counts, "plain")
+    for slate, place in zip(*np.nonzero(view.mask), strict=True):
+        (place_of_image,), (local,) = game.pool.locate(view.units[slate, place][None])
+        image = int(game.pool.images[place_of_image])
+        y, x, height, width = game.pool.grid(image).boxes[local]
+        now, then = (pixel_losses(learner, image, weights) for learner in (game.learner, ahead))
+        expected = (now - then)[y : y + height, x : x + width].mean()
+        assert found[slate, place] == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert found[view.mask].mean() > 0
+    # It follows the learner, and a second look at the same weights costs no steps.
+    game.step(np.zeros(3, int))
+    view = game.view(game.credit_reducers)
+    assert not np.allclose(game.credit(view)["reference"][view.mask].mean(), found[view.mask].mean())
+    version = game._hindsight._losses["look_ahead"]._informed._ahead.version
+    game.credit(game.view(game.credit_reducers))
+    assert game._hindsight._losses["look_ahead"]._informed._ahead.version == version
 
 
 def test_class_truth_can_still_be_the_reference(configured):

@@ -33,7 +33,7 @@ def test_acquisitions_by_name():
     found = make_policy("entropy")
     assert (found.name, found.training_seed, found.dropout, label_cost(found)) == ("entropy", None, False, 0)
     assert isinstance(found.policy, FixedPolicy) and found.policy.acquisition == make("entropy")
-    assert {name for name in names() if make_policy(name).sees_truth} == {"class_truth", "reducible_loss"}
+    assert {name for name in names() if make_policy(name).sees_truth} == {"class_truth", "reducible_loss", "look_ahead"}
     dropout = {"bald", "power_bald", "balanced_entropy"}
     assert {name for name in names() if make_policy(name).dropout} == dropout
 
