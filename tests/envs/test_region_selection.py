@@ -129,7 +129,7 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
     if not reference:
         monkeypatch.setattr(part.game, "true_counts", None)
     if not credit:
-        monkeypatch.setattr("ralseg.envs.credit.soft_targets", None)
+        monkeypatch.setattr("ralseg.envs.targets.soft_targets", None)
     expected = {"credit", "candidate_credit"} if credit else set()
     expected |= {"candidate_reference"} if reference else set()
     for (*seen, info), (*wanted, whole) in zip(episode(part, 0)[1:], with_all[1:], strict=True):
