@@ -154,7 +154,7 @@ def _check_agent(options: Any, world: World) -> None:
             )
     elif options.prior and _prior_column(options, world) is None:
         has = {
-            "margin": "features=noisy, embedding or compact",
+            "margin": "features=embedding or compact",
             "disagreement": "features=noisy, or agent.prior_of=margin",
         }
         raise RalsegError(

@@ -192,7 +192,7 @@ def test_bad_input(refused, camvid_tree, tmp_path, door, case):
     ("override", "message"),
     [
         ("agent.gamma=3", "gamma"),
-        ("features=published", "agent.prior=2 is a weight of a candidate's disagreement, which features=published do"),
+        ("features=published", "agent.prior=2 is a weight of a candidate's margin, which features=published do not"),
         ("training.episodes=0", "episodes 1 or more"),
         ("training.processes=7", "training.processes=7 must be 1 or as many as streams"),
         ("comparison.policies=[entropie]", "'entropie' is unknown; choose from random"),

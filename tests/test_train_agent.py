@@ -11,7 +11,7 @@ from ralseg.foundation import read_json
 from ralseg.train_agent import main
 
 WORLD = [
-    "features.extra=[disagreement]", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
+    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=3", "theta0.fit.batch=4", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
     "comparison.processes=1", "run=runs/x",
@@ -68,9 +68,7 @@ def test_the_run_folder(played):
     assert record["overrides"] == TINY and record["config"]["agent"]["warm_up"] == 2
     splits = read_json(folder / "splits.json")
     assert [len(splits[role]) for role in ("state", "train", "compare", "dev")] == [5, 5, 6, 2]
-    assert load_policy(folder).description["observation"]["features"] == {
-        "preset": "compact", "extra": ["disagreement"], "components": 32
-    }  # fmt: skip
+    assert load_policy(folder).description["observation"]["features"] == {"preset": "compact"}
     log = EventAccumulator(str(folder / "tensorboard")).Reload()
     assert [point.step for point in log.Scalars("game/return")] == [2, 4]
 
@@ -145,7 +143,10 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
         ("+agent.gama=1", "agent.gama"),
         ("training.episodes=0", "episodes 1 or more"),
         ("training.streams=3", "streams 1 to episodes"),
-        ("features.extra=[]", "agent.prior=2 is a weight of a candidate's disagreement, which features=compact do not"),
+        (
+            "agent.prior_of=disagreement",
+            "agent.prior=2 is a weight of a candidate's disagreement, which features=compact do not",
+        ),
         ("training.networks=2", "training.networks=2 is out of range; it is 1 to the streams, 1"),
         ("training.processes=2", "training.processes=2 must be 1 or as many as streams, 1"),
         ("comparison.fit.options.steps=0", "FitOptions.steps=0 is out of range"),
@@ -160,13 +161,14 @@ def test_bad_input_is_one_line_and_status_2(elsewhere, capsys, override, message
 
 def test_streams_of_several_networks(elsewhere, capsys):
     several = ["training.streams=2", "training.networks=2", "comparison.policies=[]", "comparison.draws=1"]
-    assert main([*TINY, *several, "features.extra=[embedding,disagreement]", "features.components=4"]) == 2
+    assert main([*TINY[1:], *several, "features.components=4"]) == 2
     assert "training.networks=2: the embeddings of different networks are not alike" in capsys.readouterr().err
     assert main([*WORLD, "agent=sb3_ppo", "training.episodes=2", *several]) == 2
     assert "Stable-Baselines3 plays one game, set 1" in capsys.readouterr().err
-    door([*TINY, *several])
+    noisy = ["features=noisy", "features.extra=[disagreement]", "agent.prior_of=disagreement"]
+    door([*TINY[1:], *several, *noisy])
     mixed = load_policy("runs/x").network.state_dict()
-    door([*TINY, *several, "training.networks=1", "run=runs/y"])
+    door([*TINY[1:], *several, *noisy, "training.networks=1", "run=runs/y"])
     alone = load_policy("runs/y").network.state_dict()
     assert any((mixed[name] != alone[name]).any() for name in mixed)
 

@@ -113,7 +113,7 @@ def test_memory(run, small, in_this_process, monkeypatch):
     found = run("memory", *small, share="0.02")
     assert set(found["env"]) == {"frozen", "partial", "full"}
     # 16 steps of 3 x 3 candidates: mask int8, signal float32, choice int64, features float16.
-    state, candidate = 5 * 16 * (11 + 4 + 4), 9 * (11 + 4 + 10 + 10 + 4 + 11 + 1)
+    state, candidate = 5 * 16 * (11 + 4 + 4), 9 * (11 + 4 + 10 + 10 + 4 + 11)
     assert found["training"]["replay"] == pytest.approx(16 * (9 * 5 + 3 * 8 + 2 * (state + candidate)) / 1e6)
     assert found["kl"]["units"] == 512
     assert [(p["cut"], p["images"]) for p in found["pools"]] == list(product(("full", "partial"), (16, 20, 52)))
