@@ -12,12 +12,15 @@ HEADER = ["date", "commit", "why", "policies", "runs"]
 
 
 def code_version() -> str:
-    """The commit of the code, with `+changes` where files differ from it; outside a checkout the package's version."""
+    """The commit of the code, with `+changes` where files differ from it; outside a checkout the package's version.
+
+    What lies in results/ is no code: the log of readings, which grows with every comparison, is there.
+    """
     package = Path(__file__).parents[1]
     try:
         # An installed package may lie in somebody else's checkout: ask for a file of ours.
         _git(package, "ls-files", "--error-unmatch", "evaluation/readings.py")
-        changed = _git(package, "status", "--porcelain", "--untracked-files=no")
+        changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
         return _git(package, "rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return f"v{version('ralseg')}"
