@@ -34,6 +34,9 @@ from ralseg.stats import (
     two_set_mean,
 )
 
+INDENT = 1
+"""Of summary.json, whose figures lie deep: a comparison of many policies would be a third spaces."""
+
 BASELINES = ("random", "margin")
 """Policies that others are compared with, beside the best heuristic: chance, and what is mostly hardest to beat."""
 RARE_BELOW = 0.02

@@ -11,6 +11,7 @@ from typing import Any
 from ralseg.evaluation.evidence import Evidence, TableSettings, table_lines
 from ralseg.evaluation.figures import Figure
 from ralseg.evaluation.markers import Document, Number, Problem, Selection, Table, read_document
+from ralseg.evaluation.summary import INDENT
 from ralseg.evaluation.tables import markdown
 from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
 
@@ -80,7 +81,7 @@ def write(report: Report) -> list[Path]:
     if report.problems:
         raise RalsegError("nothing was written; mend what is named above first")
     for path, summary in report.summaries.items():
-        write_json(path, summary)
+        write_json(path, summary, INDENT)
     for path, text in report.written.items():
         with atomic_write(path, "w") as file:
             file.write(text)
