@@ -152,7 +152,7 @@ def compare(
     if waiting:
         # Trained here once, so that the processes find it in the cache.
         world.theta0("compare", on_pretraining and partial(on_pretraining, "theta_0"))
-        if any(isinstance(need, FromGame) for job in waiting if job.policy for need in job.policy.policy.needs):
+        if any(FromGame("reducible_loss") in job.policy.policy.needs for job in waiting if job.policy):
             world.informed("compare", on_pretraining and partial(on_pretraining, "informed network"))
         names = " ".join(dict.fromkeys(job.name for job in waiting))
         if "test" in splits:
