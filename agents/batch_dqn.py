@@ -63,7 +63,8 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         V_k = Q_e(s, argmax_j Q_s(s, c_kj))  over the open candidates of slate k, 0 if there is none,
 
     where selector s and evaluator e are online and target (`double=textbook`), target and online (`paper`), or both the
-    target (`none`). At gamma = 0 nothing is bootstrapped and no next observation is read.
+    target (`none`). At gamma = 0, and before the share `gamma_from` of the training, nothing is bootstrapped and no next
+    observation is read.
 
     `learn_from=chosen` learns from (k, a^k). `learn_from=all` learns from every open candidate of the step, with the
     next state, the later signal and the shared reward of the step that was played. That is a counterfactual
@@ -87,13 +88,15 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
             target_update_freq=options.target_update if options.gamma > 0 else 0,
         )
         self.options = options
+        self.bootstraps = options.gamma > 0 and options.gamma_from == 0
         # tianshou makes the optimiser in its constructor and offers no argument for the clip.
         self.optim._max_grad_norm = options.gradient_clip
         self.eval()
 
     def set_progress(self, progress: float) -> None:
-        """Set epsilon and learning rate to their values at `progress` (0 to 1) of the training."""
+        """Set epsilon, learning rate and discount to their values at `progress` (0 to 1) of the training."""
         o = self.options
+        self.bootstraps = o.gamma > 0 and progress >= o.gamma_from
         explored = min(1.0, progress / o.exploration_share)
         self.policy.set_eps_training(o.epsilon_start + explored * (o.epsilon_end - o.epsilon_start))
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
@@ -133,7 +136,7 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
     def _preprocess_batch(self, batch: dict[str, Any], buffer: Replay, indices: np.ndarray) -> dict[str, Any]:
         """Add `returns` (B, K, N) float32, the targets y, and the `weight` (B,) of prioritised rows in the loss."""
         batch["returns"] = batch["signal"]
-        if self.gamma > 0:
+        if self.bootstraps:
             later = torch.zeros(batch["signal"].shape[:2])
             discount, row = torch.ones(len(indices), 1), indices
             for step in range(self.n_step):

@@ -49,6 +49,8 @@ class BatchDQNOptions:
     credit and reference; see `BatchModeDQN` for the counterfactual approximation that this makes"""
     gamma: float = 0.8
     """discount of the future, 0 to 1; 0 is plain regression of the signal, without target network"""
+    gamma_from: float = 0.0
+    """share of the episodes before which gamma is 0: a warm start by regression, then Q-learning. 0 to 1"""
     n_step: int = 1
     """env steps of signal before the bootstrap, 1 to 50"""
     double: str = "textbook"
@@ -128,6 +130,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "members": (1, 50, True),
     "gate_features": (1, 4096, True),
     "gamma": (0, 1, True),
+    "gamma_from": (0, 1, True),
     "n_step": (1, 50, True),
     "learning_rate": (0, 1, False),
     "learning_rate_floor": (0.01, 1, True),

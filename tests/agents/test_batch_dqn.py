@@ -222,6 +222,24 @@ def test_epsilon_and_learning_rate_follow_the_training():
     assert seen[2][1] == pytest.approx(0.0055)
 
 
+def test_a_warm_start_is_regression_until_its_end():
+    replay, _, algorithm = played(BatchDQNOptions(gamma=0.9, gamma_from=0.5))
+    indices = np.unique(replay.sample(2000))
+
+    def returns():
+        return algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
+
+    signal = replay.take(indices, ("signal",))["signal"]
+    assert torch.equal(returns(), signal)
+    algorithm.set_progress(0.49)
+    assert torch.equal(returns(), signal)
+    algorithm.set_progress(0.5)
+    from_the_start = played(BatchDQNOptions(gamma=0.9))[2]
+    expected = from_the_start._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
+    assert torch.equal(returns(), expected)
+    assert not torch.equal(expected, signal)
+
+
 def test_standardise_is_over_open_candidates():
     mask = np.array([[1, 1, 0], [1, 0, 0]], np.int8)
     result = standardise(np.array([[1.0, 2.0, 99.0], [6.0, 99.0, 99.0]]), mask)
