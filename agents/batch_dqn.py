@@ -63,8 +63,8 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         V_k = Q_e(s, argmax_j Q_s(s, c_kj))  over the open candidates of slate k, 0 if there is none,
 
     where selector s and evaluator e are online and target (`double=textbook`), target and online (`paper`), or both the
-    target (`none`). At gamma = 0, and before the share `gamma_from` of the training, nothing is bootstrapped and no next
-    observation is read.
+    target (`none`). At gamma = 0, and before the share `gamma_from` of the training, nothing is bootstrapped and no
+    next observation is read.
 
     `learn_from=chosen` learns from (k, a^k). `learn_from=all` learns from every open candidate of the step, with the
     next state, the later signal and the shared reward of the step that was played. That is a counterfactual
