@@ -57,6 +57,11 @@ class World:
         """Which image plays which role."""
         return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that a user should read, on the data and the splits; without a full stop."""
+        return [*self.dataset.notes, *self.splits.notes]
+
     def images(self, role: str) -> list[int]:
         """Indices in the store of the images of a role, e.g. "train"."""
         return [self.store.index(name) for name in getattr(self.splits, role)]

@@ -89,6 +89,8 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
         f"D_V {len(splits.compare)} images; game {cut}, loss {config['loss']}; run folder {folder}",
         highlight=False,
     )
+    for note in world.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
     write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
     write_json(folder / "splits.json", world.splits.to_dict())
     with _Ticker(console) as ticker:

@@ -146,7 +146,7 @@ def compare(
             },
             "command": command,
             "gallery": [world.store.names[image] for image in gallery_images(world)],
-            "notes": notes,
+            "notes": [*world.notes, *notes],
         },
     )
     if waiting:

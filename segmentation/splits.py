@@ -1,7 +1,7 @@
 """Which images play which role: D_S, D_T, D_V, dev, D_R, D_R's twin and test, and what must hold between them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ CANDIDATES = 4096
 PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
+ROLES = ("state", "train", "compare", "dev", "reward", "twin", "test")
+MAY_BE_EMPTY = ("dev", "twin")
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -30,6 +33,7 @@ class Splits:
         reward: D_R, the reward set.
         twin: D_R's twin, neighbouring frames of D_R; may be empty.
         test: where results are reported.
+        notes: sentences that a user should read, without a full stop.
     """
 
     state: tuple[str, ...]
@@ -39,13 +43,15 @@ class Splits:
     reward: tuple[str, ...]
     twin: tuple[str, ...]
     test: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
-    def check(self, dataset: Dataset, class_counts: np.ndarray) -> None:
+    def check(self, dataset: Dataset, class_counts: np.ndarray, complete: bool = True) -> None:
         """Refuse splits that no game can be played with.
 
         Args:
             dataset: the data set of the names.
             class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+            complete: whether every class must occur in D_S.
 
         Raises:
             RalsegError: if a needed set is empty, a name is unknown or twice there, or D_S lacks a class.
@@ -64,15 +70,16 @@ class Splits:
                     where = f"{owner[name]} and {role} overlap" if owner[name] != role else f"{role} repeats itself"
                     raise RalsegError(f"splits: {where}, e.g. in {name!r}; an image plays one role, once")
                 owner[name] = role
-        _need_classes(dataset, class_counts[_rows(dataset, self.state)].sum(0), "D_S")
+        if complete:
+            _need_classes(dataset, class_counts[_rows(dataset, self.state)].sum(0), "D_S")
 
     def to_dict(self) -> dict[str, list[str]]:
         """Role -> names, for JSON."""
-        return {role: list(names) for role, names in asdict(self).items()}
+        return {role: list(getattr(self, role)) for role in ROLES}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Sequence[str]]) -> "Splits":
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`; notes are not kept.
 
         Raises:
             RalsegError: if a role is missing or unknown.
@@ -80,10 +87,6 @@ class Splits:
         if set(value) != set(ROLES):
             raise RalsegError(f"splits: the keys must be {', '.join(ROLES)}; found {', '.join(value)}")
         return cls(**{role: tuple(names) for role, names in value.items()})
-
-
-ROLES = tuple(field.name for field in fields(Splits))
-MAY_BE_EMPTY = ("dev", "twin")
 
 
 def class_counts(dataset: Dataset, store: ImageStore | None = None) -> np.ndarray:
@@ -109,7 +112,8 @@ def make_splits(
 
     D_T is drawn first. D_S is, of `CANDIDATES` draws in which every class occurs, the one whose class shares are
     nearest to D_T's (L1). The rest is drawn plainly. Roles that `counts` does not name come from the official subsets:
-    D_R is every second image of val by name (the first, the third, ...), its twin the others, test is test.
+    D_R is every second image of val by name (the first, the third, ...), its twin the others, test is test, or val
+    where there is no test and D_R is drawn.
 
     Args:
         dataset: the data set; without an official train all images of no subset are training images.
@@ -153,8 +157,8 @@ def make_splits(
     val = dataset.subsets.get("val", ())
     official = {"dev": (), "reward": val[::2], "twin": val[1::2], "test": dataset.subsets.get("test", ())}
     if "reward" in drawn:
-        # Twin frames of a D_R that was drawn elsewhere do not exist.
-        official["twin"] = ()
+        # Twin frames of a D_R that was drawn elsewhere do not exist, and val is free.
+        official |= {"twin": (), "test": official["test"] or val}
     splits = Splits(**(official | drawn))
     splits.check(dataset, class_counts)
     return splits
@@ -178,11 +182,12 @@ def _nearest(dataset: Dataset, counts: np.ndarray, draws: np.ndarray, target: np
 
 
 def _need_classes(dataset: Dataset, counts: np.ndarray, where: str) -> None:
-    missing = [name for name, count in zip(dataset.classes, counts, strict=True) if not count]
-    if missing:
-        raise RalsegError(
-            f"splits: {where} has no pixel of {', '.join(missing)}; choose images in which every class occurs"
-        )
+    if missing := _missing(dataset, counts):
+        raise RalsegError(f"splits: {where} has no pixel of {missing}; choose images in which every class occurs")
+
+
+def _missing(dataset: Dataset, counts: np.ndarray) -> str:
+    return ", ".join(name for name, count in zip(dataset.classes, counts, strict=True) if not count)
 
 
 def _training_images(dataset: Dataset) -> tuple[str, ...]:
@@ -212,7 +217,8 @@ def read_splits(path: str | Path, dataset: Dataset) -> Splits:
     Args:
         path: a file {role: [names]}; the keys are the fields of `Splits` or the published d_s, d_t, d_v, d_r; names
             may end in .png or .jpg. state, train and compare are needed. Without a reward list D_R is all of val,
-            without a test list test is the official test; dev and twin are empty where not listed.
+            without a test list test is the official test, or val where there is none and D_R is listed; dev and twin
+            are empty where not listed.
         dataset: the data set of the names.
 
     Raises:
@@ -231,7 +237,7 @@ def read_splits(path: str | Path, dataset: Dataset) -> Splits:
         if role not in lists:
             raise RalsegError(f"{path}: no list {role!r}; it must hold state, train and compare (or d_s, d_t, d_v)")
     val, test = (dataset.subsets.get(subset, ()) for subset in ("val", "test"))
-    official = {"dev": (), "reward": val, "twin": (), "test": test}
+    official = {"dev": (), "reward": val, "twin": (), "test": test or (val if "reward" in lists else ())}
     return Splits(**(official | lists))
 
 
@@ -239,24 +245,38 @@ def _without_suffix(name: str) -> str:
     return name.rsplit(".", 1)[0] if name.lower().endswith(SUFFIXES) else name
 
 
-def ralis_camvid_splits(dataset: Dataset, path: str | Path) -> Splits:
-    """The original lists for CamVid (Casanova et al. 2020, as released): D_R is all of val, D_V 257 images, no dev.
+PUBLISHED_COUNTS = {"cityscapes": (10, 150, 2615, 200)}
+"""Images of d_s, d_t, d_v and D_R in the original's lists; those of CamVid hold for every other data set."""
+CAMVID_COUNTS = (10, 100, 257, 101)
+
+
+def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
+    """The original lists (Casanova et al. 2020, as released), without a dev.
+
+    CamVid: D_R is all of val. Cityscapes: D_R is 200 training images, test is the official val; the lists have all of
+    D_S in D_V, too, where its labels would be bought a second time: those images are taken out of D_V, and a note says
+    so.
 
     Args:
-        dataset: CamVid.
-        path: the released lists as JSON, with the keys d_s, d_t, d_v.
+        dataset: CamVid or Cityscapes.
+        path: the released lists as JSON, with the keys d_s, d_t, d_v, and for Cityscapes d_r.
 
     Raises:
-        RalsegError: if the lists' lengths are not the published 10, 100, 257.
+        RalsegError: if the lists' lengths are not the published ones.
     """
     splits = read_splits(path, dataset)
-    lengths = len(splits.state), len(splits.train), len(splits.compare)
-    if lengths != (10, 100, 257) or splits.reward != dataset.subsets["val"]:
+    lengths = tuple(len(getattr(splits, role)) for role in ("state", "train", "compare", "reward"))
+    published = PUBLISHED_COUNTS.get(dataset.name, CAMVID_COUNTS)
+    if lengths != published:
         raise RalsegError(
-            f"{path}: lists of {lengths} images for d_s, d_t, d_v where the original has (10, 100, 257) and all of val "
-            "for D_R; use protocol.kind=lists for lists of your own"
+            f"{path}: lists of {lengths} images for d_s, d_t, d_v and D_R where the original has {published}; "
+            "use protocol.kind=lists for lists of your own"
         )
-    return splits
+    twice = set(splits.state) & set(splits.compare)
+    if not twice:
+        return splits
+    note = f"{len(twice)} images that the original has in D_S and in D_V are taken out of D_V"
+    return replace(splits, compare=tuple(n for n in splits.compare if n not in twice), notes=(note,))
 
 
 KINDS = {"generated": ("counts", "fractions", "seed", "exact"), "ralis": ("path",), "lists": ("path",)}
@@ -284,12 +304,15 @@ def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.nda
             raise RalsegError("protocol: kind generated takes either counts or fractions; give one of them")
         counts = protocol.get("counts") or _counts_of(protocol["fractions"], dataset)
         return make_splits(dataset, counts, protocol["seed"], class_counts, protocol.get("exact", False))
-    if kind == "ralis":
-        splits = ralis_camvid_splits(dataset, protocol["path"])
-    else:
+    if kind == "lists":
         splits = read_splits(protocol["path"], dataset)
-    splits.check(dataset, class_counts)
-    return splits
+        splits.check(dataset, class_counts)
+        return splits
+    splits = ralis_splits(dataset, protocol["path"])
+    # The original's D_S is what it is: a class that it lacks is told, not refused.
+    splits.check(dataset, class_counts, complete=False)
+    missing = _missing(dataset, class_counts[_rows(dataset, splits.state)].sum(0))
+    return replace(splits, notes=(*splits.notes, f"D_S has no pixel of {missing}")) if missing else splits
 
 
 def _counts_of(fractions: Mapping[str, float], dataset: Dataset) -> dict[str, int]:

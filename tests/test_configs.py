@@ -13,7 +13,11 @@ SMALL = ["dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 
 NEEDS = {
     ("dataset", "camvid"): "dataset.root",
     ("dataset", "folder"): "dataset.root",
+    ("dataset", "cityscapes"): "dataset.root",
+    ("dataset", "gtav"): "dataset.root",
+    ("dataset", "synthia"): "dataset.root",
     ("protocol", "ralis_camvid"): "protocol.path",
+    ("protocol", "ralis_cityscapes"): "protocol.path",
 }
 """Choices that cannot be had without a value of the user's own."""
 

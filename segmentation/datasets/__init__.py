@@ -2,7 +2,8 @@
 
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 from ralseg.segmentation.datasets.camvid import CamVid
+from ralseg.segmentation.datasets.cityscapes import GTAV, Cityscapes, Synthia
 from ralseg.segmentation.datasets.folder import Folder
 from ralseg.segmentation.datasets.streets import Streets
 
-__all__ = ["IGNORE", "CamVid", "Dataset", "Folder", "Streets"]
+__all__ = ["GTAV", "IGNORE", "CamVid", "Cityscapes", "Dataset", "Folder", "Streets", "Synthia"]

@@ -22,6 +22,7 @@ class Dataset(ABC):
         groups: image name -> its clip or city; images of one group resemble each other.
         unit_size: (height, width) of the unit that is bought by default, in pixels of the label.
         identity: what tells this data set from others of the same name: its root folder or its parameters.
+        notes: sentences that a user should read, e.g. on images that are left out; without a full stop.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Dataset(ABC):
     groups: dict[str, str]
     unit_size: tuple[int, int]
     identity: str
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def size(self, name: str) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets.download import CAMVID_SHA256, CAMVID_URL, download_camvid
-from ralseg.segmentation.datasets.files import FileDataset, label_table
+from ralseg.segmentation.datasets.files import FileDataset, label_table, paired
 from ralseg.segmentation.datasets.palettes import CAMVID, colors_of
 
 SUBSETS = ("train", "val", "test")
@@ -70,7 +70,7 @@ def _pairs_of_folder(root: Path, subset: str) -> list[tuple[Path, Path]]:
     images = sorted(folder.glob("*.png"))
     if not images:
         raise RalsegError(f"{folder}: no PNG images; {root} must hold SegNet's CamVid (train/, trainannot/, val/, ...)")
-    return [_pair(image, root / f"{subset}annot" / image.name) for image in images]
+    return [paired(image, root / f"{subset}annot" / image.name) for image in images]
 
 
 def _pairs_of_list(root: Path, path: Path) -> list[tuple[Path, Path]]:
@@ -85,14 +85,7 @@ def _pairs_of_list(root: Path, path: Path) -> list[tuple[Path, Path]]:
                 f"{path}, line {number}: expected 'IMAGE LABEL', found {len(parts)} words; correct the line"
             )
         if parts:
-            pairs.append(_pair(*(root.joinpath(*Path(part).parts[-2:]) for part in parts)))
+            pairs.append(paired(*(root.joinpath(*Path(part).parts[-2:]) for part in parts)))
     if not pairs:
         raise RalsegError(f"{path}: the list is empty; give a line 'IMAGE LABEL' per frame")
     return pairs
-
-
-def _pair(image: Path, label: Path) -> tuple[Path, Path]:
-    for path, what in ((image, "image"), (label, "label")):
-        if not path.is_file():
-            raise RalsegError(f"{path}: the {what} is missing; restore it, or remove its partner")
-    return image, label

@@ -1,8 +1,10 @@
-"""Data sets whose images and labels are files: reading, checking and fingerprints, for CamVid and plain folders."""
+"""Data sets whose images and labels are files: reading, checking and fingerprints."""
 
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -11,16 +13,18 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 
 UNKNOWN = -1
+Unknown = Literal["refuse", "void"]
+"""What becomes of an id that no table knows: an error, or void. Never a class."""
 
 
 class FileDataset(Dataset):
-    """A data set of image files and single-channel 8-bit label files.
+    """A data set of image files and label files that hold ids, by default one 8-bit channel.
 
     Subclasses set the attributes of `Dataset` and these two before use:
 
     Attributes:
         files: image name -> (image path, label path or None where there is no label).
-        label_ids: int16 (256,), the id in a label file -> id inside ralseg, `IGNORE` or `UNKNOWN`.
+        label_ids: int16 (256,) or longer, the id in a label file -> id inside ralseg, `IGNORE` or `UNKNOWN`.
     """
 
     files: dict[str, tuple[Path, Path | None]]
@@ -29,14 +33,14 @@ class FileDataset(Dataset):
     def size(self, name: str) -> tuple[int, int]:
         """See `Dataset.size`; only the file's header is read."""
         self._check_name(name)
-        with _opened(self.files[name][0]) as image:
+        with opened(self.files[name][0]) as image:
             return image.height, image.width
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """See `Dataset.load`; a missing label is all `IGNORE`."""
         self._check_name(name)
         image_path, label_path = self.files[name]
-        with _opened(image_path) as file:
+        with opened(image_path) as file:
             image = _pixels(file.convert("RGB"), image_path) if file.mode != "RGB" else _pixels(file, image_path)
         if label_path is None:
             return image, np.full(image.shape[:2], IGNORE, np.uint8)
@@ -48,15 +52,22 @@ class FileDataset(Dataset):
             )
         return image, label
 
-    def _load_label(self, path: Path) -> np.ndarray:
-        with _opened(path) as file:
-            # A palette image is read as its indices: these are the ids.
+    def read_ids(self, path: Path) -> np.ndarray:
+        """The ids of a label file as they are stored, (H, W) unsigned integers; a palette image's are its indices.
+
+        Raises:
+            RalsegError: if the file is gone, damaged or of another kind.
+        """
+        with opened(path) as file:
             if file.mode not in ("L", "P"):
                 raise RalsegError(
                     f"{path}: a label must be a PNG with one 8-bit channel of class ids, this one is of mode "
                     f"{file.mode}; export ids, not colours"
                 )
-            stored = _pixels(file, path)
+            return _pixels(file, path)
+
+    def _load_label(self, path: Path) -> np.ndarray:
+        stored = self.read_ids(path)
         label = self.label_ids[stored]
         unknown = label == UNKNOWN
         if unknown.any():
@@ -69,20 +80,26 @@ class FileDataset(Dataset):
         return label.astype(np.uint8)
 
     def fingerprint(self, name: str) -> str:
-        """See `Dataset.fingerprint`: sizes in bytes and times of change of the image and its label."""
+        """See `Dataset.fingerprint`: sizes in bytes and times of change of image and label, and what the ids mean."""
         self._check_name(name)
         try:
             stats = [path.stat() for path in self.files[name] if path is not None]
         except FileNotFoundError as error:
             raise _gone(error.filename) from error
-        return " ".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
+        meaning = f"{zlib.crc32(self.label_ids.tobytes()):08x}"
+        return " ".join([*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats), meaning])
 
 
 def _gone(path: str | Path) -> RalsegError:
     return RalsegError(f"{path}: the file is gone; restore it or start again without it")
 
 
-def _opened(path: Path) -> Image.Image:
+def opened(path: Path) -> Image.Image:
+    """The image of a file; its pixels are not read yet.
+
+    Raises:
+        RalsegError: if the file is gone or no image.
+    """
     try:
         return Image.open(path)
     except FileNotFoundError as error:
@@ -98,14 +115,50 @@ def _pixels(file: Image.Image, path: Path) -> np.ndarray:
         raise RalsegError(f"{path}: the image is damaged ({error}); replace the file") from error
 
 
-def label_table(ids: list[int], void: tuple[int, ...]) -> np.ndarray:
-    """The lookup from the ids in label files to ids inside ralseg, int16 (256,).
+def paired(image: Path, label: Path) -> tuple[Path, Path]:
+    """An image and its label.
+
+    Raises:
+        RalsegError: if one of them is missing.
+    """
+    for path, what in ((image, "image"), (label, "label")):
+        if not path.is_file():
+            raise RalsegError(f"{path}: the {what} is missing; restore it, or remove its partner")
+    return image, label
+
+
+def png_size(path: Path) -> tuple[int, int]:
+    """The (height, width) that a PNG file's first bytes state; many times faster than opening it as an image.
+
+    Raises:
+        RalsegError: if the file is gone or no PNG.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except FileNotFoundError as error:
+        raise _gone(path) from error
+    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
+        raise RalsegError(f"{path}: not a PNG image; replace the file")
+    width, height = struct.unpack(">II", head[16:])
+    return height, width
+
+
+def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "refuse", size: int = 256) -> np.ndarray:
+    """The lookup from the ids in label files to ids inside ralseg, int16 (size,).
 
     Args:
-        ids: the file id (0..255) of each class, in class order.
+        ids: the file id (below `size`) of each class, in class order.
         void: the file ids of void.
+        unknown: whether all other ids are refused or void.
+        size: one more than the largest id that a file can hold.
+
+    Raises:
+        RalsegError: if `unknown` is neither of both.
     """
-    table = np.full(256, UNKNOWN, np.int16)
+    if unknown not in get_args(Unknown):
+        raise RalsegError(f"unknown={unknown!r} is no choice; set {' or '.join(get_args(Unknown))}")
+    table = np.full(size, IGNORE if unknown == "void" else UNKNOWN, np.int16)
     table[list(void)] = IGNORE
-    table[ids] = np.arange(len(ids))
+    table[list(ids)] = np.arange(len(ids))
     return table

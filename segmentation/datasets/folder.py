@@ -49,11 +49,6 @@ class Folder(FileDataset):
         self.subsets = _subsets(root, settings.get("subsets") or {}, self.groups)
         self.unit_size = tuple(unit_size) if unit_size else self._usual_unit()
 
-    def fingerprint(self, name: str) -> str:
-        """See `Dataset.fingerprint`; other class ids make other labels."""
-        table = ",".join(f"{i}>{id_}" for i, id_ in enumerate(self.label_ids) if id_ >= 0)
-        return f"{super().fingerprint(name)} {table}"
-
     def _read_classes(self, path: Path, settings: dict[str, Any]) -> None:
         entries = settings.get("classes")
         if not isinstance(entries, list) or not entries:

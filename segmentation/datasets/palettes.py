@@ -1,4 +1,4 @@
-"""Class names and colours of the two benchmarks, in the order of their ids."""
+"""Class names and colours of the benchmarks, in the order of their ids, and the ids in Cityscapes' label files."""
 
 import numpy as np
 
@@ -39,6 +39,12 @@ CITYSCAPES = {
     "bicycle": (119, 11, 32),
 }
 """Cityscapes' 19 classes in the order of their trainIds (Cordts et al. 2016)."""
+
+CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Of these classes, in that order, the ids in label files (labelIds)."""
+
+CITYSCAPES_VOID = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30, 34)
+"""The other labelIds, which are not evaluated: unlabelled, static, parking, bridge, trailer ...; 34: licence plates."""
 
 
 def colors_of(palette: dict[str, tuple[int, int, int]]) -> np.ndarray:

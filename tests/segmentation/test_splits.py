@@ -15,7 +15,7 @@ from ralseg.segmentation.splits import (
     Splits,
     class_counts,
     make_splits,
-    ralis_camvid_splits,
+    ralis_splits,
     read_splits,
     splits_from_config,
 )
@@ -251,8 +251,8 @@ class TestReading:
 
     def test_other_lists_are_not_the_original(self, dataset, counts, tmp_path):
         write_json(tmp_path / "splits.json", make_splits(dataset, COUNTS, 3, counts).to_dict())
-        with pytest.raises(RalsegError, match=r"lists of \(3, 7, 10\) images .*kind=lists"):
-            ralis_camvid_splits(dataset, tmp_path / "splits.json")
+        with pytest.raises(RalsegError, match=r"lists of \(3, 7, 10, 4\) images .*kind=lists"):
+            ralis_splits(dataset, tmp_path / "splits.json")
 
     def test_the_original_lengths(self, fake, fake_counts, tmp_path):
         train = list(fake.subsets["train"])

@@ -1,0 +1,201 @@
+"""Cityscapes, and the two synthetic data sets whose labels fit it: GTAV and SYNTHIA-RAND-CITYSCAPES."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, opened, paired, png_size
+from ralseg.segmentation.datasets.palettes import CITYSCAPES, CITYSCAPES_IDS, CITYSCAPES_VOID, colors_of
+
+IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
+
+
+class Cityscapes(FileDataset):
+    """Cityscapes in its own layout (Cordts et al. 2016): leftImg8bit/ and gtFine/, by subset and city.
+
+    The subsets are train and val. The labels of the official test images are not public, and those images are not read.
+    An image's group is its city.
+
+    Args:
+        root: the folder that holds leftImg8bit/ and gtFine/.
+        unknown: `refuse` a label with an id that Cityscapes does not have, or take it as `void`.
+
+    Raises:
+        RalsegError: if a folder or a label is missing, or an argument unknown.
+    """
+
+    name = "cityscapes"
+    classes = tuple(CITYSCAPES)
+    colors = colors_of(CITYSCAPES)
+    unit_size = (128, 128)
+
+    def __init__(self, root: str | Path, unknown: Unknown = "refuse") -> None:
+        root = Path(root).expanduser()
+        self.identity = str(root.resolve())
+        self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
+        self.files, self.groups, self.subsets = {}, {}, {}
+        for subset in ("train", "val"):
+            images = _images(root / "leftImg8bit" / subset, f"*/*{IMAGE}", "leftImg8bit/ and gtFine/ as downloaded")
+            for image in images:
+                name, city = image.name.removesuffix(IMAGE), image.parent.name
+                self.files[name] = paired(image, root / "gtFine" / subset / city / f"{name}{LABEL}")
+                self.groups[name] = city
+            self.subsets[subset] = tuple(sorted(image.name.removesuffix(IMAGE) for image in images))
+        self.names = tuple(sorted(self.files))
+
+
+class GTAV(FileDataset):
+    """GTAV (Richter et al. 2016): images/ and labels/, labels as palette PNGs whose indices are Cityscapes' labelIds.
+
+    Some images have a label of another size. These are left out; `notes` says how many there are.
+
+    Args:
+        root: the folder that holds images/ and labels/.
+        images: take so many of the images, spread evenly over their numbers; None: all.
+        unknown: see `Cityscapes`.
+
+    Raises:
+        RalsegError: if a folder or a label is missing, all labels are of another size, or an argument is out of range.
+    """
+
+    name = "gtav"
+    classes = tuple(CITYSCAPES)
+    colors = colors_of(CITYSCAPES)
+    unit_size = (128, 128)
+
+    def __init__(self, root: str | Path, images: int | None = None, unknown: Unknown = "refuse") -> None:
+        root = Path(root).expanduser()
+        self.identity = str(root.resolve())
+        self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
+        found = _spread(_images(root / "images", "*.png", "images/ and labels/"), images)
+        files = {image.stem: paired(image, root / "labels" / image.name) for image in found}
+        self.files = {name: pair for name, pair in files.items() if png_size(pair[0]) == png_size(pair[1])}
+        if not self.files:
+            raise RalsegError(f"{root}: no label has its image's size; restore the labels")
+        if left_out := sorted(files.keys() - self.files.keys()):
+            self.notes = (
+                f"{len(left_out)} images of GTAV are left out, whose labels are of another size: {_some(left_out)}",
+            )
+        _unsplit(self)
+
+    def read_ids(self, path: Path) -> np.ndarray:
+        """See `FileDataset.read_ids`; a palette in another order than Cityscapes' is refused."""
+        with opened(path) as file:
+            # Image.getpalette would decode the pixels, too.
+            palette = file.palette.getdata()[1] if file.mode == "P" else b""
+        _check_palette(path, np.frombuffer(palette, np.uint8).reshape(-1, 3))
+        return super().read_ids(path)
+
+
+SYNTHIA_IDS = {
+    "road": 3,
+    "sidewalk": 4,
+    "building": 2,
+    "wall": 21,
+    "fence": 5,
+    "pole": 7,
+    "traffic light": 15,
+    "traffic sign": 9,
+    "vegetation": 6,
+    "sky": 1,
+    "person": 10,
+    "rider": 17,
+    "car": 8,
+    "bus": 19,
+    "motorcycle": 12,
+    "bicycle": 11,
+}
+"""The 16 classes that SYNTHIA shares with Cityscapes, in Cityscapes' order -> ids in its label files."""
+
+SYNTHIA_VOID = (0, 13, 14, 16, 18, 20, 22)
+"""Void, parking slot, road work, terrain, truck, train, lane marking."""
+
+
+class Synthia(FileDataset):
+    """SYNTHIA-RAND-CITYSCAPES (Ros et al. 2016): RGB/ and GT/LABELS/, 16-bit PNGs whose first channel holds the ids.
+
+    Args:
+        root: the folder that holds RGB/ and GT/.
+        images: see `GTAV`.
+        classes: 16, or 13: without wall, fence and pole, which are void then.
+        unknown: see `Cityscapes`.
+
+    Raises:
+        RalsegError: if a folder or a label is missing, or an argument is out of range.
+    """
+
+    name = "synthia"
+    unit_size = (128, 128)
+
+    def __init__(
+        self, root: str | Path, images: int | None = None, classes: int = 16, unknown: Unknown = "refuse"
+    ) -> None:
+        root = Path(root).expanduser()
+        if classes not in (13, 16):
+            raise RalsegError(f"dataset.classes={classes!r} is no choice; SYNTHIA is read with 16 classes or 13")
+        left_out = () if classes == 16 else ("wall", "fence", "pole")
+        ids = {name: id_ for name, id_ in SYNTHIA_IDS.items() if name not in left_out}
+        self.name = "synthia" if classes == 16 else "synthia_13"
+        self.identity = str(root.resolve())
+        self.classes = tuple(ids)
+        self.colors = colors_of({name: CITYSCAPES[name] for name in ids})
+        void = (*SYNTHIA_VOID, *(SYNTHIA_IDS[name] for name in left_out))
+        self.label_ids = label_table(tuple(ids.values()), void, unknown, size=2**16)
+        found = _spread(_images(root / "RGB", "*.png", "RGB/ and GT/LABELS/"), images)
+        self.files = {image.stem: paired(image, root / "GT" / "LABELS" / image.name) for image in found}
+        _unsplit(self)
+
+    def read_ids(self, path: Path) -> np.ndarray:
+        """See `FileDataset.read_ids`: uint16, by OpenCV: Pillow would keep the upper eight bits of sixteen alone."""
+        with opened(path):
+            pass
+        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if stored is None:
+            raise RalsegError(f"{path}: the image is damaged; replace the file")
+        if stored.dtype != np.uint16 or stored.ndim != 3:
+            bits, channels = 8 * stored.dtype.itemsize, 1 if stored.ndim == 2 else stored.shape[2]
+            raise RalsegError(
+                f"{path}: a label of SYNTHIA is a PNG with channels of 16 bits, this one has {bits} bits and "
+                f"{channels} channels; take the file as it was downloaded"
+            )
+        return stored[..., -1]
+
+
+def _images(folder: Path, pattern: str, layout: str) -> list[Path]:
+    found = sorted(folder.glob(pattern))
+    if not found:
+        raise RalsegError(f"{folder}: no PNG images; the data set's root must hold {layout}")
+    return found
+
+
+def _spread(images: list[Path], count: int | None) -> list[Path]:
+    if count is None:
+        return images
+    if type(count) is not int or not 1 <= count <= len(images):
+        raise RalsegError(f"dataset.images={count!r} is out of range; there are {len(images)} images")
+    return [images[i] for i in np.arange(count) * len(images) // count]
+
+
+def _unsplit(dataset: FileDataset) -> None:
+    """Names, groups and subsets of a data set that has no clips and no official split."""
+    dataset.names = tuple(sorted(dataset.files))
+    dataset.groups, dataset.subsets = dict.fromkeys(dataset.names, "all"), {}
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _check_palette(path: Path, palette: np.ndarray) -> None:
+    """Refuse a palette in which the place of one class holds the colour of another."""
+    places = {color: (name, id_) for (name, color), id_ in zip(CITYSCAPES.items(), CITYSCAPES_IDS, strict=True)}
+    for name, id_ in zip(CITYSCAPES, CITYSCAPES_IDS, strict=True):
+        if id_ < len(palette):
+            other, own = places.get(tuple(palette[id_].tolist()), (name, id_))
+            if own != id_:
+                raise RalsegError(
+                    f"{path}: index {id_} of the palette, {name}, has the colour of {other}: a program has sorted the "
+                    "palette anew; take the file as it was downloaded"
+                )
