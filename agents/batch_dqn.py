@@ -14,7 +14,7 @@ from tianshou.data import Batch
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from ralseg.agents.options import BatchDQNOptions
-from ralseg.agents.query_network import NETWORKS, QueryNetwork, masked
+from ralseg.agents.query_network import QueryNetwork, masked
 from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay
 from ralseg.segmentation.optimisers import eager
 
@@ -196,19 +196,3 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
         return UpdateStats(
             loss=loss.item() / len(values), mean_value=((found * learned).mean(dim=0).sum() / count).item()
         )
-
-
-def build_network(
-    options: BatchDQNOptions, observation_space: spaces.Dict, prior_column: int | None = None
-) -> QueryNetwork:
-    """The query network that `options` names, for the env's observations; see `CompactQueryNetwork`."""
-    units, state_features = observation_space["state"].shape
-    widths = {"state_features": state_features, "candidate_features": observation_space["candidates"].shape[-1]}
-    if options.network == "published":
-        return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
-    own = {"hidden": options.hidden, "context": options.context, "prior_column": prior_column, **widths}
-    # A small margin is what says unsure.
-    own["prior"] = -options.prior if options.prior_of == "margin" else options.prior
-    if options.members > 1:
-        return NETWORKS["ensemble"](members=options.members, **own)
-    return NETWORKS["compact"](**own)

@@ -27,13 +27,14 @@ class BatchDQNOptions:
     algorithm: str = "batch_dqn"
     """`batch_dqn`"""
     network: str = "compact"
-    """`compact` (the default) or `published` (Figure B.1 of the RALIS paper)"""
+    """`compact` (the default), `published` (Figure B.1 of the RALIS paper), or `tokens` (the same weights for all
+    classes: a policy for any data set, of features=transferable)"""
     hidden: int = 64
-    """width of the compact network, 4 to 256"""
+    """width of the compact network and of that of tokens, 4 to 256"""
     context: bool = True
-    """compact network: whether it sees the mean candidate of the slate"""
+    """the same: whether it sees the mean candidate of the slate"""
     prior: float = 0.0
-    """compact network: weight of a candidate's uncertainty (standardised within the step), which is added to what is
+    """the same: weight of a candidate's uncertainty (standardised within the step), which is added to what is
     learned: part of the signal and, being known, of the Q-value. 0 or more"""
     prior_of: str = "margin"
     """what that uncertainty is: `margin` (one less the mean margin) or `disagreement` (mutual information under noise
@@ -101,10 +102,10 @@ class BatchDQNOptions:
             raise RalsegError(f"warm_up is {self.warm_up}; it must be at least batch_size, {self.batch_size}")
         if self.replay_size < self.warm_up:
             raise RalsegError(f"replay_size is {self.replay_size}; it must be at least warm_up, {self.warm_up}")
-        if self.network == "published" and (self.prior or self.members > 1):
-            raise RalsegError(
-                "prior and members belong to network=compact; set prior=0 and members=1 for network=published"
-            )
+        if self.network == "published" and self.prior:
+            raise RalsegError("network=published knows no prior; set prior=0")
+        if self.network != "compact" and self.members > 1:
+            raise RalsegError(f"members belong to network=compact; set members=1 for network={self.network}")
         if not any(asdict(self.signal).values()):
             raise RalsegError("signal is 0 throughout; give reward, credit or reference a weight")
         if self.learn_from == "all" and not (self.signal.credit or self.signal.reference):
@@ -116,7 +117,7 @@ class BatchDQNOptions:
 
 _CHOICES = {
     "algorithm": ("batch_dqn",),
-    "network": ("compact", "published"),
+    "network": ("compact", "published", "tokens"),
     "prior_of": PRIORS,
     "learn_from": ("chosen", "all"),
     "double": ("textbook", "paper", "none"),

@@ -22,8 +22,24 @@ def masked(values: torch.Tensor, mask: Any) -> torch.Tensor:
     return values.masked_fill(torch.as_tensor(np.asarray(mask)) == 0, -torch.inf)
 
 
-def _tensor(array: Any) -> torch.Tensor:
+def as_tensor(array: Any) -> torch.Tensor:
+    """Float32, on the CPU where it was none yet."""
     return torch.as_tensor(array if isinstance(array, torch.Tensor) else np.asarray(array), dtype=torch.float32)
+
+
+def standardised(obs: Mapping[str, Any], column: int, weight: float) -> torch.Tensor:
+    """One of a candidate's numbers, standardised over the open candidates of the step, times `weight`: (B, K, N).
+
+    Args:
+        obs: an observation, see the module.
+        column: which of the numbers; negative: counted from the end.
+        weight: of it; negative where small numbers are to be preferred. 0 where masked.
+    """
+    open_, figure = as_tensor(obs["mask"]), as_tensor(obs["candidates"][..., column])
+    count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
+    apart = (figure - (figure * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
+    deviation = ((apart * apart).sum(dim=(1, 2), keepdim=True) / count).sqrt()
+    return apart * (weight / deviation.clamp(min=1e-6))
 
 
 class QueryNetwork(nn.Module):
@@ -152,14 +168,14 @@ class CompactQueryNetwork(QueryNetwork):
 
     def summary(self, state: Any) -> torch.Tensor:
         """The state (B, S, F) in hidden // 2 numbers (B, hidden // 2)."""
-        return self.state_unit(self.state_scale(_tensor(state))).relu().mean(dim=1)
+        return self.state_unit(self.state_scale(as_tensor(state))).relu().mean(dim=1)
 
     def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
         """Q-values (B, K, N); see the module."""
-        candidates = self.candidate_scale(_tensor(obs["candidates"]))
+        candidates = self.candidate_scale(as_tensor(obs["candidates"]))
         shared = self.from_state(self.summary(obs["state"]))[:, None]
         if self.from_slate is not None:
-            open_ = _tensor(obs["mask"])
+            open_ = as_tensor(obs["mask"])
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
         learned = self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1)
@@ -167,11 +183,7 @@ class CompactQueryNetwork(QueryNetwork):
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """The part of the Q-values (B, K, N) that is not learned, 0 where masked; for networks with a prior."""
-        open_, figure = _tensor(obs["mask"]), _tensor(obs["candidates"][..., self.prior_column])
-        count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
-        apart = (figure - (figure * open_).sum(dim=(1, 2), keepdim=True) / count) * open_
-        deviation = ((apart * apart).sum(dim=(1, 2), keepdim=True) / count).sqrt()
-        return apart * (self.prior_weight / deviation.clamp(min=1e-6))
+        return standardised(obs, self.prior_column, self.prior_weight)
 
 
 class _Block(nn.Module):
@@ -227,8 +239,8 @@ class PublishedQueryNetwork(QueryNetwork):
 
     def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
         """Q-values (B, K, N); see the module."""
-        candidates = _tensor(obs["candidates"])
-        summary = self.state_fusion(self.state_path(_tensor(obs["state"])).squeeze(-1))
+        candidates = as_tensor(obs["candidates"])
+        summary = self.state_fusion(self.state_path(as_tensor(obs["state"])).squeeze(-1))
         own = self.candidate_path(candidates[..., : -self.gate_features])
         fused = self.fusion(torch.cat([summary[:, None, None].expand(*own.shape[:3], -1), own], dim=-1))
         return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1), state
@@ -265,8 +277,3 @@ class Ensemble(QueryNetwork):
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """See `CompactQueryNetwork.prior`; the same in all members."""
         return self.members[0].prior(obs)
-
-
-NETWORKS: dict[str, type[QueryNetwork]] = {
-    network.name: network for network in (CompactQueryNetwork, PublishedQueryNetwork, Ensemble)
-}

@@ -10,7 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ralseg.agents.query_network import NETWORKS, QueryNetwork, masked
+from ralseg.agents.networks import NETWORKS
+from ralseg.agents.query_network import QueryNetwork, masked
 from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"

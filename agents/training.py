@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import torch
 from gymnasium import spaces
 from tianshou.data import Batch
 
-from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats, build_network
+from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats
 from ralseg.agents.checkpoint import load_checkpoint, read_record, save_checkpoint
 from ralseg.agents.collection import MakeEnv, Observation, Step, Streams, open_streams
+from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
+from ralseg.agents.query_network import QueryNetwork
 from ralseg.agents.query_policy import save_policy
 from ralseg.agents.replay import OBSERVATION, as_stored, make_replay, standardise
 from ralseg.agents.training_log import TrainingLog
+from ralseg.features import TokenLayout
 from ralseg.foundation import RalsegError, generator, integer
 
 
@@ -34,6 +38,7 @@ def train(
     processes: int = 1,
     observation: dict[str, Any] | None = None,
     prior_column: int | None = None,
+    tokens: TokenLayout | None = None,
     tensorboard: bool = True,
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
@@ -55,6 +60,7 @@ def train(
             the same.
         observation: how the observation is made; kept in `policy.json` and compared on resume.
         prior_column: which of a candidate's numbers is that of `options.prior_of`; needed with `options.prior`.
+        tokens: how the rows of an observation are laid out; needed by `options.network=tokens`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
         resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
@@ -86,7 +92,8 @@ def train(
         open_streams(make_env, streams, processes) as games,
         TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
     ):
-        training = _Training(games, options, folder, settings, prior_column, on_step)
+        network = partial(build_network, options, games.observation_space, prior_column, tokens)
+        training = _Training(games, options, folder, settings, network, on_step)
         if record:
             training.restore(record)
         training.run(log)
@@ -103,17 +110,17 @@ class _Training:
         options: BatchDQNOptions,
         folder: Path,
         settings: dict[str, Any],
-        prior_column: int | None,
+        network: Callable[[], QueryNetwork],
         on_step: Callable[[Progress], None] | None,
     ) -> None:
         self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
         self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
-        action_space, space = games.action_space, games.observation_space
+        action_space = games.action_space
         if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
             raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
             torch.manual_seed(integer(self.seed, "query network"))
-            self.network = build_network(options, space, prior_column)
+            self.network = network()
         policy = SlatePolicy(model=self.network, action_space=action_space, rng=generator(self.seed, "exploration"))
         self.algorithm = BatchModeDQN(policy, options)
         self.replay = make_replay(

@@ -9,20 +9,18 @@ import torch
 from ralseg.envs.candidates import draw_candidates
 from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.ledger import Ledger
+from ralseg.envs.observer import Observer
 from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView
-from ralseg.features import ObservationSpec, unit_features
+from ralseg.features import ObservationSpec
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Predictor, SupervisedLearner
-from ralseg.segmentation.networks import FEATURE_NOISE, Prediction, as_array
-
-STATE_UNITS = 1000
-"""Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
+from ralseg.segmentation.networks import FEATURE_NOISE
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Game:
         self.oracle = oracle or GroundTruth(learner.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         hindsight = {"credit": credit, "reference": reference, "informed": informed, "known": known}
-        self._hindsight = Hindsight(self, **hindsight)
+        self._hindsight, self._observer = Hindsight(self, **hindsight), Observer(self)
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
         self._true_counts = TrueCounts(pool, learner.classes)
         self._started, self._first = False, None
@@ -98,7 +96,7 @@ class Game:
         rehearse = self.learner.options.rehearse
         self.labels = revealed(self.learner.store, self.state) if rehearse else PartialLabels(self.learner.classes)
         self.bought_counts = np.zeros(self.learner.classes, np.int64)
-        self._bought_counts: list[np.ndarray] = []
+        self._observer.reset()
         self._touched: set[int] = set()
         self._draw()
 
@@ -223,38 +221,20 @@ class Game:
         if noises:
             generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
         every = [of_asked(self._hindsight.provided(reducer), self.pool, asked) for reducer in reducers]
-        every += [only_asked(asked, self._features)] * observed
+        every += [only_asked(asked, self._observer.features)] * observed
         rows = self.learner.predict(images, every, noises, generator_)
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
 
     def reduce_state(self, reducers: Sequence[UnitReducer]) -> dict[str, np.ndarray]:
         """See `CandidatesSource`."""
-        asked = {image: self._some_units(image) for image in self.state}
+        asked = {image: self._observer.some_units(image) for image in self.state}
         some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
         rows = self.learner.predict(self.state, some, again=True) if some else {}
         return {name: np.concatenate(parts) for name, parts in rows.items()}
 
-    def _some_units(self, image: int) -> np.ndarray:
-        """All units of an image of D_S; of pixels a sample, the same in every step."""
-        units = len(self.pool.grid(image))
-        if units <= STATE_UNITS:
-            return np.arange(units)
-        return np.sort(generator(self.seed, "state", image).choice(units, STATE_UNITS, replace=False))
-
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """See `ViewSource`."""
-        rows, iou = self._state()
-        candidates = np.zeros((*units.shape, self.spec.candidate_width), np.float32)
-        if (units >= 0).any():
-            counts = np.concatenate([np.empty((0, self.learner.classes), np.int64), *self._bought_counts])
-            candidates[units >= 0] = self.spec.candidates(
-                features,
-                labelled_true_shares=self.spec.true_shares(counts, self.pool.areas(self.pool.bought)),
-                iou=iou,
-                labelled_counts=self.bought_counts,
-            )
-            candidates[~mask] = 0
-        return {"state": self.spec.state(rows), "candidates": candidates, "mask": mask.astype(np.int8)}
+        return self._observer.observe(units, mask, features)
 
     def true_counts(self, units: np.ndarray) -> np.ndarray:
         """See `ViewSource`."""
@@ -283,6 +263,7 @@ class Game:
         return units[np.cumsum(prices) <= self.ledger.left(self.options.budget, measure)]
 
     def _reveal(self, units: np.ndarray) -> tuple[list, np.ndarray]:
+        self._observer.before_purchase(units)
         self.pool.buy(units)
         places, local = self.pool.locate(units)
         new, counts = [], np.zeros((len(units), self.learner.classes), np.int64)
@@ -293,33 +274,10 @@ class Game:
             counts[row] = self.labels.class_counts - before
             new.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
             self._touched.add(image)
-        self._bought_counts.append(counts)
+        self._observer.after_purchase(counts)
         self.bought_counts += counts.sum(0)
         self.ledger.units += len(units)
         self.ledger.pixels += int(self.pool.areas(units).sum())
         self.ledger.clicks += int((counts > 0).sum())
         self.ledger.images = len(self._touched)
         return new, counts
-
-    def _state(self) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Unit features of D_S and, where the observation holds it, the IoU per class on D_S, from the same passes."""
-        if "iou" not in self.spec.candidate_parts:
-            rows = self.learner.predict(self.state, [self._features], again=True)
-            return {name: np.concatenate(parts) for name, parts in rows.items()}, None
-        found: dict[int, Mapping[str, np.ndarray]] = {}
-
-        def keep(prediction: Prediction, images: Sequence[int]) -> None:
-            batch = self._features(prediction, images)
-            found.update({image: {k: v[row] for k, v in batch.items()} for row, image in enumerate(images)})
-
-        iou = self.learner.evaluate(self.state, keep).iou
-        return {name: np.concatenate([found[i][name] for i in self.state]) for name in self.spec.needs}, iou
-
-    def _features(self, prediction: Prediction, images: Sequence[int]) -> Mapping[str, np.ndarray]:
-        needs, noisy = self.spec.needs, prediction.noisy.get(FEATURE_NOISE)
-        embedding = [as_array(m) for m in prediction.embedding] if "embedding" in needs else []
-        given = as_array(prediction.logits), embedding, self.pool.grid(images[0])
-        if noisy is None:
-            # Only candidates are predicted with noise.
-            return unit_features(*given, needs - {"disagreement"})
-        return unit_features(*given, needs, as_array(noisy))

@@ -133,6 +133,7 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
             options,
             folder,
             prior_column=_prior_column(options, world),
+            tokens=world.spec.token_layout,
             streams=training.streams,
             processes=training.processes,
             resume=config["resume"],
@@ -154,9 +155,15 @@ def _check_agent(options: Any, world: World) -> None:
                 "agent.network=published takes a candidate's last numbers for its KL histograms, and these features "
                 f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
             )
-    elif options.prior and _prior_column(options, world) is None:
+        return
+    if options.network == "tokens" and spec.token_layout is None:
+        raise RalsegError(
+            "agent.network=tokens reads numbers per class and such as mean the same with any network, and features="
+            f"{world.config['features']['preset']} hold others; set features=transferable"
+        )
+    if options.prior and _prior_column(options, world) is None:
         has = {
-            "margin": "features=embedding or compact",
+            "margin": "features=embedding, compact or transferable",
             "disagreement": "features=noisy, or agent.prior_of=margin",
         }
         raise RalsegError(
@@ -169,10 +176,10 @@ def _check_networks(options: Any, training: TrainingOptions, world: World) -> No
     """Several theta_0 need several games, and observations that mean the same in all of them."""
     if training.networks > 1 and isinstance(options, SB3Options):
         raise RalsegError("training.networks is for agents of several streams; Stable-Baselines3 plays one game, set 1")
-    if training.networks > 1 and "embedding" in world.spec.needs:
+    if training.networks > 1 and "embedding" in world.spec.candidate_parts:
         raise RalsegError(
             f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
-            "without, e.g. features.extra=[labelled_shares,disagreement]"
+            "without, e.g. features=transferable with agent=transferable"
         )
 
 

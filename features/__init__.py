@@ -21,8 +21,9 @@ from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncer
 from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
 from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
-from ralseg.features.observation import PRIORS, ObservationSpec
+from ralseg.features.observation import PRIORS, ObservationSpec, TokenLayout
 from ralseg.features.predictions import class_map, confidence_map, entropy_map, margin_map, softmax
+from ralseg.features.similarity import similarity_histogram
 from ralseg.features.some_units import SomeUnits
 from ralseg.features.units import UNIT_FEATURES, unit_features
 
@@ -31,6 +32,7 @@ __all__ = [
     "ObservationSpec",
     "PrincipalComponents",
     "SomeUnits",
+    "TokenLayout",
     "UNIT_FEATURES",
     "UnitGrid",
     "balanced_entropy_map",
@@ -54,6 +56,7 @@ __all__ = [
     "released_histogram",
     "released_true_shares",
     "ripu_map",
+    "similarity_histogram",
     "softmax",
     "spec_from_config",
     "square_root_gain",

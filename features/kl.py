@@ -2,13 +2,12 @@
 
 import numpy as np
 
+from ralseg.features.histograms import product_histogram
 from ralseg.foundation import RalsegError
 
 # Less than one pixel of a 90 x 80 unit, so that a class of one pixel still differs from none.
 SMOOTHING = 1e-4
 RELEASED_BINS = 32
-# uint8 counters below hold one block of references.
-REFERENCES = 255
 
 
 def largest_kl(smoothing: float) -> float:
@@ -54,15 +53,12 @@ def kl_histogram(
 ) -> np.ndarray:
     """The share of the references q whose KL(p_i || q_j) falls into each bin, the bins being the same for every i.
 
-    A bin holds its lower edge and not its upper; what lies below the first or above the last edge goes to the first or
-    last bin.
-
     Args:
         p: (n, C) class shares or counts of the candidates.
         q: (m, C) those of the references.
         edges: (bins + 1,) ascending, nats.
         smoothing: as in `kl_matrix`, more than 0.
-        chunk: candidates worked on at once, at about 1.3 kB each beside copies of p and q.
+        chunk: see `product_histogram`, as for what a bin holds.
 
     Returns:
         (n, bins) float32, rows sum to 1; zeros where there is no reference.
@@ -73,19 +69,7 @@ def kl_histogram(
     edges = np.asarray(edges, dtype=np.float32)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
         raise RalsegError("KL histogram: the edges must ascend and be two or more")
-    left, right = _factors(p, q, smoothing, np.float32)
-    n, m, inner = len(left), right.shape[1], edges[1:-1]
-    below = np.zeros((len(edges), n), dtype=np.int64)
-    below[-1] = m
-    # Counting what lies below each edge, a block that fits the cache at a time, beats sorting and bincount.
-    for i in range(0, n, chunk):
-        for j in range(0, m, REFERENCES):
-            kl = right[:, j : j + REFERENCES].T @ left[i : i + chunk].T
-            smaller = np.empty(kl.shape, dtype=bool)
-            for count, edge in zip(below[1:-1], inner, strict=True):
-                np.less(kl, edge, out=smaller)
-                count[i : i + chunk] += np.add.reduce(smaller.view(np.uint8), axis=0, dtype=np.uint8)
-    return (np.diff(below, axis=0).T / max(m, 1)).astype(np.float32)
+    return product_histogram(*_factors(p, q, smoothing, np.float32), edges, chunk)
 
 
 def released_histogram(p: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -8,48 +8,87 @@ import numpy as np
 from ralseg.features.class_shares import released_true_shares, true_shares
 from ralseg.features.components import PrincipalComponents
 from ralseg.features.kl import RELEASED_BINS, SMOOTHING, kl_histogram, linear_edges, log_edges, released_histogram
+from ralseg.features.similarity import SIMILARITY_BINS, similarity_histogram
 from ralseg.features.units import UNIT_FEATURES
 from ralseg.foundation import RalsegError
 
 # What a part of a candidate's row reads besides the unit features of its own name.
 READS = {
     "highest_entropy": "entropy",
+    "relative_uncertainty": "uncertainty",
+    "pool_shares": "shares",
+    "similarity_labelled": "embedding",
+    "similarity_unlabelled": "embedding",
     "kl_labelled": "shares",
     "kl_unlabelled": "shares",
     "released_kl_labelled": "released_counts",
     "released_kl_unlabelled": "released_counts",
 }
 # What noise would tell of D_S, which is labelled, is worth no passes.
-STATE_PARTS = (*(part for part in UNIT_FEATURES if part != "disagreement"), "highest_entropy")
+STATE_PARTS = (*(part for part in UNIT_FEATURES if part != "disagreement"), "highest_entropy", "relative_uncertainty")
 CANDIDATE_PARTS = (*UNIT_FEATURES, *READS, "labelled_shares", "iou")
+CLASS_PARTS = ("shares", "probabilities", "labelled_shares", "pool_shares", "iou")
+"""Parts that hold one number per class, in the order of the classes."""
+FREE_PARTS = (
+    "relative_uncertainty", "disagreement", "kl_labelled", "kl_unlabelled", "similarity_labelled",
+    "similarity_unlabelled",
+)  # fmt: skip
+"""Parts whose width and meaning depend on neither the classes nor the network."""
 EXTRAS = ("embedding", "labelled_shares", "iou", "disagreement")
 PRIORS = ("margin", "disagreement")
 """Figures of a candidate that grow or, the margin, fall with how unsure the network is of it."""
 
+_KL = ("kl_labelled", "kl_unlabelled")
+# Parts of the state, further parts of a candidate, edges of the KL histograms.
 _PRESETS = {
     "1h": (("shares", "highest_entropy"), (), linear_edges),
     "3h": (("shares", "entropy"), (), linear_edges),
-    "published": (("shares", "entropy"), ("kl_labelled", "kl_unlabelled"), linear_edges),
+    "published": (("shares", "entropy"), _KL, linear_edges),
     "as_released": (
         ("released_counts", "released_entropy"),
         ("released_kl_labelled", "released_kl_unlabelled"),
         linear_edges,
     ),
-    "compact": (("shares", "uncertainty"), ("kl_labelled", "kl_unlabelled"), log_edges),
+    "compact": (("shares", "uncertainty"), _KL, log_edges),
+    "transferable": (
+        ("shares", "probabilities", "relative_uncertainty"),
+        ("labelled_shares", "pool_shares", "iou", *_KL, "similarity_labelled", "similarity_unlabelled"),
+        log_edges,
+    ),
 }
 PRESETS = tuple(_PRESETS)
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """How rows are laid out that a network of class tokens reads: numbers per class first, part by part.
+
+    Attributes:
+        state_tokens: numbers per class in a row of the state.
+        state_free: the numbers after them.
+        candidate_tokens: numbers per class in a row of a candidate.
+        candidate_free: the numbers after them.
+    """
+
+    state_tokens: int
+    state_free: int
+    candidate_tokens: int
+    candidate_free: int
 
 
 @dataclass(frozen=True)
 class ObservationSpec:
     """The parts of an observation, in order.
 
-    Parts of a unit (state and candidates): `shares`, `entropy`, `highest_entropy` (its maxima alone), `uncertainty`,
-    `embedding`, `released_counts`, `released_entropy`, as `unit_features` gives them, the embedding in its principal
-    components. Parts of a candidate only: `disagreement`, as `unit_features` gives it; `kl_labelled` and
-    `kl_unlabelled` (histograms of the KL to the labelled units' true shares, and to all candidates of the step, itself
-    included), their `released_` variants; `labelled_shares` (what the labelled set holds) and `iou` (per class, on D_S,
-    now), the last two the same for all candidates.
+    Parts of a unit (state and candidates): `shares`, `probabilities`, `entropy`, `highest_entropy` (its maxima alone),
+    `uncertainty`, `relative_uncertainty` (its entropies divided by ln C), `embedding`, `released_counts`,
+    `released_entropy`, as `unit_features` gives them, the embedding in its principal components. Parts of a candidate
+    only: `disagreement`, as `unit_features` gives it; `kl_labelled` and `kl_unlabelled` (histograms of the KL to the
+    labelled units' true shares, and to all candidates of the step, itself included), their `released_` variants;
+    `similarity_labelled` and `similarity_unlabelled` (histograms of the cosine similarity of the embedding's principal
+    components to those of D_S and the labelled units, and of all candidates of the step); `labelled_shares` (what the
+    labelled set holds), `pool_shares` (what the candidates of the step are predicted to hold) and `iou` (per class, on
+    D_S, now), the last three the same for all candidates.
 
     Args:
         classes: number of classes C, 2 to 255.
@@ -103,7 +142,8 @@ class ObservationSpec:
         `published` (RALIS): shares and pooled entropy, for candidates two KL histograms of 32 bins over one fixed
         range. `3h`: the same without KL; `1h`: of the pooled entropy the maxima alone (RALIS, Table E.1).
         `as_released`: as its code computes them. `compact`: shares, four uncertainty figures, KL histograms of 10
-        logarithmic bins.
+        logarithmic bins. `transferable`: numbers per class, then numbers that depend on neither the classes nor the
+        network, see `token_layout`; of the extras it takes `disagreement` alone.
 
         Args:
             name: one of `PRESETS`.
@@ -120,11 +160,18 @@ class ObservationSpec:
         if unknown:
             raise RalsegError(f"observation: no extra part {unknown}; choose from {', '.join(EXTRAS)}")
         unit, candidate, edges = _PRESETS[name]
-        embedding = tuple(part for part in extra if part == "embedding")
+        state, candidate = (*unit, *(part for part in extra if part == "embedding")), (*unit, *candidate, *extra)
+        if name == "transferable":
+            if refused := sorted(set(extra) & {"embedding", "labelled_shares", "iou"}):
+                raise RalsegError(
+                    f"observation: the extra {refused[0]} is held by features=transferable already, or would mean "
+                    "something else with another network; leave it out"
+                )
+            candidate = tuple(sorted(candidate, key=lambda part: part not in CLASS_PARTS))
         return cls(
             classes=classes,
-            state_parts=unit + embedding,
-            candidate_parts=unit + candidate + tuple(extra),
+            state_parts=state,
+            candidate_parts=candidate,
             kl_edges=tuple(float(edge) for edge in edges()),
             embedding_width=components,
         )
@@ -161,13 +208,25 @@ class ObservationSpec:
     def prior_column(self, prior: str) -> int | None:
         """Which of a candidate's numbers is one of `PRIORS`; None if it is not there.
 
-        The mean margin is the last of `uncertainty`.
+        The mean margin is the last of `uncertainty` and of `relative_uncertainty`.
         """
-        part = {"margin": "uncertainty", "disagreement": "disagreement"}[prior]
-        if part not in self.candidate_parts:
+        of = {"margin": ("uncertainty", "relative_uncertainty"), "disagreement": ("disagreement",)}[prior]
+        part = next((part for part in self.candidate_parts if part in of), None)
+        if part is None:
             return None
         parts = self.candidate_parts[: self.candidate_parts.index(part) + 1]
         return sum(self.width(part) for part in parts) - 1
+
+    @property
+    def token_layout(self) -> TokenLayout | None:
+        """How a network of class tokens reads the rows; None if a part depends on the classes or the network."""
+        counts = []
+        for parts in (self.state_parts, self.candidate_parts):
+            tokens = sum(part in CLASS_PARTS for part in parts)
+            if not tokens or not set(parts[:tokens]) <= set(CLASS_PARTS) or not set(parts[tokens:]) <= set(FREE_PARTS):
+                return None
+            counts += [tokens, sum(self.width(part) for part in parts[tokens:])]
+        return TokenLayout(*counts)
 
     @property
     def state_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -211,6 +270,7 @@ class ObservationSpec:
         labelled_true_shares: np.ndarray | None = None,
         iou: np.ndarray | None = None,
         labelled_counts: np.ndarray | None = None,
+        labelled_embedding: np.ndarray | None = None,
     ) -> np.ndarray:
         """Rows of all valid candidates of one step.
 
@@ -220,6 +280,8 @@ class ObservationSpec:
                 are no reference. Needed by `kl_labelled` and its released variant.
             iou: (C,) of D_S in [0, 1]; NaN (a class neither present nor predicted) counts as 0. Needed by `iou`.
             labelled_counts: (C,) labelled pixels per class so far. Needed by `labelled_shares`.
+            labelled_embedding: (m, sum of D_i) mean embeddings of D_S's and the labelled units. Needed by
+                `similarity_labelled`.
 
         Returns:
             (n, F') float32.
@@ -231,6 +293,7 @@ class ObservationSpec:
             "labelled_true_shares": (labelled_true_shares, (None, self.labelled_width)),
             "iou": (iou, (self.classes,)),
             "labelled_counts": (labelled_counts, (self.classes,)),
+            "labelled_embedding": (labelled_embedding, (None, None)),
         }
         step = {name: _checked(name, array, shape) for name, (array, shape) in shapes.items() if array is not None}
         return self._assemble(self.candidate_parts, features, step)
@@ -254,9 +317,15 @@ class ObservationSpec:
     def _part(self, part: str, features: Mapping[str, np.ndarray], step: Mapping[str, np.ndarray]) -> np.ndarray:
         match part:
             case "embedding":
-                if self.components is None:
-                    raise RalsegError("observation: the embedding has no fitted components; call with_components first")
-                return self.components.transform(features[part])
+                return self._projected(features[part])
+            case "similarity_labelled" | "similarity_unlabelled":
+                own = features[READS[part]]
+                others = _given(step, "labelled_embedding") if part == "similarity_labelled" else own
+                return similarity_histogram(self._projected(own), self._projected(others))
+            case "relative_uncertainty":
+                return features[READS[part]] / np.float32([*[np.log(self.classes)] * 3, 1])
+            case "pool_shares":
+                return features[READS[part]].mean(axis=0) if len(features[READS[part]]) else np.zeros(self.classes)
             case "highest_entropy":
                 return features[READS[part]][:, -self.width(part) :]
             case "kl_labelled" | "released_kl_labelled":
@@ -270,6 +339,11 @@ class ObservationSpec:
                 return np.nan_to_num(_given(step, "iou"), nan=0.0)
             case _:
                 return features[part]
+
+    def _projected(self, embedding: np.ndarray) -> np.ndarray:
+        if self.components is None:
+            raise RalsegError("observation: the embedding has no fitted components; call with_components first")
+        return self.components.transform(embedding)
 
     def _kl(self, part: str, features: Mapping[str, np.ndarray], references: np.ndarray) -> np.ndarray:
         own = features[READS[part]]
@@ -294,6 +368,10 @@ class ObservationSpec:
                 return np.array([most])
             case "uncertainty":
                 return np.array([most, most, most, 1])
+            case "relative_uncertainty":
+                return np.ones(4)
+            case "similarity_labelled" | "similarity_unlabelled":
+                return np.ones(SIMILARITY_BINS)
             case "embedding":
                 return np.full(self.embedding_width, np.inf)
             case "released_counts":

@@ -15,7 +15,8 @@ from ralseg.features.predictions import Softmax
 from ralseg.foundation import RalsegError
 
 UNIT_FEATURES = (
-    "shares", "entropy", "uncertainty", "embedding", "disagreement", "released_counts", "released_entropy"
+    "shares", "probabilities", "entropy", "uncertainty", "embedding", "disagreement", "released_counts",
+    "released_entropy",
 )  # fmt: skip
 
 
@@ -33,9 +34,9 @@ def unit_features(
         noisy: (M, B, C, h, w) logits of noisy predictions, of the same kind; read for `disagreement` only.
 
     Returns:
-        name -> (B, units, width) float32, of the same kind and on the same device. Widths: shares C, entropy 192,
-        uncertainty 4, embedding sum of D_i (means over the unit), disagreement 1 (mean mutual information of class and
-        noise, nats), released_counts C + 1, released_entropy 192. NaN or
+        name -> (B, units, width) float32, of the same kind and on the same device. Widths: shares C, probabilities C
+        (means over the unit), entropy 192, uncertainty 4, embedding sum of D_i (means over the unit), disagreement 1
+        (mean mutual information of class and noise, nats), released_counts C + 1, released_entropy 192. NaN or
         +infinity on a device, where nothing is checked, leaves NaN in every feature of its unit: check what is fetched.
 
     Raises:
@@ -57,6 +58,8 @@ def unit_features(
             found["shares"] = shares
         if "released_counts" in needs:
             found["released_counts"] = released_counts(shares * constant(shares, _areas, grid))
+    if "probabilities" in needs:
+        found["probabilities"] = namespace(logits).moveaxis(grid.pool(softmax.probabilities), -2, -1)
     if {"entropy", "uncertainty", "released_entropy"} & set(needs):
         entropy = softmax.entropy
         if "entropy" in needs:

@@ -8,7 +8,8 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from tianshou.data import Batch
 
-from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, build_network
+from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy
+from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
 from ralseg.agents.replay import COLUMNS, as_stored, make_replay, standardise
@@ -368,8 +369,9 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"prior_of": "entropy"}, "prior_of is 'entropy'; it must be one of margin, disagreement"),
         ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
-        ({"network": "published", "prior": 1.0}, "prior and members belong to network=compact"),
-        ({"network": "published", "members": 2}, "prior and members belong to network=compact"),
+        ({"network": "published", "prior": 1.0}, "network=published knows no prior; set prior=0"),
+        ({"network": "published", "members": 2}, "network=compact; set members=1 for network=published"),
+        ({"network": "tokens", "members": 2}, "network=compact; set members=1 for network=tokens"),
         ({"members": 0}, "members is 0; it must be at least 1 and at most 50"),
     ],
 )

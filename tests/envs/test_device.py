@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from ralseg.agents.acquisitions import make
 from ralseg.envs import Game, Pool, RegionSelectionEnv, World
-from ralseg.envs.game import STATE_UNITS
+from ralseg.envs.observer import STATE_UNITS
 from ralseg.segmentation.learners import SupervisedLearner, supervised
 from ralseg.segmentation.networks import CUTS
 

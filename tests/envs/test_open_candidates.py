@@ -8,7 +8,7 @@ from ralseg.agents.acquisitions import Reducer, make
 from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES
 from ralseg.envs import Candidates, World
-from ralseg.envs.game import STATE_UNITS
+from ralseg.envs.observer import STATE_UNITS
 from ralseg.envs.open_candidates import IMAGES_AT_ONCE
 from ralseg.foundation import RalsegError
 

@@ -9,16 +9,19 @@ import ralseg.configs
 from ralseg.features import (
     ObservationSpec,
     PrincipalComponents,
+    TokenLayout,
     kl_histogram,
     linear_edges,
     log_edges,
     released_histogram,
+    similarity_histogram,
     spec_from_config,
 )
 from ralseg.features.observation import EXTRAS, PRESETS
 from ralseg.foundation import RalsegError
 
 CLASSES, N, M, D = 5, 14, 9, 12
+EMBEDDINGS = np.random.default_rng(3).normal(size=(M, D)).astype(np.float32)
 
 
 @pytest.fixture
@@ -27,6 +30,7 @@ def features():
     shares = rng.dirichlet(np.full(CLASSES, 0.5), N).astype(np.float32)
     return {
         "shares": shares,
+        "probabilities": rng.dirichlet(np.full(CLASSES, 0.5), N).astype(np.float32),
         "entropy": rng.random((N, 192), np.float32),
         "uncertainty": rng.random((N, 4), np.float32),
         "embedding": rng.normal(size=(N, D)).astype(np.float32),
@@ -47,11 +51,19 @@ def build(spec, features, step):
         spec = spec.with_components(PrincipalComponents.fit(features["embedding"], spec.embedding_width))
     features = {name: features[name] for name in spec.needs}
     labelled = spec.true_shares(step["counts"], step["areas"])
-    return spec.candidates(features, labelled, step["iou"], step["counts"].sum(axis=0)), spec.state(features), spec
+    given = labelled, step["iou"], step["counts"].sum(axis=0), EMBEDDINGS
+    return spec.candidates(features, *given), spec.state(features), spec
 
 
-@pytest.mark.parametrize("name", PRESETS)
-@pytest.mark.parametrize("extra", [(), EXTRAS])
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        (name, extra)
+        for name in PRESETS
+        for extra in ((), ("disagreement",), EXTRAS)
+        if name != "transferable" or extra != EXTRAS
+    ],
+)
 def test_widths_bounds_and_types(name, extra, features, step):
     candidates, state, spec = build(ObservationSpec.preset(name, CLASSES, extra, components=3), features, step)
     assert candidates.shape == (N, spec.candidate_width)
@@ -111,14 +123,14 @@ def test_as_released_values(features, step):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_permuted_candidates_permute_the_rows(name, features, step):
-    spec = ObservationSpec.preset(name, CLASSES, ("labelled_shares",))
+    spec = ObservationSpec.preset(name, CLASSES, ("disagreement",), 3)
     order = np.random.default_rng(2).permutation(N)
     candidates, _, _ = build(spec, features, step)
     permuted, _, _ = build(spec, {name: array[order] for name, array in features.items()}, step)
     np.testing.assert_allclose(permuted, candidates[order], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("1h", "3h")])
+@pytest.mark.parametrize("name", ["published", "as_released", "compact"])
 def test_nothing_labelled_and_no_candidate(name, features, step):
     nothing = {"counts": np.zeros((0, CLASSES), int), "areas": np.zeros(0, int), "iou": step["iou"]}
     spec = ObservationSpec.preset(name, CLASSES)
@@ -130,6 +142,56 @@ def test_nothing_labelled_and_no_candidate(name, features, step):
     empty, state, _ = build(spec, {name: array[:0] for name, array in features.items()}, step)
     assert empty.shape == (0, spec.candidate_width)
     assert state.shape == (0, spec.state_width)
+
+
+def test_transferable_values(features, step):
+    candidates, state, spec = build(ObservationSpec.preset("transferable", CLASSES, (), 3), features, step)
+    shares, true = features["shares"], step["counts"] / step["counts"].sum(axis=1, keepdims=True)
+    projected = spec.components.transform(features["embedding"])
+    uncertainty = features["uncertainty"] / [np.log(CLASSES), np.log(CLASSES), np.log(CLASSES), 1]
+    per_class = [
+        shares,
+        features["probabilities"],
+        np.tile(step["counts"].sum(axis=0) / step["counts"].sum(), (N, 1)),
+        np.tile(shares.mean(axis=0), (N, 1)),
+        np.tile(step["iou"], (N, 1)),
+    ]
+    free = [
+        uncertainty,
+        kl_histogram(shares, true, log_edges()),
+        kl_histogram(shares, shares, log_edges()),
+        similarity_histogram(projected, spec.components.transform(EMBEDDINGS)),
+        similarity_histogram(projected, projected),
+    ]
+    np.testing.assert_allclose(candidates, np.hstack([*per_class, *free]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state, np.hstack([per_class[0], per_class[1], free[0]]), rtol=1e-5)
+    assert spec.token_layout == TokenLayout(2, 4, 5, 4 + 20 + 20)
+    # The margin is the last of the four uncertainties.
+    assert spec.prior_column("margin") == 5 * CLASSES + 3
+    with_noise = ObservationSpec.preset("transferable", CLASSES, ("disagreement",), 3)
+    assert with_noise.token_layout == TokenLayout(2, 4, 5, 4 + 20 + 20 + 1)
+
+
+def test_which_rows_have_tokens():
+    assert ObservationSpec(CLASSES, ("shares",), ("shares", "iou", "kl_labelled")).token_layout == TokenLayout(
+        1, 0, 2, 32
+    )
+    assert ObservationSpec.preset("compact", CLASSES).token_layout is None
+    assert ObservationSpec(CLASSES, ("shares",), ("shares", "kl_labelled", "iou")).token_layout is None
+    assert ObservationSpec(CLASSES, ("relative_uncertainty",), ("shares",)).token_layout is None
+
+
+@pytest.mark.parametrize("extra", ["embedding", "labelled_shares", "iou"])
+def test_what_does_not_transfer_is_refused(extra):
+    with pytest.raises(RalsegError, match=f"the extra {extra} is held by features=transferable already, or would mean"):
+        ObservationSpec.preset("transferable", CLASSES, (extra,))
+
+
+def test_no_transferable_candidate(features, step):
+    spec = build(ObservationSpec.preset("transferable", CLASSES, (), 3), features, step)[2]
+    none = {name: array[:0] for name, array in features.items() if name in spec.needs}
+    given = spec.true_shares(step["counts"], step["areas"]), step["iou"], step["counts"].sum(axis=0), EMBEDDINGS
+    assert spec.candidates(none, *given).shape == (0, spec.candidate_width)
 
 
 def test_units_of_void_alone_are_no_reference(features, step):

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from ralseg.envs import World
+from ralseg.features import similarity_histogram
+
+
+@pytest.fixture
+def game(configured):
+    """A game whose observation compares with the embeddings of what was bought."""
+    return World(configured("features=transferable", "features.components=4", "game.budget=12")).game("train")
+
+
+def first_of_each(game):
+    return np.where(game.mask.any(1), game.mask.argmax(1), -1)
+
+
+def embeddings(game, units):
+    return game.reduce_candidates(np.asarray(units), (), observed=True)["embedding"]
+
+
+def test_what_was_bought_is_remembered_as_it_was_on_offer(game):
+    game.reset(3)
+    bought = []
+    while not game.over:
+        observation = game.view().observation
+        width = game.spec.width("similarity_labelled")
+        found = observation["candidates"][game.mask][:, -2 * width : -width]
+        state = np.concatenate(game.learner.predict(game.state, [game._observer.features])["embedding"])
+        project = game.spec.components.transform
+        own = project(embeddings(game, game.units[game.mask]))
+        expected = similarity_histogram(own, project(np.concatenate([state, *bought])))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        choice = first_of_each(game)
+        units = game.units[np.arange(len(choice)), choice][choice >= 0]
+        # In the order of purchase, at the weights before they were learned from.
+        bought.append(embeddings(game, units[: game.can_pay]))
+        turn = game.step(choice)
+        assert turn.units.tolist() == units[: len(turn.units)].tolist()
+    assert len(bought) > 2
+
+
+def test_units_that_nobody_looked_at_are_looked_at_when_they_are_bought(game):
+    def last(looking):
+        game.reset(5)
+        for turn in range(3):
+            if looking == "always" or (looking == "at first" and turn == 0):
+                _ = game.view().observation
+            game.step(first_of_each(game))
+        return game.view().observation["candidates"]
+
+    always = last("always")
+    np.testing.assert_array_equal(last("never"), always)
+    np.testing.assert_array_equal(last("at first"), always)
+
+
+def test_another_game_remembers_nothing(game):
+    game.reset(3)
+    first = game.view().observation["candidates"]
+    game.step(first_of_each(game))
+    assert not np.array_equal(game.view().observation["candidates"], first)
+    game.reset(3)
+    np.testing.assert_array_equal(game.view().observation["candidates"], first)
