@@ -78,3 +78,27 @@ def test_help_needs_no_torch():
     assert found.returncode == 0, found.stderr
     for text in ("run:runs/train", "network: ", "policies: [random, entropy, margin]"):
         assert text in found.stdout
+
+
+def test_a_transferable_policy_plays_other_classes_units_and_networks(capsys):
+    from ralseg.train_agent import main as train
+
+    own = [option for option in TINY if not option.startswith(("features", "fit", "draws", "policies", "processes"))]
+    learning = [
+        "agent.warm_up=2", "agent.batch_size=2", "training.episodes=2", "training.processes=1", "comparison.draws=1",
+        "comparison.policies=[]", "comparison.processes=1", "comparison.fit.draws=0",
+        "comparison.fit.supervised=false", "run=runs/learned",
+    ]  # fmt: skip
+    transferable = ["features=transferable", "features.components=4", "agent=transferable"]
+    assert train([*own, *learning, *transferable]) == 0
+    other = [
+        "policies=[run:runs/learned]", "dataset.variant=cityscapes", "dataset.size=[90,150]", "game.unit=[30,50]",
+        "game.slates=3", "game.candidates=4", "game.budget=6", "network.widths=[8,8,8,8,16]", "draws=1",
+        "dataset.images=300", "protocol.counts={state: 40, train: 5, compare: 6, dev: 2}",
+    ]  # fmt: skip
+    assert main([*TINY, *other]) == 0
+    assert "1/1 run:learned, draw 0: mIoU dev" in capsys.readouterr().out
+    # With features that depend on the classes the same is refused, not played anyhow.
+    assert train([*own, *learning, "features=compact", "agent=ralseg", "run=runs/fixed"]) == 0
+    assert main([*TINY, *other, "policies=[run:runs/fixed]"]) == 2
+    assert "state_features=15, this game has 23" in capsys.readouterr().err
