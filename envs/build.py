@@ -18,7 +18,7 @@ from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
 from ralseg.foundation import RalsegError, generator, settings
-from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, as_array
@@ -44,8 +44,11 @@ class World:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data set."""
-        return _made(self.config["dataset"], "dataset")
+        """The data set, in the classes of the taxonomy if there is one."""
+        dataset = _made(self.config["dataset"], "dataset")
+        # Policies that were trained before there were taxonomies say nothing of them.
+        taxonomy = self.config.get("taxonomy", {}).get("classes")
+        return dataset if taxonomy is None else InTaxonomy(dataset, taxonomy)
 
     @cached_property
     def store(self) -> ImageStore:

@@ -37,7 +37,10 @@ from ralseg.segmentation.learners import FitOptions
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"
 # What the rows of a run depend on; features belong to a trained policy and are in its weights' digest.
-_KEYS = ("dataset", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device", "precision")
+_KEYS = (
+    "dataset", "taxonomy", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device",
+    "precision",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def test_the_protocol_follows_the_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("foo=3", "^foo is not a setting; the top level has dataset, protocol, network, "),
+        ("foo=3", "^foo is not a setting; the top level has dataset, taxonomy, protocol, network, "),
         ("game.slatez=3", r"^game.slatez is not a setting; game has slates, .*learn \(did you mean game.slates\?\)$"),
         (
             "game.learn.stepz=3",

@@ -5,5 +5,6 @@ from ralseg.segmentation.datasets.camvid import CamVid
 from ralseg.segmentation.datasets.cityscapes import GTAV, Cityscapes, Synthia
 from ralseg.segmentation.datasets.folder import Folder
 from ralseg.segmentation.datasets.streets import Streets
+from ralseg.segmentation.datasets.taxonomy import InTaxonomy
 
-__all__ = ["GTAV", "IGNORE", "CamVid", "Cityscapes", "Dataset", "Folder", "Streets", "Synthia"]
+__all__ = ["GTAV", "IGNORE", "CamVid", "Cityscapes", "Dataset", "Folder", "InTaxonomy", "Streets", "Synthia"]
