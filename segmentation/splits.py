@@ -107,6 +107,7 @@ def make_splits(
     seed: int,
     class_counts: np.ndarray,
     exact: bool = False,
+    unseen: str | None = None,
 ) -> Splits:
     """Draw splits from the training subset in proportion to its groups.
 
@@ -121,9 +122,12 @@ def make_splits(
         seed: of the draw.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         exact: the counts must use up the training subset.
+        unseen: a group (clip, city) of the training subset that nothing is learned on: D_V and dev are drawn from it
+            alone, everything else from the others.
 
     Raises:
-        RalsegError: if a count is unknown, missing, negative or more than there is, or no D_S has every class.
+        RalsegError: if a count is unknown, missing, negative or more than there is, the group is unknown, or no D_S has
+            every class.
     """
     _check_keys(counts, "counts", ROLES, needed=("state", "train", "compare"))
     for role, count in counts.items():
@@ -139,12 +143,18 @@ def make_splits(
         )
     rng = generator(seed, "split")
     rows = _rows(dataset, pool)
-    groups = np.unique([dataset.groups[name] for name in pool], return_inverse=True)[1]
+    named, groups = np.unique([dataset.groups[name] for name in pool], return_inverse=True)
+    if unseen is not None and unseen not in named:
+        raise RalsegError(f"protocol: no group {unseen!r} to leave unseen; the training images have {', '.join(named)}")
+    apart = groups == named.tolist().index(unseen) if unseen is not None else None
     chosen: dict[str, np.ndarray] = {}
     free = np.ones(len(pool), bool)
     later = [role for role in ROLES if role in counts and role not in ("train", "state")]
     for role in ("train", "state", *later):
-        left = np.flatnonzero(free)
+        left = np.flatnonzero(free if apart is None else free & (apart == (role in ("compare", "dev"))))
+        if counts[role] > len(left):
+            where = f"in group {unseen}" if role in ("compare", "dev") else f"outside group {unseen}"
+            raise RalsegError(f"splits: counts.{role} is {counts[role]}, {len(left)} images are left {where}; lower it")
         if role == "state":
             draws = draw_by_group(groups[left], counts[role], CANDIDATES, rng)
             target = class_counts[rows[chosen["train"]]].sum(0)
@@ -160,6 +170,11 @@ def make_splits(
         # Twin frames of a D_R that was drawn elsewhere do not exist, and val is free.
         official |= {"twin": (), "test": official["test"] or val}
     splits = Splits(**(official | drawn))
+    if unseen is not None and unseen in {dataset.groups[name] for name in splits.reward}:
+        raise RalsegError(
+            f"splits: D_R has images of group {unseen}, which is to stay unseen; name reward in the counts, so that it is "
+            "drawn from the other groups"
+        )
     splits.check(dataset, class_counts)
     return splits
 
@@ -279,7 +294,7 @@ def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
     return replace(splits, compare=tuple(n for n in splits.compare if n not in twice), notes=(note,))
 
 
-KINDS = {"generated": ("counts", "fractions", "seed", "exact"), "ralis": ("path",), "lists": ("path",)}
+KINDS = {"generated": ("counts", "fractions", "seed", "exact", "unseen"), "ralis": ("path",), "lists": ("path",)}
 
 
 def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.ndarray) -> Splits:
@@ -287,7 +302,7 @@ def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.nda
 
     Args:
         protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the
-            images to draw from), `seed` and optionally `exact`; "ralis" or "lists" with `path`.
+            images to draw from), `seed` and optionally `exact` and `unseen`; "ralis" or "lists" with `path`.
         dataset: the data set.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
 
@@ -303,7 +318,8 @@ def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.nda
         if ("counts" in protocol) == ("fractions" in protocol):
             raise RalsegError("protocol: kind generated takes either counts or fractions; give one of them")
         counts = protocol.get("counts") or _counts_of(protocol["fractions"], dataset)
-        return make_splits(dataset, counts, protocol["seed"], class_counts, protocol.get("exact", False))
+        chosen = protocol.get("exact", False), protocol.get("unseen")
+        return make_splits(dataset, counts, protocol["seed"], class_counts, *chosen)
     if kind == "lists":
         splits = read_splits(protocol["path"], dataset)
         splits.check(dataset, class_counts)

@@ -301,6 +301,30 @@ class TestConfig:
         assert built.names == dataset.names
 
 
+def test_an_unseen_group_is_for_comparing_alone(fake, fake_counts):
+    protocol = {"kind": "generated", "counts": {"state": 10, "train": 80, "compare": 80, "dev": 21}, "seed": 0}
+    splits = splits_from_config({**protocol, "unseen": "B"}, fake, fake_counts)
+    assert {fake.groups[name] for name in (*splits.compare, *splits.dev)} == {"B"}
+    assert {fake.groups[name] for name in (*splits.state, *splits.train)} == {"A", "C"}
+    assert len(splits.compare) + len(splits.dev) == 101
+    assert splits.test == fake.subsets["test"]
+    with pytest.raises(RalsegError, match="no group 'D' to leave unseen; the training images have A, B, C"):
+        splits_from_config({**protocol, "unseen": "D"}, fake, fake_counts)
+    with pytest.raises(RalsegError, match=r"counts\.compare is 80, 62 images are left in group A; lower it"):
+        splits_from_config({**protocol, "unseen": "A"}, fake, fake_counts)
+    protocol["counts"]["train"] = 300
+    with pytest.raises(RalsegError, match=r"the counts add up to"):
+        splits_from_config({**protocol, "unseen": "A"}, fake, fake_counts)
+
+
+def test_a_reward_set_of_the_unseen_group_is_refused(dataset, counts):
+    given = {"state": 3, "train": 6, "compare": 6, "dev": 0}
+    with pytest.raises(RalsegError, match="D_R has images of group 0016E5, which is to stay unseen; name reward"):
+        make_splits(dataset, given, 0, counts, unseen="0016E5")
+    splits = make_splits(dataset, given | {"reward": 4}, 0, counts, unseen="0016E5")
+    assert "0016E5" not in {dataset.groups[name] for name in splits.reward}
+
+
 def test_real_camvid(camvid_root, tmp_path):
     dataset = CamVid(camvid_root)
     store = ImageStore(dataset, dataset.subsets["train"], 0.1, tmp_path)
