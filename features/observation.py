@@ -7,56 +7,11 @@ import numpy as np
 
 from ralseg.features.class_shares import released_true_shares, true_shares
 from ralseg.features.components import PrincipalComponents
-from ralseg.features.kl import RELEASED_BINS, SMOOTHING, kl_histogram, linear_edges, log_edges, released_histogram
+from ralseg.features.kl import RELEASED_BINS, SMOOTHING, kl_histogram, linear_edges, released_histogram
+from ralseg.features.parts import CANDIDATE_PARTS, CLASS_PARTS, EXTRAS, FREE_PARTS, PRESETS, READS, STATE_PARTS
 from ralseg.features.similarity import SIMILARITY_BINS, similarity_histogram
 from ralseg.features.units import UNIT_FEATURES
 from ralseg.foundation import RalsegError
-
-# What a part of a candidate's row reads besides the unit features of its own name.
-READS = {
-    "highest_entropy": "entropy",
-    "relative_uncertainty": "uncertainty",
-    "pool_shares": "shares",
-    "similarity_labelled": "embedding",
-    "similarity_unlabelled": "embedding",
-    "kl_labelled": "shares",
-    "kl_unlabelled": "shares",
-    "released_kl_labelled": "released_counts",
-    "released_kl_unlabelled": "released_counts",
-}
-# What noise would tell of D_S, which is labelled, is worth no passes.
-STATE_PARTS = (*(part for part in UNIT_FEATURES if part != "disagreement"), "highest_entropy", "relative_uncertainty")
-CANDIDATE_PARTS = (*UNIT_FEATURES, *READS, "labelled_shares", "iou")
-CLASS_PARTS = ("shares", "probabilities", "labelled_shares", "pool_shares", "iou")
-"""Parts that hold one number per class, in the order of the classes."""
-FREE_PARTS = (
-    "relative_uncertainty", "disagreement", "kl_labelled", "kl_unlabelled", "similarity_labelled",
-    "similarity_unlabelled",
-)  # fmt: skip
-"""Parts whose width and meaning depend on neither the classes nor the network."""
-EXTRAS = ("embedding", "labelled_shares", "iou", "disagreement")
-PRIORS = ("margin", "disagreement")
-"""Figures of a candidate that grow or, the margin, fall with how unsure the network is of it."""
-
-_KL = ("kl_labelled", "kl_unlabelled")
-# Parts of the state, further parts of a candidate, edges of the KL histograms.
-_PRESETS = {
-    "1h": (("shares", "highest_entropy"), (), linear_edges),
-    "3h": (("shares", "entropy"), (), linear_edges),
-    "published": (("shares", "entropy"), _KL, linear_edges),
-    "as_released": (
-        ("released_counts", "released_entropy"),
-        ("released_kl_labelled", "released_kl_unlabelled"),
-        linear_edges,
-    ),
-    "compact": (("shares", "uncertainty"), _KL, log_edges),
-    "transferable": (
-        ("shares", "probabilities", "relative_uncertainty"),
-        ("labelled_shares", "pool_shares", "iou", *_KL, "similarity_labelled", "similarity_unlabelled"),
-        log_edges,
-    ),
-}
-PRESETS = tuple(_PRESETS)
 
 
 @dataclass(frozen=True)
@@ -154,12 +109,12 @@ class ObservationSpec:
         Raises:
             RalsegError: on an unknown name or extra.
         """
-        if name not in _PRESETS:
+        if name not in PRESETS:
             raise RalsegError(f"observation: no preset {name!r}; choose from {', '.join(PRESETS)}")
         unknown = sorted(set(extra) - set(EXTRAS))
         if unknown:
             raise RalsegError(f"observation: no extra part {unknown}; choose from {', '.join(EXTRAS)}")
-        unit, candidate, edges = _PRESETS[name]
+        unit, candidate, edges = PRESETS[name]
         state, candidate = (*unit, *(part for part in extra if part == "embedding")), (*unit, *candidate, *extra)
         if name == "transferable":
             if refused := sorted(set(extra) & {"embedding", "labelled_shares", "iou"}):

@@ -17,7 +17,7 @@ from ralseg.features import (
     similarity_histogram,
     spec_from_config,
 )
-from ralseg.features.observation import EXTRAS, PRESETS
+from ralseg.features.parts import EXTRAS, PRESETS
 from ralseg.foundation import RalsegError
 
 CLASSES, N, M, D = 5, 14, 9, 12
