@@ -13,6 +13,7 @@ from ralseg.features import (
     predicted_shares,
     released_counts,
     released_entropy_pools,
+    softmax,
     uncertainty_summary,
     unit_features,
 )
@@ -38,6 +39,7 @@ def test_widths_and_values(kind):
     widths = {name: array.shape for name, array in found.items()}
     assert widths == {
         "shares": (3, 9, 5),
+        "probabilities": (3, 9, 5),
         "entropy": (3, 9, 192),
         "uncertainty": (3, 9, 4),
         "embedding": (3, 9, 11),
@@ -48,6 +50,9 @@ def test_widths_and_values(kind):
     entropy = entropy_map(kind(LOGITS))
     shares = predicted_shares(class_map(kind(LOGITS)), grid, 5)
     np.testing.assert_array_equal(found["shares"], kind.back(shares))
+    probabilities = np.moveaxis(kind.back(grid.pool(softmax(kind(LOGITS)))), -2, -1)
+    np.testing.assert_allclose(found["probabilities"], probabilities, rtol=1e-5)
+    np.testing.assert_allclose(found["probabilities"].sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(found["released_counts"], kind.back(released_counts(shares * 192)), rtol=1e-6)
     np.testing.assert_array_equal(found["entropy"], kind.back(entropy_pools(entropy, grid)))
     np.testing.assert_array_equal(found["released_entropy"], kind.back(released_entropy_pools(entropy, grid)))
@@ -83,9 +88,9 @@ def test_images_do_not_mix(kind):
 def test_maps_as_a_network_leaves_them(dtype):
     """Channels last in memory, perhaps in half precision, within the network's autocast."""
     last = [torch.from_numpy(m).to(dtype).contiguous(memory_format=torch.channels_last) for m in (LOGITS, *EMBEDDING)]
-    expected = unit_features(last[0].float(), [m.float() for m in last[1:]], GRID, UNIT_FEATURES[:4])
+    expected = unit_features(last[0].float(), [m.float() for m in last[1:]], GRID, UNIT_FEATURES[:5])
     with torch.autocast("cpu", torch.bfloat16):
-        found = unit_features(last[0], last[1:], GRID, UNIT_FEATURES[:4])
+        found = unit_features(last[0], last[1:], GRID, UNIT_FEATURES[:5])
     for name, array in found.items():
         assert array.dtype == torch.float32
         np.testing.assert_array_equal(array, expected[name])
