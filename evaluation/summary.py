@@ -34,7 +34,7 @@ from ralseg.stats import (
     two_set_mean,
 )
 
-INDENT = 1
+INDENT = 0
 """Of summary.json, whose figures lie deep: a comparison of many policies would be a third spaces."""
 
 BASELINES = ("random", "margin")
