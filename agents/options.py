@@ -106,6 +106,8 @@ class BatchDQNOptions:
             raise RalsegError("network=published knows no prior; set prior=0")
         if self.network != "compact" and self.members > 1:
             raise RalsegError(f"members belong to network=compact; set members=1 for network={self.network}")
+        if self.gamma_from and not self.gamma:
+            raise RalsegError("gamma_from is the share of the training from which gamma holds; set gamma above 0, too")
         if not any(asdict(self.signal).values()):
             raise RalsegError("signal is 0 throughout; give reward, credit or reference a weight")
         if self.learn_from == "all" and not (self.signal.credit or self.signal.reference):

@@ -21,8 +21,8 @@ from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncer
 from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
 from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
-from ralseg.features.observation import ObservationSpec, TokenLayout
-from ralseg.features.parts import PRIORS
+from ralseg.features.observation import ObservationSpec
+from ralseg.features.parts import PRIORS, TokenLayout
 from ralseg.features.predictions import class_map, confidence_map, entropy_map, margin_map, softmax
 from ralseg.features.similarity import similarity_histogram
 from ralseg.features.some_units import SomeUnits

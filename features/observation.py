@@ -2,33 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
 from ralseg.features.class_shares import released_true_shares, true_shares
 from ralseg.features.components import PrincipalComponents
-from ralseg.features.kl import RELEASED_BINS, SMOOTHING, kl_histogram, linear_edges, released_histogram
-from ralseg.features.parts import CANDIDATE_PARTS, CLASS_PARTS, EXTRAS, FREE_PARTS, PRESETS, READS, STATE_PARTS
-from ralseg.features.similarity import SIMILARITY_BINS, similarity_histogram
+from ralseg.features.kl import SMOOTHING, kl_histogram, linear_edges, released_histogram
+from ralseg.features.parts import (
+    CANDIDATE_PARTS,
+    CLASS_PARTS,
+    EXTRAS,
+    PRESETS,
+    READS,
+    STATE_PARTS,
+    TokenLayout,
+    highest_values,
+    token_layout,
+)
+from ralseg.features.similarity import similarity_histogram
 from ralseg.features.units import UNIT_FEATURES
 from ralseg.foundation import RalsegError
-
-
-@dataclass(frozen=True)
-class TokenLayout:
-    """How rows are laid out that a network of class tokens reads: numbers per class first, part by part.
-
-    Attributes:
-        state_tokens: numbers per class in a row of the state.
-        state_free: the numbers after them.
-        candidate_tokens: numbers per class in a row of a candidate.
-        candidate_free: the numbers after them.
-    """
-
-    state_tokens: int
-    state_free: int
-    candidate_tokens: int
-    candidate_free: int
 
 
 @dataclass(frozen=True)
@@ -131,6 +125,10 @@ class ObservationSpec:
             embedding_width=components,
         )
 
+    @cached_property
+    def _highest(self) -> dict[str, np.ndarray]:
+        return highest_values(self.classes, self.embedding_width, len(self.kl_edges) - 1)
+
     def with_components(self, components: PrincipalComponents) -> "ObservationSpec":
         """The same observation with a fitted projection of the embedding."""
         return replace(self, components=components)
@@ -158,7 +156,7 @@ class ObservationSpec:
 
     def width(self, part: str) -> int:
         """Numbers of one part."""
-        return len(self._highest(part))
+        return len(self._highest[part])
 
     def prior_column(self, prior: str) -> int | None:
         """Which of a candidate's numbers is one of `PRIORS`; None if it is not there.
@@ -175,13 +173,7 @@ class ObservationSpec:
     @property
     def token_layout(self) -> TokenLayout | None:
         """How a network of class tokens reads the rows; None if a part depends on the classes or the network."""
-        counts = []
-        for parts in (self.state_parts, self.candidate_parts):
-            tokens = sum(part in CLASS_PARTS for part in parts)
-            if not tokens or not set(parts[:tokens]) <= set(CLASS_PARTS) or not set(parts[tokens:]) <= set(FREE_PARTS):
-                return None
-            counts += [tokens, sum(self.width(part) for part in parts[tokens:])]
-        return TokenLayout(*counts)
+        return token_layout(self.state_parts, self.candidate_parts, self.width)
 
     @property
     def state_bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -274,9 +266,11 @@ class ObservationSpec:
             case "embedding":
                 return self._projected(features[part])
             case "similarity_labelled" | "similarity_unlabelled":
-                own = features[READS[part]]
-                others = _given(step, "labelled_embedding") if part == "similarity_labelled" else own
-                return similarity_histogram(self._projected(own), self._projected(others))
+                own = self._projected(features[READS[part]])
+                labelled = part == "similarity_labelled"
+                return similarity_histogram(
+                    own, self._projected(_given(step, "labelled_embedding")) if labelled else own
+                )
             case "relative_uncertainty":
                 return features[READS[part]] / np.float32([*[np.log(self.classes)] * 3, 1])
             case "pool_shares":
@@ -307,36 +301,9 @@ class ObservationSpec:
         return kl_histogram(own, references, np.array(self.kl_edges), self.smoothing)
 
     def _bounds(self, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        high = np.concatenate([self._highest(part) for part in parts])
+        high = np.concatenate([self._highest[part] for part in parts])
         low = np.concatenate([np.full(self.width(part), -np.inf if part == "embedding" else 0) for part in parts])
         return low.astype(np.float32), high.astype(np.float32)
-
-    def _highest(self, part: str) -> np.ndarray:
-        """The highest values of a part, one for each of its numbers: 1 for shares, ln C for entropies."""
-        most = np.log(self.classes)
-        match part:
-            case "entropy" | "released_entropy":
-                return np.full(192, most)
-            case "highest_entropy":
-                return np.full(64, most)
-            case "disagreement":
-                return np.array([most])
-            case "uncertainty":
-                return np.array([most, most, most, 1])
-            case "relative_uncertainty":
-                return np.ones(4)
-            case "similarity_labelled" | "similarity_unlabelled":
-                return np.ones(SIMILARITY_BINS)
-            case "embedding":
-                return np.full(self.embedding_width, np.inf)
-            case "released_counts":
-                return np.full(self.classes + 1, np.inf)
-            case "kl_labelled" | "kl_unlabelled":
-                return np.ones(len(self.kl_edges) - 1)
-            case "released_kl_labelled" | "released_kl_unlabelled":
-                return np.ones(RELEASED_BINS)
-            case _:
-                return np.ones(self.classes)
 
 
 def _given(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:

@@ -1,6 +1,12 @@
 """The parts that an observation can be made of, by name, and the choices of them that have a name."""
 
-from ralseg.features.kl import linear_edges, log_edges
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ralseg.features.kl import RELEASED_BINS, linear_edges, log_edges
+from ralseg.features.similarity import SIMILARITY_BINS
 from ralseg.features.units import UNIT_FEATURES
 
 READS = {
@@ -47,3 +53,67 @@ PRESETS = {
     ),
 }
 """Name -> parts of the state, further parts of a candidate, edges of the KL histograms."""
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """How rows are laid out that a network of class tokens reads: numbers per class first, part by part.
+
+    Attributes:
+        state_tokens: numbers per class in a row of the state.
+        state_free: the numbers after them.
+        candidate_tokens: numbers per class in a row of a candidate.
+        candidate_free: the numbers after them.
+    """
+
+    state_tokens: int
+    state_free: int
+    candidate_tokens: int
+    candidate_free: int
+
+
+def token_layout(
+    state_parts: Sequence[str], candidate_parts: Sequence[str], width: Callable[[str], int]
+) -> TokenLayout | None:
+    """The layout of rows made of these parts; None unless numbers per class, the shares first, come before free ones.
+
+    Args:
+        state_parts: of a row of the state, in order.
+        candidate_parts: of a row of a candidate, in order.
+        width: numbers of a part.
+    """
+    counts = []
+    for parts in (state_parts, candidate_parts):
+        tokens = sum(part in CLASS_PARTS for part in parts)
+        free = parts[tokens:]
+        if parts[0] != "shares" or not set(parts[:tokens]) <= set(CLASS_PARTS) or not set(free) <= set(FREE_PARTS):
+            return None
+        counts += [tokens, sum(width(part) for part in free)]
+    return TokenLayout(*counts)
+
+
+def highest_values(classes: int, embedding_width: int, kl_bins: int) -> dict[str, np.ndarray]:
+    """The highest value of each number of each part: 1 for shares, ln C for entropies, infinity where there is none.
+
+    Args:
+        classes: number of classes C.
+        embedding_width: principal components of the embedding.
+        kl_bins: bins of the KL histograms.
+
+    Returns:
+        part -> (width,) float64.
+    """
+    most, shares = np.log(classes), np.ones(classes)
+    return {
+        **dict.fromkeys(CLASS_PARTS, shares),
+        **dict.fromkeys(("entropy", "released_entropy"), np.full(192, most)),
+        **dict.fromkeys(("kl_labelled", "kl_unlabelled"), np.ones(kl_bins)),
+        **dict.fromkeys(("released_kl_labelled", "released_kl_unlabelled"), np.ones(RELEASED_BINS)),
+        **dict.fromkeys(("similarity_labelled", "similarity_unlabelled"), np.ones(SIMILARITY_BINS)),
+        "highest_entropy": np.full(64, most),
+        "uncertainty": np.array([most, most, most, 1]),
+        "relative_uncertainty": np.ones(4),
+        "disagreement": np.array([most]),
+        "embedding": np.full(embedding_width, np.inf),
+        "released_counts": np.full(classes + 1, np.inf),
+    }

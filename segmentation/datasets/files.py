@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -86,8 +87,11 @@ class FileDataset(Dataset):
             stats = [path.stat() for path in self.files[name] if path is not None]
         except FileNotFoundError as error:
             raise _gone(error.filename) from error
-        meaning = f"{zlib.crc32(self.label_ids.tobytes()):08x}"
-        return " ".join([*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats), meaning])
+        return " ".join([*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats), self._meaning])
+
+    @cached_property
+    def _meaning(self) -> str:
+        return f"{zlib.crc32(self.label_ids.tobytes()):08x}"
 
 
 def _gone(path: str | Path) -> RalsegError:

@@ -369,6 +369,7 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
         ({"gamma": float("nan")}, "gamma is nan"),
         ({"prior_of": "entropy"}, "prior_of is 'entropy'; it must be one of margin, disagreement"),
         ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
+        ({"gamma": 0.0, "gamma_from": 0.5}, "gamma_from is the share .*; set gamma above 0, too"),
         ({"network": "published", "prior": 1.0}, "network=published knows no prior; set prior=0"),
         ({"network": "published", "members": 2}, "network=compact; set members=1 for network=published"),
         ({"network": "tokens", "members": 2}, "network=compact; set members=1 for network=tokens"),

@@ -177,6 +177,7 @@ def test_which_rows_have_tokens():
         1, 0, 2, 32
     )
     assert ObservationSpec.preset("compact", CLASSES).token_layout is None
+    assert ObservationSpec(CLASSES, ("shares",), ("iou", "shares")).token_layout is None
     assert ObservationSpec(CLASSES, ("shares",), ("shares", "kl_labelled", "iou")).token_layout is None
     assert ObservationSpec(CLASSES, ("relative_uncertainty",), ("shares",)).token_layout is None
 
