@@ -267,10 +267,9 @@ class ObservationSpec:
                 return self._projected(features[part])
             case "similarity_labelled" | "similarity_unlabelled":
                 own = self._projected(features[READS[part]])
-                labelled = part == "similarity_labelled"
-                return similarity_histogram(
-                    own, self._projected(_given(step, "labelled_embedding")) if labelled else own
-                )
+                if part == "similarity_unlabelled":
+                    return similarity_histogram(own, own)
+                return similarity_histogram(own, self._projected(_given(step, "labelled_embedding")))
             case "relative_uncertainty":
                 return features[READS[part]] / np.float32([*[np.log(self.classes)] * 3, 1])
             case "pool_shares":
