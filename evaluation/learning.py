@@ -16,7 +16,8 @@ from ralseg.envs import EnvFactory, Pool, World
 from ralseg.evaluation.door import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
-from ralseg.foundation import RalsegError, read_json, settings, write_json
+from ralseg.evaluation.training_record import CONFIG, write_record
+from ralseg.foundation import RalsegError, read_json, settings
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.learners import FitOptions
 
@@ -91,8 +92,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     )
     for note in world.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
-    write_json(folder / "config.json", {"config": dict(config), "overrides": list(overrides)})
-    write_json(folder / "splits.json", world.splits.to_dict())
+    write_record(folder, world, overrides)
     with _Ticker(console) as ticker:
         _learn(world, options, training, folder, ticker)
     learned = replace(make_policy(f"run:{folder}"), name="learned")
@@ -189,7 +189,7 @@ def _prior_column(options: BatchDQNOptions, world: World) -> int | None:
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     """A run folder belongs to one configuration; what is compared afterwards may change."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.exists():
         return
     before = read_json(path)["config"]

@@ -114,7 +114,7 @@ class Player:
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
         if job.policy.training is not None:
-            game.spec = self._spec(job.policy.training["features"])
+            game.spec = self._spec(job.policy.training.config["features"])
         game.reset(job.seed)
         pictured = self.pictured if job.seed == DRAW else []
         before = self.first_maps if pictured else []

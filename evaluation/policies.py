@@ -11,8 +11,9 @@ import yaml
 from ralseg.agents.acquisitions import FixedPolicy, names, parse
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
-from ralseg.envs import Pool, World
-from ralseg.foundation import RalsegError, read_json
+from ralseg.evaluation.training_record import TrainingRecord, read_record
+from ralseg.evaluation.zoo import zoo_folder
+from ralseg.foundation import RalsegError
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class NamedPolicy:
         name: as in files and tables; policies of one name are training seeds of one policy.
         policy: what chooses.
         training_seed: seed of its training; None if it was not trained.
-        training: the configuration that it was trained with; None likewise.
+        training: what it was trained with and on; None likewise.
         identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
         dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.
@@ -32,7 +33,7 @@ class NamedPolicy:
     name: str
     policy: Policy
     training_seed: int | None = None
-    training: Mapping[str, Any] | None = None
+    training: TrainingRecord | None = None
     identity: str = ""
     dropout: bool = False
     sees_truth: bool = False
@@ -43,7 +44,8 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
 
     Args:
         entry: an acquisition's name; one with options, {name: {option: value, ...}}; the path of a YAML file that holds
-            such an entry; or `run:PATH` for the policy in the run folder of a training.
+            such an entry; `run:PATH` for the policy in the run folder of a training; or `zoo:NAME` for one that came
+            with ralseg.
 
     Raises:
         RalsegError: for an unknown name or option, or a run folder that lacks a file or holds a damaged one.
@@ -54,15 +56,15 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
     if kind == "run" and path:
         return _trained(Path(path), f"run:{Path(path).name}")
     if kind == "zoo":
-        raise RalsegError(f"{entry}: this version brings no trained policies; train one and give its folder, run:PATH")
+        return _trained(zoo_folder(path), entry)
     if entry.endswith(".yaml"):
         if (stem := Path(entry).stem) in (*names(), "supervised"):
             raise RalsegError(f"{entry}: tables would call it {stem}, which is another one; rename the file")
         return _fixed(_read_entry(Path(entry)), stem)
     if entry not in names():
         raise RalsegError(
-            f"policy {entry!r} is unknown; choose from {', '.join(names())}, the path of a YAML file, or run:PATH of a "
-            "training"
+            f"policy {entry!r} is unknown; choose from {', '.join(names())}, the path of a YAML file, run:PATH of a "
+            "training, or zoo:NAME"
         )
     return _fixed(entry, entry)
 
@@ -118,14 +120,6 @@ def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -
             raise RalsegError(f"{entry.name} chooses one unit of each slate; set game.draw=clustered or uniform")
 
 
-def label_cost(policy: NamedPolicy) -> int:
-    """Units of D_T and D_R, whose labels a trained policy has read; 0 for any other."""
-    if policy.training is None:
-        return 0
-    world = World(policy.training)
-    return sum(len(Pool(world.store, world.images(role), world.unit)) for role in ("train", "reward"))
-
-
 def _fixed(entry: str | Mapping[str, Any], name: str) -> NamedPolicy:
     acquisition = parse(entry)
     noises = [reducer.noise for reducer in acquisition.needs if reducer.noise]
@@ -158,12 +152,8 @@ def _options(options: Any) -> str:
 
 def _trained(folder: Path, name: str) -> NamedPolicy:
     policy = load_policy(folder)
-    path = folder / "config.json"
-    record = read_json(path)
-    config = record.get("config") if isinstance(record, dict) else None
-    if not isinstance(config, dict) or not {"training", "features", "dataset", "protocol", "game"} <= config.keys():
-        raise RalsegError(f"{path}: not the configuration of a training; train the policy again")
-    return NamedPolicy(name, policy, config["training"]["seed"], config, policy.description["sha256"])
+    record = read_record(folder)
+    return NamedPolicy(name, policy, record.config["training"]["seed"], record, policy.description["sha256"])
 
 
 def _training_seeds(pattern: str) -> list[NamedPolicy]:
@@ -174,7 +164,7 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
     if len({entry.training_seed for entry in found}) < len(found):
         raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
     for entry, folder in zip(found, folders, strict=True):
-        ours, first = _learned_from(entry.training), _learned_from(found[0].training)
+        ours, first = _learned_from(entry.training.config), _learned_from(found[0].training.config)
         differing = [key for key in sorted(ours.keys() | first.keys()) if ours.get(key) != first.get(key)]
         if differing:
             raise RalsegError(

@@ -18,7 +18,7 @@ from typing import Any
 from ralseg.envs import FromGame, Pool, World
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
-from ralseg.evaluation.policies import NamedPolicy, check_policies, label_cost, make_policies
+from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
 from ralseg.evaluation.results import (
     ALL,
@@ -211,12 +211,10 @@ def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...
 
 def _check_unseen(entry: NamedPolicy, world: World) -> None:
     """No image that a policy learned on may be bought or judged on; another data set has other images."""
-    same = entry.training is not None and entry.training["dataset"] == world.config["dataset"]
-    if not same or entry.training["protocol"] == world.config["protocol"]:
+    if entry.training is None or not entry.training.shares_images_with(world.config):
         return
-    learned, here = World(entry.training).splits, world.splits
-    seen = {*learned.train, *learned.reward} & {*here.compare, *here.dev, *here.test}
-    if seen:
+    splits = world.splits
+    if seen := entry.training.learned_on & {*splits.compare, *splits.dev, *splits.test}:
         raise RalsegError(
             f"{entry.name} learned on {len(seen)} images that it would be judged on, e.g. {min(seen)!r}; "
             "set protocol as in its training"
@@ -226,9 +224,10 @@ def _check_unseen(entry: NamedPolicy, world: World) -> None:
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:
     facts = [{key: plan.config[key] for key in _KEYS}, plan.budgets]
     # Draw by draw, so that whatever is there of a comparison under way is paired.
-    jobs, costs = [], [label_cost(entry) for entry in policies]
+    jobs = []
     for seed in range(draws):
-        for entry, cost in zip(policies, costs, strict=True):
+        for entry in policies:
+            cost = entry.training.label_cost if entry.training else 0
             stem = f"{file_name(entry.name)}-{'' if entry.training_seed is None else f's{entry.training_seed}-'}d{seed}"
             own = [*facts, entry.identity]
             fitted = f"{stem}-fit-{_digest([*own, asdict(plan.fit)])}" if seed < fit_draws else None

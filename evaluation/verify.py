@@ -51,7 +51,8 @@ Edit = tuple[int, int, str]
 
 
 def verify(root: Path) -> Report:
-    """Recompute every summary in results/ and every marked number in README.md, docs/ and results/README.md.
+    """Recompute every summary in results/ and every marked number in README.md, docs/, results/README.md and the cards
+    in policies/.
 
     Args:
         root: of a checkout.
@@ -64,7 +65,8 @@ def verify(root: Path) -> Report:
     report, evidence = Report(), Evidence(root)
     for folder in sorted(path for path in (root / "results").iterdir() if path.is_dir()):
         _check_folder(report, evidence, folder)
-    for path in [root / "README.md", *sorted((root / "docs").rglob("*.md")), root / "results/README.md"]:
+    cards = sorted((root / "policies").glob("*/README.md"))
+    for path in [root / "README.md", *sorted((root / "docs").rglob("*.md")), root / "results/README.md", *cards]:
         if path.exists():
             name = path.relative_to(root)
             document = read_document(name, path.read_text())

@@ -84,8 +84,9 @@ class Splits:
         Raises:
             RalsegError: if a role is missing or unknown.
         """
-        if set(value) != set(ROLES):
-            raise RalsegError(f"splits: the keys must be {', '.join(ROLES)}; found {', '.join(value)}")
+        if not isinstance(value, Mapping) or set(value) != set(ROLES):
+            found = ", ".join(value) if isinstance(value, Mapping) else repr(value)
+            raise RalsegError(f"splits: the keys must be {', '.join(ROLES)}; found {found}")
         return cls(**{role: tuple(names) for role, names in value.items()})
 
 

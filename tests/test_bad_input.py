@@ -217,7 +217,7 @@ def policy(tmp_path):
         ("[entropie]", "policy 'entropie' is unknown; choose from random, "),
         ("[]", "is not a list of names"),
         ("[random,random]", "random is there twice"),
-        ("[zoo:best]", "this version brings no trained policies"),
+        ("[zoo:best]", "no such policy came with ralseg"),
         ("[run:nowhere]", "no such file"),
         ("[bald]", "dropout"),
     ],

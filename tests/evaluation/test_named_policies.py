@@ -1,4 +1,3 @@
-import json
 import pickle
 
 import pytest
@@ -7,8 +6,9 @@ from ralseg.agents.acquisitions import FixedPolicy, make, names
 from ralseg.agents.query_network import CompactQueryNetwork
 from ralseg.agents.query_policy import save_policy
 from ralseg.envs import World
-from ralseg.evaluation.policies import check_policies, label_cost, make_policies, make_policy
+from ralseg.evaluation.policies import check_policies, make_policies, make_policy
 from ralseg.evaluation.runs import compare
+from ralseg.evaluation.training_record import write_record
 from ralseg.foundation import RalsegError
 
 
@@ -18,12 +18,13 @@ def trained(tiny, tmp_path):
 
     def make(name, seed=0, config=None, **changes):
         config = (config or tiny()) | {"training": {"seed": seed, "episodes": 1}, "run": name, "agent": {}} | changes
-        game = World(config).game("train")
+        world = World(config)
+        game = world.game("train")
         game.reset(0)
         observation = game.view().observation
         network = CompactQueryNetwork(observation["state"].shape[-1], observation["candidates"].shape[-1], hidden=4)
         save_policy(tmp_path / name, network, observation={}, options={})
-        (tmp_path / name / "config.json").write_text(json.dumps({"config": config, "overrides": []}))
+        write_record(tmp_path / name, world, [])
         return tmp_path / name
 
     return make
@@ -31,7 +32,7 @@ def trained(tiny, tmp_path):
 
 def test_acquisitions_by_name():
     found = make_policy("entropy")
-    assert (found.name, found.training_seed, found.dropout, label_cost(found)) == ("entropy", None, False, 0)
+    assert (found.name, found.training_seed, found.training, found.dropout) == ("entropy", None, None, False)
     assert isinstance(found.policy, FixedPolicy) and found.policy.acquisition == make("entropy")
     assert {name for name in names() if make_policy(name).sees_truth} == {"class_truth", "reducible_loss", "look_ahead"}
     dropout = {"bald", "power_bald", "balanced_entropy"}
@@ -170,7 +171,7 @@ def test_a_run_folder_is_played_and_its_labels_are_counted(trained, tiny, tmp_pa
     assert (found.name, found.training_seed) == ("run:first", 7)
     world = World(tiny())
     units = 16 * (len(world.splits.train) + len(world.splits.reward))
-    assert label_cost(found) == units
+    assert found.training.label_cost == units
     results = compare(tiny(), [f"run:{folder}"], tmp_path / "out", draws=1, budgets=[2], splits=["dev"])
     (row,) = results.rows
     assert (row["policy"], row["training_seed"], row["label_cost_of_policy"]) == ("run:first", 7, units)
@@ -192,8 +193,10 @@ def test_a_pattern_names_training_seeds(trained, tmp_path):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["nonsense"], r"policy 'nonsense' is unknown; choose from random, .*class_truth, .*, or run:PATH"),
-        (["zoo:best"], "zoo:best: this version brings no trained policies"),
+        (["nonsense"], r"policy 'nonsense' is unknown; choose from random, .*class_truth, .*, or zoo:NAME"),
+        (["zoo:best"], "zoo:best: no such policy came with ralseg; choose from "),
+        (["zoo:"], "zoo:: no such policy"),
+        (["zoo:../agents"], "zoo:../agents: no such policy"),
         (["run:nowhere"], "nowhere/policy.json: no such file"),
         (["run:nowhere-*"], "no folder fits the pattern"),
         (["random", "random"], "random is there twice"),

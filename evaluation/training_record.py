@@ -1,0 +1,64 @@
+"""What a training leaves beside its policy: `config.json` (how it learned) and `splits.json` (from what)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ralseg.envs import Pool, World
+from ralseg.foundation import RalsegError, read_json, write_json
+from ralseg.segmentation.splits import Splits
+
+CONFIG, SPLITS = "config.json", "splits.json"
+LEARNED_FROM = ("train", "reward")
+"""Roles whose labels a training reads."""
+NAMING = ("_target_", "root", "seed", "size", "variant")
+"""Settings of data sets by which a name comes to mean an image; others choose among images, or read them otherwise."""
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a comparison must know of a training.
+
+    Attributes:
+        config: the configuration; its `dataset.root` is None where the record came without the data.
+        label_cost: units of D_T and D_R, whose labels it has read.
+        learned_on: names of the images of D_T and D_R.
+    """
+
+    config: Mapping[str, Any]
+    label_cost: int
+    learned_on: frozenset[str]
+
+    def shares_images_with(self, config: Mapping[str, Any]) -> bool:
+        """Whether image names mean the same images in another configuration."""
+        ours, theirs = ({key: one["dataset"].get(key) for key in NAMING} for one in (self.config, config))
+        return ours == theirs or (ours["root"] is None and ours == {**theirs, "root": None})
+
+
+def write_record(folder: Path, world: World, overrides: Sequence[str]) -> None:
+    """Write both files, before a training begins.
+
+    Args:
+        folder: of the run.
+        world: of its configuration.
+        overrides: what was typed; kept.
+    """
+    cost = sum(len(Pool(world.store, world.images(role), world.unit)) for role in LEARNED_FROM)
+    write_json(folder / CONFIG, {"config": dict(world.config), "overrides": list(overrides), "label_cost": cost})
+    write_json(folder / SPLITS, world.splits.to_dict())
+
+
+def read_record(folder: Path) -> TrainingRecord:
+    """Read both files.
+
+    Raises:
+        RalsegError: if one is missing or not what `write_record` wrote.
+    """
+    record, splits = read_json(folder / CONFIG), Splits.from_dict(read_json(folder / SPLITS))
+    config = record.get("config") if isinstance(record, dict) else None
+    groups = {"training", "features", "dataset", "protocol", "game"}
+    if not isinstance(config, dict) or not groups <= config.keys() or not isinstance(record.get("label_cost"), int):
+        raise RalsegError(f"{folder / CONFIG}: not the configuration of a training; train the policy again")
+    learned_on = frozenset(name for role in LEARNED_FROM for name in getattr(splits, role))
+    return TrainingRecord(config, record["label_cost"], learned_on)
