@@ -22,6 +22,7 @@ TABLES = (
     "games",
     "growth",
     "memory",
+    "cityscapes",
     "acquisitions",
     "precision",
     "reward_subset",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import names
-from ralseg.benchmarks import acquisitions, games, growth, memory, selection
+from ralseg.benchmarks import acquisitions, cityscapes, games, growth, memory, selection
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
@@ -49,7 +49,7 @@ def in_this_process(monkeypatch):
         result = json.loads(json.dumps(function(**arguments)))
         return {"result": result, "cpu_seconds": float(10 + result["steps"]) if "steps" in dict_of(result) else 1.0}
 
-    for module in (games, memory, acquisitions, selection):
+    for module in (games, memory, acquisitions, selection, cityscapes):
         monkeypatch.setattr(module, "in_fresh_process", call)
     return calls
 
@@ -119,6 +119,18 @@ def test_memory(run, small, in_this_process, monkeypatch):
     assert [(p["cut"], p["images"]) for p in found["pools"]] == list(product(("full", "partial"), (16, 20, 52)))
     assert all(pool["units"] == 128 * pool["images"] for pool in found["pools"])
     assert all(pool["megabytes"] > 50 and pool["score_seconds"] > 0 for pool in found["pools"])
+
+
+def test_cityscapes(run, in_this_process, monkeypatch):
+    monkeypatch.setattr(cityscapes, "SIZE", (256, 512))
+    small = ("game.unit=[64,64]", "network.widths=[8,8,8,8,8]", "network.pyramid=8", "features.components=4")
+    found = run("cityscapes", *small, "game.learn.batch=2", "theta0.fit.batch=2")
+    assert in_this_process == ["read", "one_step", "evaluate"]
+    assert found["sizes"]["counts"] == {"state": 8, "train": 8, "reward": 8, "compare": 36, "dev": 0}
+    # Images at half their size, labels at their own: 64 of each.
+    assert found["processes"]["files"]["store_megabytes"] == pytest.approx(64 * (128 * 256 * 3 + 256 * 512) / 1e6)
+    for process in found["processes"].values():
+        assert min(process["seconds"].values()) > 0 and process["peak_megabytes"] > 50
 
 
 def test_acquisitions(run, small, in_this_process):

@@ -1,0 +1,130 @@
+"""A data set of the size of Cityscapes, from files in its layout to a step of the game: seconds and peak memory."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ralseg.agents.networks import build_network
+from ralseg.agents.options import agent_options
+from ralseg.agents.query_policy import QueryPolicy
+from ralseg.benchmarks.fresh import in_fresh_process
+from ralseg.benchmarks.generated import GeneratedStore
+from ralseg.benchmarks.measure import cpu_seconds, peak_megabytes
+from ralseg.configs import composed
+from ralseg.envs import EnvFactory, World
+from ralseg.foundation import generator
+from ralseg.segmentation.datasets import IGNORE
+from ralseg.segmentation.datasets.palettes import CITYSCAPES_IDS
+
+SIZE = (1024, 2048)
+TRAIN, VAL, TOWNS = 2975, 500, 20
+ROLES = {"state": 10, "train": 150, "reward": 200}
+"""Images of D_S, D_T and D_R; the other images of train are D_V."""
+DIFFERENT = 64
+"""Images that are written; the others are links to them, read and stored like any."""
+SLATES, CANDIDATES = 256, 100
+PATCH = 8
+"""Pixels a side that every label has of every class."""
+
+
+def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
+    """CPU seconds and peak MB (10^6 bytes), mapped files included, of three processes: files to store and theta_0, a
+    step of the env with a query network's choice, results on val.
+
+    Args:
+        overrides: of `train_agent.yaml`.
+        share: of images, slates and candidates.
+    """
+    scaled = {role: max(8, round(share * count)) for role, count in ROLES.items()}
+    train, val = max(60, round(share * TRAIN)), max(4, round(share * VAL))
+    counts = scaled | {"compare": train - sum(scaled.values()), "dev": 0}
+    slates, candidates = max(4, round(share * SLATES)), max(4, round(share * CANDIDATES))
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(Path(folder) / "data", train, val, max(8, round(share * DIFFERENT)))
+        settings = [
+            "dataset=cityscapes", f"dataset.root={folder}/data", "agent=transferable", "features=transferable",
+            "protocol.counts={" + ", ".join(f"{role}: {count}" for role, count in counts.items()) + "}",
+            "protocol.exact=false", f"game.slates={slates}", f"game.candidates={candidates}", f"game.budget={slates}",
+            "theta0.fit.steps=20", *overrides,
+        ]  # fmt: skip
+        works = {"files": read, "step": one_step, "val": evaluate}
+        cache = f"{folder}/cache"
+        found = {name: in_fresh_process(work, cache, overrides=settings)["result"] for name, work in works.items()}
+    sizes = {"counts": counts, "val": val, "slates": slates, "candidates": candidates}
+    return {"sizes": sizes, "processes": found}
+
+
+def rows(found: dict[str, Any]) -> list[list[Any]]:
+    """A phase a line, the peak of its process behind the last one."""
+    table = [["phase", "CPU seconds", "peak MB of the process"]]
+    for process in found["processes"].values():
+        phases = list(process["seconds"].items())
+        table += [[name, seconds, ""] for name, seconds in phases[:-1]]
+        table.append([*phases[-1], process["peak_megabytes"]])
+    return table
+
+
+def write_tree(root: Path, train: int, val: int, different: int) -> None:
+    """Drawn streets as Cityscapes is shared: leftImg8bit/ and gtFine/, labels as labelIds."""
+    store = GeneratedStore(different, SIZE)
+    label_ids = np.zeros(IGNORE + 1, np.uint8)
+    label_ids[: len(CITYSCAPES_IDS)] = CITYSCAPES_IDS
+    # D_S must have every class, and no few drawn streets have.
+    strip = np.repeat(np.arange(len(CITYSCAPES_IDS), dtype=np.uint8), PATCH)
+
+    def labels(number: int) -> np.ndarray:
+        label = store.label(number).copy()
+        label[:PATCH, : len(strip)] = strip
+        return label_ids[label]
+
+    for number in range(train + val):
+        subset, town = ("train" if number < train else "val"), f"town{number % TOWNS:02d}"
+        name = f"{town}_{number:06d}_000019"
+        image = root / f"leftImg8bit/{subset}/{town}/{name}_leftImg8bit.png"
+        label = root / f"gtFine/{subset}/{town}/{name}_gtFine_labelIds.png"
+        for path, of in ((image, "image"), (label, "label")):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            first = root / f"{of}-{number % different}.png"
+            if number < different:
+                cv2.imwrite(str(first), store.image(number)[..., ::-1] if of == "image" else labels(number))
+            os.link(first, path)
+
+
+def read(overrides: Sequence[str]) -> dict[str, Any]:
+    """Every file decoded into the image store; theta_0."""
+    world = World(composed("train_agent", overrides))
+    seconds = {"files to store": cpu_seconds(lambda: world.store), "theta_0, 20 steps": cpu_seconds(world.theta0)}
+    stored = sum(path.stat().st_size for path in world.store.folder.glob("*.bin"))
+    return {"seconds": seconds, "peak_megabytes": peak_megabytes(), "store_megabytes": stored / 1e6}
+
+
+def one_step(overrides: Sequence[str]) -> dict[str, Any]:
+    """The env made and reset, a query network's choice, the env's step: it learns, is rewarded on D_R, and observes."""
+    config = composed("train_agent", overrides)
+    world, made = World(config), []
+    make = cpu_seconds(lambda: made.append(EnvFactory(config, "compare", credit=False, reference=False)()))
+    (env,) = made
+    seconds = {"env made, components fitted": make}
+    seconds["reset and observation"] = cpu_seconds(lambda: made.append(env.reset(seed=0)[0]))
+    spec, options = world.spec, agent_options(config["agent"])
+    network = build_network(options, env.observation_space, spec.prior_column(options.prior_of), spec.token_layout)
+    policy, view = QueryPolicy(network, {}), SimpleNamespace(observation=made[1])
+    seconds["choice"] = cpu_seconds(lambda: made.append(policy.select(view, generator(0, "benchmark"))))
+    seconds["step"] = cpu_seconds(lambda: env.step(made[2]))
+    return {"seconds": seconds, "peak_megabytes": peak_megabytes()}
+
+
+def evaluate(overrides: Sequence[str]) -> dict[str, Any]:
+    """The mIoU on val."""
+    world = World(composed("train_agent", overrides))
+    learner = world.learner("compare")
+    return {
+        "seconds": {"val": cpu_seconds(lambda: learner.evaluate(world.images("test")))},
+        "peak_megabytes": peak_megabytes(),
+    }
