@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ralseg.evaluation.page import page
 from ralseg.evaluation.pictures import bought_regions, bought_shares, class_shares, curves
 from ralseg.evaluation.results import Results, file_name
-from ralseg.evaluation.summary import INDENT, summarise
+from ralseg.evaluation.summary import summarise
 from ralseg.evaluation.tables import markdown
 from ralseg.foundation import atomic_write, write_json
 from ralseg.segmentation.datasets import Dataset
@@ -31,7 +31,7 @@ def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
         The summary; see `summarise`.
     """
     summary = summarise(results)
-    write_json(results.folder / "summary.json", summary, INDENT)
+    write_json(results.folder / "summary.json", summary)
     with atomic_write(results.folder / "summary.md", "w") as file:
         file.write(markdown(summary))
     with atomic_write(results.folder / "report.html", "w") as file:

@@ -34,9 +34,6 @@ from ralseg.stats import (
     two_set_mean,
 )
 
-INDENT = 0
-"""Of summary.json, whose figures lie deep: a comparison of many policies would be a third spaces."""
-
 BASELINES = ("random", "margin")
 """Policies that others are compared with, beside the best heuristic: chance, and what is mostly hardest to beat."""
 DECIMALS = 6

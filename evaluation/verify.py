@@ -1,19 +1,16 @@
 """Whether the documents say what the results say: `ralseg-verify-results [--write] [FOLDER]`; see docs/doors.md."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ralseg.evaluation.evidence import Evidence, TableSettings, table_lines
 from ralseg.evaluation.figures import Figure
 from ralseg.evaluation.markers import Document, Number, Problem, Selection, Table, read_document
-from ralseg.evaluation.summary import INDENT
 from ralseg.evaluation.tables import markdown
-from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+from ralseg.foundation import RalsegError, atomic_write
 
 STRICT = ("README.md", "docs/results.md")
 """Documents in which every decimal number has a marker."""
@@ -32,7 +29,6 @@ class Report:
         differences: what stands and what was recomputed; `write` mends them.
         problems: what only an author can mend.
         written: file -> its text as it should be, for files that differ.
-        summaries: folder -> summary as it should be, where the one that stands differs.
     """
 
     documents: int = 0
@@ -43,7 +39,6 @@ class Report:
     differences: list[Problem] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     written: dict[Path, str] = field(default_factory=dict)
-    summaries: dict[Path, Any] = field(default_factory=dict)
 
 
 Edit = tuple[int, int, str]
@@ -82,57 +77,24 @@ def write(report: Report) -> list[Path]:
     """
     if report.problems:
         raise RalsegError("nothing was written; mend what is named above first")
-    for path, summary in report.summaries.items():
-        write_json(path, summary, INDENT)
     for path, text in report.written.items():
         with atomic_write(path, "w") as file:
             file.write(text)
-    return sorted({*report.summaries, *report.written})
+    return sorted(report.written)
 
 
 def _check_folder(report: Report, evidence: Evidence, folder: Path) -> None:
-    path = folder / "summary.json"
+    path = folder / "summary.md"
     name = path.relative_to(evidence.root)
     try:
-        summary = evidence.comparison(folder.name).summary
-        stands = read_json(path) if path.exists() else None
+        text = markdown(evidence.comparison(folder.name).summary)
     except RalsegError as error:
         report.problems.append(Problem(name, 1, str(error)))
         return
     report.folders += 1
-    found = next(_json_differences(stands, summary), None)
-    if found:
-        where, old, new = found
-        report.differences.append(Problem(name, 1, f"{where or 'all'}: {old} stands, {new} recomputed"))
-        report.summaries[path] = summary
-    path, text = folder / "summary.md", markdown(summary)
     if not path.exists() or path.read_text() != text:
-        report.differences.append(Problem(name.with_suffix(".md"), 1, "is not what the rows give today"))
+        report.differences.append(Problem(name, 1, "is not what the rows give today"))
         report.written[path] = text
-
-
-def _json_differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, str, str]]:
-    """Where two JSON values differ by more than rounding."""
-    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
-        for key in new:
-            yield from _json_differences(old[key], new[key], f"{where}.{key}".lstrip("."))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, pair in enumerate(zip(old, new, strict=True)):
-            yield from _json_differences(*pair, f"{where}[{index}]")
-    elif isinstance(old, float) and isinstance(new, float):
-        # Sums may be taken in another order on another processor.
-        if not math.isclose(old, new, rel_tol=1e-9, abs_tol=1e-9):
-            yield where, repr(old), repr(new)
-    elif old != new or type(old) is not type(new):
-        yield where, _short(old), _short(new)
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "keys " + ", ".join(value)
-    return f"{len(value)} entries" if isinstance(value, list) else repr(value)
 
 
 def _check_document(report: Report, evidence: Evidence, document: Document, path: Path, strict: bool) -> None:

@@ -47,10 +47,10 @@ def _umask() -> int:
     return mask
 
 
-def write_json(path: str | Path, value: Any, indent: int = 2) -> None:
+def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinities are refused (ValueError)."""
     with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=indent, allow_nan=False)
+        json.dump(value, file, indent=2, allow_nan=False)
         file.write("\n")
 
 
