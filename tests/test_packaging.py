@@ -156,10 +156,12 @@ def test_no_tracked_file_names_a_folder_of_somebodys_machine():
     assert not {str(file): found for file in files if file.is_file() and (found := theirs.search(file.read_bytes()))}
 
 
-def test_the_wheel_holds_the_package_and_all_its_yaml(wheel):
+def test_the_wheel_holds_the_package_its_yaml_and_its_policies(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    expected = {f"ralseg/{file.relative_to(ROOT)}" for file in [*sources(), *(ROOT / "configs").rglob("*.yaml")]}
+    policies = (file for folder in (ROOT / "policies").glob("[!_]*/") for file in folder.iterdir())
+    data = [*(ROOT / "configs").rglob("*.yaml"), *policies]
+    expected = {f"ralseg/{file.relative_to(ROOT)}" for file in [*sources(), *data]}
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert names - metadata == expected
     assert any(name.endswith("LICENSE") for name in metadata)
@@ -175,6 +177,7 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
         "ralseg-train": "ralseg.train_agent:main",
         "ralseg-evaluate": "ralseg.evaluate_policy:main",
         "ralseg-verify-results": "ralseg.evaluation.verify:main",
+        "ralseg-pack-policy": "ralseg.evaluation.zoo:main",
     }
     small = ["training.episodes=1", "training.streams=1", "training.processes=1", "agent=regression"]
     compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
