@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ralseg.agents.networks import build_network
@@ -19,8 +18,9 @@ from ralseg.benchmarks.measure import cpu_seconds, peak_megabytes
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, World
 from ralseg.foundation import generator
-from ralseg.segmentation.datasets import IGNORE
-from ralseg.segmentation.datasets.palettes import CITYSCAPES_IDS
+from ralseg.segmentation.datasets.cityscapes import cityscapes_files
+from ralseg.segmentation.datasets.palettes import CITYSCAPES
+from ralseg.segmentation.datasets.streets_as_cityscapes import write_pair
 
 SIZE = (1024, 2048)
 TRAIN, VAL, TOWNS = 2975, 500, 20
@@ -71,28 +71,21 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def write_tree(root: Path, train: int, val: int, different: int) -> None:
-    """Drawn streets as Cityscapes is shared: leftImg8bit/ and gtFine/, labels as labelIds."""
-    store = GeneratedStore(different, SIZE)
-    label_ids = np.zeros(IGNORE + 1, np.uint8)
-    label_ids[: len(CITYSCAPES_IDS)] = CITYSCAPES_IDS
-    # D_S must have every class, and no few drawn streets have.
-    strip = np.repeat(np.arange(len(CITYSCAPES_IDS), dtype=np.uint8), PATCH)
-
-    def labels(number: int) -> np.ndarray:
-        label = store.label(number).copy()
-        label[:PATCH, : len(strip)] = strip
-        return label_ids[label]
-
+    """Drawn streets as Cityscapes is shared."""
+    store, classes = GeneratedStore(different, SIZE), np.arange(len(CITYSCAPES), dtype=np.uint8)
+    written: list[tuple[Path, Path]] = []
     for number in range(train + val):
-        subset, town = ("train" if number < train else "val"), f"town{number % TOWNS:02d}"
-        name = f"{town}_{number:06d}_000019"
-        image = root / f"leftImg8bit/{subset}/{town}/{name}_leftImg8bit.png"
-        label = root / f"gtFine/{subset}/{town}/{name}_gtFine_labelIds.png"
-        for path, of in ((image, "image"), (label, "label")):
+        name = f"town{number % TOWNS:02d}_{number:06d}_000019"
+        pair = cityscapes_files(root, "train" if number < train else "val", name)
+        if number < different:
+            label = store.label(number).copy()
+            # D_S must have every class, and no few drawn streets have.
+            label[:PATCH, : PATCH * len(classes)] = classes.repeat(PATCH)
+            write_pair(pair, store.image(number), label)
+            written.append(pair)
+            continue
+        for path, first in zip(pair, written[number % different], strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)
-            first = root / f"{of}-{number % different}.png"
-            if number < different:
-                cv2.imwrite(str(first), store.image(number)[..., ::-1] if of == "image" else labels(number))
             os.link(first, path)
 
 

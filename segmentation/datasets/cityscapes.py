@@ -40,10 +40,17 @@ class Cityscapes(FileDataset):
             images = _images(root / "leftImg8bit" / subset, f"*/*{IMAGE}", "leftImg8bit/ and gtFine/ as downloaded")
             for image in images:
                 name, city = image.name.removesuffix(IMAGE), image.parent.name
-                self.files[name] = paired(image, root / "gtFine" / subset / city / f"{name}{LABEL}")
+                self.files[name] = paired(image, cityscapes_files(root, subset, name, city)[1])
                 self.groups[name] = city
             self.subsets[subset] = tuple(sorted(image.name.removesuffix(IMAGE) for image in images))
         self.names = tuple(sorted(self.files))
+
+
+def cityscapes_files(root: str | Path, subset: str, name: str, city: str | None = None) -> tuple[Path, Path]:
+    """Where the image and the label of a name lie; its city is the first part of the name where none is given."""
+    city = city or name.split("_")[0]
+    image = Path(root) / "leftImg8bit" / subset / city / f"{name}{IMAGE}"
+    return image, Path(root) / "gtFine" / subset / city / f"{name}{LABEL}"
 
 
 class GTAV(FileDataset):

@@ -9,8 +9,10 @@ from PIL import Image
 from ralseg.configs import composed
 from ralseg.envs import World
 from ralseg.foundation import RalsegError, read_json, write_json
-from ralseg.segmentation.datasets import GTAV, IGNORE, Cityscapes, Synthia
+from ralseg.segmentation.datasets import GTAV, IGNORE, Cityscapes, Streets, Synthia
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, CITYSCAPES_IDS, CITYSCAPES_VOID
+from ralseg.segmentation.datasets.streets_as_cityscapes import main as write_as_cityscapes
+from ralseg.segmentation.datasets.streets_as_cityscapes import write_streets
 from ralseg.segmentation.splits import splits_from_config
 from tests.segmentation.test_datasets import FileContract
 
@@ -77,6 +79,30 @@ class TestCityscapes(FileContract):
             Cityscapes(tmp_path)
         with pytest.raises(RalsegError, match=r"leftImg8bit/train: no PNG images; .* leftImg8bit/ and gtFine/"):
             Cityscapes(tmp_path / "nowhere")
+
+
+def test_streets_in_its_layout(tmp_path):
+    streets = Streets(12, (90, 150), variant="cityscapes")
+    assert write_as_cityscapes([str(tmp_path), "--images", "12", "--size", "90", "150"]) == 0
+    dataset = Cityscapes(tmp_path)
+    assert [len(dataset.subsets[subset]) for subset in ("train", "val")] == [9, 3]
+    for name in streets.names:
+        city = streets.groups[name]
+        written = f"{city}_{name.removeprefix('street_')}_000019"
+        assert dataset.groups[written] == city
+        for own, found in zip(streets.load(name), dataset.load(written), strict=True):
+            np.testing.assert_array_equal(own, found)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
+    assert write_as_cityscapes([str(tmp_path), "--images", "12", "--size", "90", "150"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")} and len(before) == 24
+
+
+def test_streets_that_have_no_label_ids(tmp_path, capsys):
+    with pytest.raises(RalsegError, match="variant camvid have no labelIds; take variant=cityscapes"):
+        write_streets(Streets(12, (90, 150)), tmp_path)
+    assert write_as_cityscapes([str(tmp_path), "--images", "3"]) == 2
+    assert "it takes at least 9 images" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def write_gtav(root, count=6, palette=None):
