@@ -184,7 +184,7 @@ class World:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
         spec, network = self.spec, self.network()
-        if "embedding" in spec.needs and spec.embedding_width > network.embedding_width:
+        if spec.holds_embedding and spec.embedding_width > network.embedding_width:
             raise RalsegError(
                 f"features.components={spec.embedding_width} is more than the network's embedding has, "
                 f"{network.embedding_width}"
@@ -217,10 +217,14 @@ class World:
         if "embedding" not in spec.needs:
             return spec
         images = [*self.images("state"), *self.images("train")]
-        return spec.with_components(fit_components(learner, pool, images, spec.embedding_width))
+        return spec.with_components(
+            fit_components(learner, pool, images, spec.embedding_width, fewer=not spec.holds_embedding)
+        )
 
 
-def fit_components(learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int) -> PrincipalComponents:
+def fit_components(
+    learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
+) -> PrincipalComponents:
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
 
     def embed(prediction, chunk):
@@ -228,7 +232,7 @@ def fit_components(learner: SupervisedLearner, pool: Pool, images: Sequence[int]
         return unit_features(as_array(prediction.logits), maps, pool.grid(chunk[0]), {"embedding"})
 
     rows = learner.predict(images, [embed])["embedding"]
-    return PrincipalComponents.fit(np.concatenate(rows), width)
+    return PrincipalComponents.fit(np.concatenate(rows), width, fewer)
 
 
 @dataclass(frozen=True)

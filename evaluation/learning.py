@@ -176,7 +176,7 @@ def _check_networks(options: Any, training: TrainingOptions, world: World) -> No
     """Several theta_0 need several games, and observations that mean the same in all of them."""
     if training.networks > 1 and isinstance(options, SB3Options):
         raise RalsegError("training.networks is for agents of several streams; Stable-Baselines3 plays one game, set 1")
-    if training.networks > 1 and "embedding" in world.spec.candidate_parts:
+    if training.networks > 1 and world.spec.holds_embedding:
         raise RalsegError(
             f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
             "without, e.g. features=transferable with agent=transferable"

@@ -51,7 +51,7 @@ def pack(run: str | Path, folder: str | Path) -> None:
         raise RalsegError(f"{folder}: not empty; give a new folder")
     if (size := (run / WEIGHTS).stat().st_size) > LARGEST:
         raise RalsegError(f"{run / WEIGHTS}: {size:,} bytes, more than {LARGEST:,}; train with a smaller agent.hidden")
-    if "embedding" in spec_from_config(record.config["features"], classes=2).candidate_parts:
+    if spec_from_config(record.config["features"], classes=2).holds_embedding:
         raise RalsegError(
             f"{run}: its policy reads embeddings of its own network, which mean nothing with another one; train with "
             "agent=transferable features=transferable"

@@ -30,20 +30,23 @@ class PrincipalComponents:
             )
 
     @classmethod
-    def fit(cls, x: np.ndarray, k: int) -> "PrincipalComponents":
+    def fit(cls, x: np.ndarray, k: int, fewer: bool = False) -> "PrincipalComponents":
         """Fit to the rows of x; each component's largest entry is positive, so the same x gives the same signs.
 
         Args:
             x: (n, D) finite.
             k: components, 1 to min(n - 1, D).
+            fewer: take as many as there are where the rows differ in fewer than k directions.
 
         Raises:
-            RalsegError: on another shape, NaN, or fewer than k directions in which the rows differ.
+            RalsegError: on another shape, NaN, or fewer than k directions (one, with `fewer`) in which the rows differ.
         """
         x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or not np.isfinite(x).all():
             raise RalsegError(f"principal components: rows of shape {x.shape} are not (n, D) or not finite")
         n, width = x.shape
+        if fewer:
+            k = min(k, n - 1, width)
         if not 1 <= k <= min(n - 1, width):
             raise RalsegError(f"principal components: {k} of {n} rows of {width}; at most {min(n - 1, width)}")
         mean = x.mean(axis=0)
@@ -54,6 +57,8 @@ class PrincipalComponents:
         else:
             _, singular, directions = np.linalg.svd(centred, full_matrices=False)
             variance = singular**2 / (n - 1)
+        if fewer:
+            k = max(1, int((variance[:k] > 1e-10 * variance[0]).sum()))
         if variance[k - 1] <= 1e-10 * variance[0] or variance[0] <= 0:
             raise RalsegError(f"principal components: the rows differ in fewer than {k} directions; ask for fewer")
         directions = directions[:k]

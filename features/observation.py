@@ -130,8 +130,17 @@ class ObservationSpec:
         return highest_values(self.classes, self.embedding_width, len(self.kl_edges) - 1)
 
     def with_components(self, components: PrincipalComponents) -> "ObservationSpec":
-        """The same observation with a fitted projection of the embedding."""
-        return replace(self, components=components)
+        """The same observation with a fitted projection of the embedding.
+
+        Where no row holds the embedding itself the projection may have fewer components than were asked for.
+        """
+        width = self.embedding_width if self.holds_embedding else len(components)
+        return replace(self, components=components, embedding_width=width)
+
+    @property
+    def holds_embedding(self) -> bool:
+        """Whether rows hold the embedding itself, which means nothing with another network."""
+        return "embedding" in self.state_parts + self.candidate_parts
 
     @property
     def needs(self) -> set[str]:

@@ -46,6 +46,18 @@ def test_round_trip():
     np.testing.assert_array_equal(again.transform(x), fitted.transform(x))
 
 
+def test_as_many_as_there_are():
+    x = rows(60, 8)
+    twice = np.hstack([x[:, :3], x[:, :3]])  # six numbers that vary in three directions
+    for given, k, kept in ((x, 9, 8), (x[:4], 4, 3), (twice, 4, 3), (x, 3, 3)):
+        fitted = PrincipalComponents.fit(given, k, fewer=True)
+        plain = PrincipalComponents.fit(given, kept)
+        assert len(fitted) == kept
+        np.testing.assert_array_equal(fitted.transform(given), plain.transform(given))
+    with pytest.raises(RalsegError, match="fewer than 1 directions"):
+        PrincipalComponents.fit(np.ones((5, 3)), 2, fewer=True)
+
+
 def test_bad_input_is_refused():
     x = rows(60, 8)
     fitted = PrincipalComponents.fit(x, 3)
