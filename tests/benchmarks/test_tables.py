@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import names
-from ralseg.benchmarks import acquisitions, cityscapes, games, growth, memory, selection
+from ralseg.benchmarks import acquisitions, batches, cityscapes, games, growth, memory, same_work, selection
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
@@ -19,6 +19,7 @@ from ralseg.benchmarks.measure import Clock, alternate, configured, cpu_seconds_
 from ralseg.benchmarks.precision import compared
 from ralseg.benchmarks.run import facts, main, markdown
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks import SmallFPN
 
 
 @pytest.fixture
@@ -59,7 +60,9 @@ def dict_of(result):
     return result if isinstance(result, dict) else {}
 
 
-def test_same_work(run, small):
+def test_same_work(run, small, monkeypatch):
+    # A processor that does not multiply bfloat16 in hardware takes a minute for ten large convolutions.
+    monkeypatch.setattr(same_work, "convolution_rate", lambda dtype: 100.0)
     overrides = [override for override in small if not override.startswith("features")]
     found = run("same_work", *overrides, "network=small_fpn", "game.unit=[48,64]", "game.learn.crops.size=[64,64]")
     for name in ("fp32", "bf16"):
@@ -149,7 +152,9 @@ def test_precision(run, small):
     assert found["largest"] < 5
 
 
-def test_batches(run):
+def test_batches(run, monkeypatch):
+    sizes = {"high": (SmallFPN, (64, 32)), "wide": (SmallFPN, (32, 64))}
+    monkeypatch.setattr(batches, "NETWORKS", sizes)
     found = run("batches")["seconds_an_image"]
     assert len(found) == 2
     for kinds in found.values():
