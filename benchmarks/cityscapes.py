@@ -2,7 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,16 +101,22 @@ def read(overrides: Sequence[str]) -> dict[str, Any]:
 def one_step(overrides: Sequence[str]) -> dict[str, Any]:
     """The env made and reset, a query network's choice, the env's step: it learns, is rewarded on D_R, and observes."""
     config = composed("train_agent", overrides)
-    world, made = World(config), []
-    make = cpu_seconds(lambda: made.append(EnvFactory(config, "compare", credit=False, reference=False)()))
-    (env,) = made
-    seconds = {"env made, components fitted": make}
-    seconds["reset and observation"] = cpu_seconds(lambda: made.append(env.reset(seed=0)[0]))
-    spec, options = world.spec, agent_options(config["agent"])
+    seconds = {}
+
+    def timed(phase: str, work: Callable[[], Any]) -> Any:
+        begun = time.process_time()
+        result = work()
+        seconds[phase] = time.process_time() - begun
+        return result
+
+    make = EnvFactory(config, "compare", credit=False, reference=False)
+    env = timed("env made, components fitted", make)
+    observation, _ = timed("reset and observation", lambda: env.reset(seed=0))
+    spec, options = World(config).spec, agent_options(config["agent"])
     network = build_network(options, env.observation_space, spec.prior_column(options.prior_of), spec.token_layout)
-    policy, view = QueryPolicy(network, {}), SimpleNamespace(observation=made[1])
-    seconds["choice"] = cpu_seconds(lambda: made.append(policy.select(view, generator(0, "benchmark"))))
-    seconds["step"] = cpu_seconds(lambda: env.step(made[2]))
+    policy, view = QueryPolicy(network, {}), SimpleNamespace(observation=observation)
+    chosen = timed("choice", lambda: policy.select(view, generator(0, "benchmark")))
+    timed("step", lambda: env.step(chosen))
     return {"seconds": seconds, "peak_megabytes": peak_megabytes()}
 
 

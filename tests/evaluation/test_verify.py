@@ -205,6 +205,18 @@ def test_what_cannot_be_recomputed_is_named_and_nothing_is_written(tree, capsys,
     assert contents(tree) == before
 
 
+def test_cards_of_policies_are_checked_too(tree, capsys):
+    card = tree / "policies/x/README.md"
+    card.parent.mkdir(parents=True)
+    card.write_text("# x\n\nAhead by +2.40<!-- toy: margin - random -->.\n")
+    assert printed(tree, capsys) == ["policies/x/README.md:3: +2.40 stands, +2.50 recomputed (toy: margin - random)"]
+    printed(tree, capsys, "--write", status=0)
+    assert "+2.50<!--" in card.read_text()
+    card.write_text("Ahead by 2.5.\n")
+    (line,) = printed(tree, capsys)
+    assert line.startswith("policies/x/README.md:1: 2.5 has no marker")
+
+
 def test_missing_files_of_a_comparison_are_named(tree, capsys):
     (tree / "results/toy/comparison.json").unlink()
     lines = printed(tree, capsys)
