@@ -15,6 +15,7 @@ import pooch
 
 from ralseg.foundation import RalsegError, read_json, write_json
 from ralseg.segmentation.datasets import IGNORE, Dataset
+from ralseg.segmentation.mapped import MappedFile
 
 LAYOUT = 2
 """Part of the key: raise it whenever the files below change their meaning."""
@@ -130,15 +131,15 @@ class ImageStore:
 
     def image(self, i: int) -> np.ndarray:
         """Image i at the input size: uint8 (h, w, 3) RGB, a read-only view."""
-        height, width = self._input_sizes[i]
-        end = self._image_ends[i]
-        return self._images[end - 3 * height * width : end].reshape(height, width, 3)
+        height, width = self.input_size(i)
+        end = int(self._image_ends[i])
+        return self._images.read(end - 3 * height * width, end).reshape(height, width, 3)
 
     def label(self, i: int) -> np.ndarray:
         """Label i at its own size: uint8 (H, W) of ids and `IGNORE`, a read-only view."""
-        height, width = self._sizes[i]
-        end = self._label_ends[i]
-        return self._labels[end - height * width : end].reshape(height, width)
+        height, width = self.size(i)
+        end = int(self._label_ends[i])
+        return self._labels.read(end - height * width, end).reshape(height, width)
 
     def size(self, i: int) -> tuple[int, int]:
         """The (height, width) of label i."""
@@ -175,8 +176,8 @@ def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
 
 
-def _mapped(path: Path, ends: np.ndarray) -> np.ndarray:
-    expected = int(ends[-1]) if len(ends) else 0
-    if path.stat().st_size != expected:
-        raise RalsegError(f"{path}: {path.stat().st_size} bytes where {expected} belong; delete {path.parent}")
-    return np.asarray(np.memmap(path, np.uint8, "r")) if expected else np.empty(0, np.uint8)
+def _mapped(path: Path, ends: np.ndarray) -> MappedFile:
+    file, expected = MappedFile(path), int(ends[-1]) if len(ends) else 0
+    if len(file) != expected:
+        raise RalsegError(f"{path}: {len(file)} bytes where {expected} belong; delete {path.parent}")
+    return file
