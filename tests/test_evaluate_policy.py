@@ -1,3 +1,5 @@
+import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ralseg.evaluate_policy import main
-from ralseg.foundation import read_json
+from ralseg.foundation import read_json, write_json
+from ralseg.segmentation.datasets.cityscapes import cityscapes_files
+from tests.segmentation.test_cityscapes import write_cityscapes
 
 TINY = [
     "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
@@ -102,3 +106,29 @@ def test_a_transferable_policy_plays_other_classes_units_and_networks(capsys):
     assert train([*own, *learning, "features=compact", "agent=ralseg", "run=runs/fixed"]) == 0
     assert main([*TINY, *other, "policies=[run:runs/fixed]"]) == 2
     assert "state_features=15, this game has 23" in capsys.readouterr().err
+
+
+def test_a_policy_plays_cityscapes_by_the_protocol_of_the_original(tmp_path, capsys):
+    names = [f"{('aachen', 'ulm')[i % 2]}_{i:06d}_000019" for i in range(2975)]
+    root, different = tmp_path / "cityscapes", 8
+    write_cityscapes(root, names[:different])
+    write_cityscapes(root, ["lindau_000000_000019", "lindau_000001_000019"], "val")
+    for i, name in enumerate(names[different:]):
+        for path, first in zip(*(cityscapes_files(root, "train", n) for n in (name, names[i % different])), strict=True):
+            os.link(first, path)
+    # As published: D_S lies in D_V, and ten training images are in no list.
+    lists = {"d_s": names[:10], "d_v": names[:2615], "d_t": names[2615:2765], "d_r": names[2765:2965]}
+    write_json("lists.json", lists)
+    tiny = [option for option in TINY if not option.startswith(("dataset", "protocol", "policies"))]
+    settings = ["dataset=cityscapes", f"dataset.root={root}", "protocol=ralis_cityscapes", "protocol.path=lists.json"]
+    settings += ["game=ralis_cityscapes", "game.unit=[32,32]", "input_scale=0.25"]
+    played = ["policies=[zoo:streets,random]", "budgets=[2,4]", "splits=[test]", "draws=1"]
+    assert main([*tiny, *settings, *played]) == 0
+    assert "10 images that the original has in D_S and in D_V are taken out of D_V" in capsys.readouterr().out
+    with open("runs/x/results.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["policy"], row["units"], row["split"]) for row in rows] == [
+        (policy, units, "test") for policy in ("random", "zoo:streets") for units in ("2", "4")
+    ]
+    bought = [unit[0] for path in Path("runs/x/bought").glob("*.json") for unit in read_json(path)["units"]]
+    assert len(bought) == 8 and set(bought) <= set(names[10:2615])
