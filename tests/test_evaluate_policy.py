@@ -114,7 +114,8 @@ def test_a_policy_plays_cityscapes_by_the_protocol_of_the_original(tmp_path, cap
     write_cityscapes(root, names[:different])
     write_cityscapes(root, ["lindau_000000_000019", "lindau_000001_000019"], "val")
     for i, name in enumerate(names[different:]):
-        for path, first in zip(*(cityscapes_files(root, "train", n) for n in (name, names[i % different])), strict=True):
+        pairs = (cityscapes_files(root, "train", each) for each in (names[i % different], name))
+        for first, path in zip(*pairs, strict=True):
             os.link(first, path)
     # As published: D_S lies in D_V, and ten training images are in no list.
     lists = {"d_s": names[:10], "d_v": names[:2615], "d_t": names[2615:2765], "d_r": names[2765:2965]}
