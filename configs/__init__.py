@@ -1,6 +1,7 @@
 """The configuration: Hydra YAML as package data, and how it is composed."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ralseg.foundation import RalsegError
+
+OPEN = re.compile(r"protocol\.(counts|fractions|unseen)\b")
+"""Settings that a protocol may have beyond those in its file; `splits_from_config` checks them."""
 
 
 def composed(door: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def composed(door: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("ralseg.configs", version_base="1.3"):
-            config = compose(door, overrides=list(overrides))
+            config = compose(door, overrides=[f"++{o}" if OPEN.match(o) else o for o in overrides])
         return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RalsegError(_explained(door, overrides, error)) from error

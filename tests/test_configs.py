@@ -114,6 +114,19 @@ def test_the_protocol_follows_the_data_set(tmp_path):
     assert "fractions" in composed("train_agent", ["dataset=folder", "dataset.root=x"])["protocol"]
 
 
+def test_a_protocol_takes_sets_and_a_group_that_its_file_does_not_name(camvid_tree):
+    ours = ["dataset=camvid", f"dataset.root={camvid_tree}", "protocol.exact=false", "protocol.unseen=0001TP"]
+    counts = "protocol.counts={state: 4, train: 4, compare: 3, dev: 2, reward: 3}"
+    splits = World(composed("train_agent", [*ours, counts])).splits
+    assert [len(getattr(splits, role)) for role in ("state", "train", "compare", "dev", "reward")] == [4, 4, 3, 2, 3]
+    assert {name.split("_")[0] for name in splits.compare + splits.dev} == {"0001TP"}
+    assert "0001TP" not in {name.split("_")[0] for name in splits.state + splits.train + splits.reward}
+    more = World(composed("train_agent", [*ours, counts, "protocol.counts.reward=4"])).splits
+    assert len(more.reward) == 4
+    with pytest.raises(RalsegError, match="counts has an unknown key 'rewards'; the known ones are state, train"):
+        World(composed("train_agent", [*ours, counts, "protocol.counts.rewards=4"])).splits
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("override", "message"),
