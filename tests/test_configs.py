@@ -124,7 +124,7 @@ def test_a_protocol_takes_sets_and_a_group_that_its_file_does_not_name(camvid_tr
     more = World(composed("train_agent", [*ours, counts, "protocol.counts.reward=4"])).splits
     assert len(more.reward) == 4
     with pytest.raises(RalsegError, match="counts has an unknown key 'rewards'; the known ones are state, train"):
-        World(composed("train_agent", [*ours, counts, "protocol.counts.rewards=4"])).splits
+        World(composed("train_agent", [*ours, counts, "protocol.counts.rewards=4"])).check()
 
 
 @pytest.mark.parametrize("door", DOORS)
