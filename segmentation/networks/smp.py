@@ -1,12 +1,18 @@
 """DeepLabv3+ and FPN on any timm encoder, through segmentation-models-pytorch."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks.base import SegmentationNetwork
 
-ARCHITECTURES = {"fpn": "FPN", "deeplabv3plus": "DeepLabV3Plus"}
+ARCHITECTURES = {
+    "fpn": ("FPN", {"pyramid_channels", "segmentation_channels"}),
+    "deeplabv3plus": ("DeepLabV3Plus", {"channels"}),
+}
+"""Of each architecture, the library's class and the channel counts of its decoder that can be set."""
 
 
 class SmpNetwork(SegmentationNetwork):
@@ -21,9 +27,11 @@ class SmpNetwork(SegmentationNetwork):
         encoder: an encoder of the library, e.g. "resnet18", or "tu-<name>" for any timm model.
         dropout: see `SegmentationNetwork`.
         imagenet: None (from scratch) or the library's name of pretrained weights, e.g. "imagenet" (from the hub).
+        decoder: the library's channel counts of the decoder, multiples of 32: pyramid_channels and
+            segmentation_channels of "fpn", channels of "deeplabv3plus"; what is not named is the library's default.
 
     Raises:
-        RalsegError: for an unknown architecture or encoder, or weights that cannot be had.
+        RalsegError: for an unknown architecture, encoder or option of the decoder, or weights that cannot be had.
     """
 
     def __init__(
@@ -33,18 +41,26 @@ class SmpNetwork(SegmentationNetwork):
         encoder: str = "resnet18",
         dropout: float = 0.0,
         imagenet: str | None = None,
+        decoder: Mapping[str, int] | None = None,
     ) -> None:
         if architecture not in ARCHITECTURES:
             raise RalsegError(f"network.architecture={architecture!r} is unknown; choose from {sorted(ARCHITECTURES)}")
         import segmentation_models_pytorch as smp
 
-        options = {"decoder_dropout": 0.0} if architecture == "fpn" else {}
+        name, known = ARCHITECTURES[architecture]
+        decoder = dict(decoder or {})
+        # The library passes on what it does not know, to encoders of which some take anything.
+        if unknown := sorted(decoder.keys() - known):
+            raise RalsegError(f"network.decoder has no {unknown} for {architecture!r}; choose from {sorted(known)}")
+        options = {f"decoder_{option}": value for option, value in decoder.items()}
+        if architecture == "fpn":
+            options["decoder_dropout"] = 0.0
         try:
-            model = getattr(smp, ARCHITECTURES[architecture])(
-                encoder, encoder_weights=imagenet, classes=classes, **options
-            )
+            model = getattr(smp, name)(encoder, encoder_weights=imagenet, classes=classes, **options)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
-            raise RalsegError(f"encoder {encoder!r} with weights {imagenet!r} cannot be built: {error}") from error
+            raise RalsegError(
+                f"encoder {encoder!r} with weights {imagenet!r} and decoder {decoder} cannot be built: {error}"
+            ) from error
         channels = tuple(model.encoder.out_channels[1:])
         super().__init__(
             classes,

@@ -264,6 +264,16 @@ class TestSmpFPN(SmpContract):
     architecture = "fpn"
 
 
+class TestNarrowSmpFPN(SmpContract):
+    architecture = "fpn"
+
+    def make(self, classes=5, dropout=0.0):
+        decoder = {"pyramid_channels": 64, "segmentation_channels": 32}
+        network = SmpNetwork(classes, self.architecture, self.encoder, dropout, decoder=decoder)
+        assert network.decoded == 32
+        return network
+
+
 class TestDeepLabV3Plus(SmpContract):
     architecture = "deeplabv3plus"
 
@@ -273,10 +283,16 @@ def test_unknown_parts_of_the_library():
         RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"
     ):
         SmpNetwork(5, "unet")
-    with pytest.raises(RalsegError, match="encoder 'resnet19' with weights None cannot be built"):
+    with pytest.raises(RalsegError, match=r"encoder 'resnet19' with weights None and decoder \{\} cannot be built"):
         SmpNetwork(5, "fpn", "resnet19")
-    with pytest.raises(RalsegError, match="encoder 'tu-nothing' with weights None cannot be built"):
+    with pytest.raises(RalsegError, match=r"encoder 'tu-nothing' with weights None and decoder {} cannot be built"):
         SmpNetwork(5, "fpn", "tu-nothing")
+    with pytest.raises(RalsegError, match=r"decoder {'segmentation_channels': 48} cannot be built: .*divisible"):
+        SmpNetwork(5, "fpn", decoder={"segmentation_channels": 48})
+    with pytest.raises(
+        RalsegError, match=r"network.decoder has no \['chanels'\] for 'deeplabv3plus'; choose from \['channels'\]"
+    ):
+        SmpNetwork(5, "deeplabv3plus", decoder={"chanels": 64})
 
 
 def test_normalise():
