@@ -290,9 +290,9 @@ def test_unknown_parts_of_the_library():
     with pytest.raises(RalsegError, match=r"decoder {'segmentation_channels': 48} cannot be built: .*divisible"):
         SmpNetwork(5, "fpn", decoder={"segmentation_channels": 48})
     with pytest.raises(
-        RalsegError, match=r"network.decoder has no \['chanels'\] for 'deeplabv3plus'; choose from \['channels'\]"
+        RalsegError, match=r"network.decoder has no \['widths'\] for 'deeplabv3plus'; choose from \['channels'\]"
     ):
-        SmpNetwork(5, "deeplabv3plus", decoder={"chanels": 64})
+        SmpNetwork(5, "deeplabv3plus", decoder={"widths": 64})
 
 
 def test_normalise():
