@@ -161,8 +161,11 @@ class World:
         where = (self.config[key] for key in ("device", "precision", "compile"))
         return SupervisedLearner(network, self.store, options, *where)
 
-    def check(self) -> None:
+    def check(self, observed: bool = True) -> None:
         """Make everything that is cheap to make.
+
+        Args:
+            observed: whether observations of `features` will be asked for.
 
         Raises:
             RalsegError: for the first thing that is wrong.
@@ -184,7 +187,7 @@ class World:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
         spec, network = self.spec, self.network()
-        if spec.holds_embedding and spec.embedding_width > network.embedding_width:
+        if observed and spec.holds_embedding and spec.embedding_width > network.embedding_width:
             raise RalsegError(
                 f"features.components={spec.embedding_width} is more than the network's embedding has, "
                 f"{network.embedding_width}"
@@ -201,11 +204,11 @@ class World:
             role: whose pool.
             credit: whether candidates get gradient credit, in learning only.
             reference: whether candidates get the score of `game.reference`, in learning only.
-            observed: whether observations will be asked for, which needs fitted components.
+            observed: whether observations of `features` will be asked for, which needs fitted components.
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
-        spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else self.spec
+        spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else None
         state, options = self.images("state"), self.game_options
         known = [*self.images("reward"), *self.images("train")]
         hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}

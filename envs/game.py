@@ -48,7 +48,7 @@ class Game:
         pool: D_T while a policy is learned, D_V while policies are compared.
         state: D_S, indices in the store.
         reward: D_R, or a part of it, indices in the store.
-        spec: what an observation holds.
+        spec: what an observation holds; None where nobody observes. It may be set between games.
         options: see `GameOptions`.
         oracle: who answers; default: ground truth.
         credit: whether candidates get gradient credit, in learning only: labels of the pool are read for it, and D_R's
@@ -65,7 +65,7 @@ class Game:
         pool: Pool,
         state: Sequence[int],
         reward: Sequence[int],
-        spec: ObservationSpec,
+        spec: ObservationSpec | None,
         options: GameOptions,
         oracle: Oracle | None = None,
         credit: bool = False,

@@ -23,7 +23,7 @@ class Observed(Protocol):
         learner: of the game.
         pool: where the candidates are from.
         state: D_S, indices in the store.
-        spec: what an observation holds.
+        spec: what an observation holds; None where nobody observes.
         bought_counts: (C,) int64 pixels per class bought so far.
         seed: of the episode.
     """
@@ -31,7 +31,7 @@ class Observed(Protocol):
     learner: SupervisedLearner
     pool: Pool
     state: list[int]
-    spec: ObservationSpec
+    spec: ObservationSpec | None
     bought_counts: np.ndarray
     seed: int
 
@@ -62,7 +62,8 @@ class Observer:
 
     def before_purchase(self, units: np.ndarray) -> None:
         """Keep the embeddings of units (n,) that are about to be bought, and learned from."""
-        if "similarity_labelled" not in self._game.spec.candidate_parts or not len(units):
+        spec = self._game.spec
+        if spec is None or "similarity_labelled" not in spec.candidate_parts or not len(units):
             return
         if not self._offered.keys() >= set(units.tolist()):
             # Nobody has looked at this turn's candidates.

@@ -81,7 +81,7 @@ class Player:
     @cached_property
     def game(self) -> Game:
         """The game on D_V."""
-        # Only a trained policy looks at observations, and it brings its own features: see `_spec`.
+        # Only a trained policy observes, and it brings its own features: see `_spec`.
         return self.world.game("compare", observed=False)
 
     def _spec(self, features: Mapping[str, Any]) -> ObservationSpec:
@@ -113,8 +113,8 @@ class Player:
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
-        if job.policy.training is not None:
-            game.spec = self._spec(job.policy.training.config["features"])
+        training = job.policy.training
+        game.spec = self._spec(training.config["features"]) if training else None
         game.reset(job.seed)
         pictured = self.pictured if job.seed == DRAW else []
         before = self.first_maps if pictured else []

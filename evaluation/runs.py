@@ -122,7 +122,7 @@ def compare(
             raise RalsegError(f"{name}={value!r} is out of range; it is a whole number, {least} or more")
     check_policies(named, config)
     world = World(config)
-    world.check()
+    world.check(observed=False)
     splits, notes = playable_splits(world, splits)
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets)

@@ -98,6 +98,14 @@ def test_one_forward_pass_per_image_and_version(configured, passes_of, features,
         game.step(np.zeros(3, int))
 
 
+def test_nothing_passes_for_observations_that_nobody_makes(configured, passes_of):
+    game = World(configured("features=transferable")).game("compare", observed=False)
+    game.reset(0)
+    passes = passes_of(game.learner)
+    game.step(np.zeros(3, int))
+    assert not passes and len(game.pool.bought) == 3
+
+
 ACQUISITIONS = ("entropy", "margin", "class_aware_random", "class_truth", "bald", "edald", "ripu", "cost_aware")
 
 

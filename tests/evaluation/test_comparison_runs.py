@@ -93,6 +93,14 @@ def test_a_comparison_goes_on_where_it_stopped_and_widens(play, tmp_path):
     assert not played
 
 
+def test_acquisitions_play_networks_too_narrow_for_the_features_that_they_do_not_read(play, tiny):
+    narrow = tiny("features=embedding", "network.pyramid=4", "network.widths=[4,4,4,4,4]")
+    with pytest.raises(RalsegError, match="more than the network's embedding has, 12"):
+        World(narrow).check()
+    found, _ = play(config=narrow)
+    assert {row["policy"] for row in found.rows} == {"random", "margin"}
+
+
 def test_another_game_is_played_anew_and_not_mixed(play, tiny, tmp_path):
     play(policies=["random"])
     other, played = play(policies=["random"], config=tiny("game.learn.steps=1"))
