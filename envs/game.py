@@ -118,7 +118,13 @@ class Game:
         return self.ledger.left(self.options.budget, measure) // int(prices.min()) if len(prices) else 0
 
     def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
-        """What is offered now; see `CandidatesView`."""
+        """What is offered now; see `CandidatesView`.
+
+        Raises:
+            RalsegError: if it is to be observed, and the game has no `spec`.
+        """
+        if observed and self.spec is None:
+            raise RalsegError("an observation is asked for and the game has no spec of one; set game.spec")
         choices = min(self.options.slates, self.can_pay, int(self.mask.sum())) if self.whole else None
         return CandidatesView(self, self.units, self.mask, self.bought_counts.copy(), reducers, observed, choices)
 
