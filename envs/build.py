@@ -107,7 +107,13 @@ class World:
 
     @cached_property
     def spec(self) -> ObservationSpec:
-        """What is observed, its principal components not yet fitted."""
+        """What is observed, its principal components not yet fitted.
+
+        Raises:
+            RalsegError: in a comparison, whose trained policies bring the features that they learned with.
+        """
+        if "features" not in self.config:
+            raise RalsegError("this configuration names no features to observe; compose that of train_agent")
         return spec_from_config(self.config["features"], len(self.dataset.classes))
 
     def network(self) -> SegmentationNetwork:
@@ -186,10 +192,10 @@ class World:
             if type(value) is not bool:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options
-        spec, network = self.spec, self.network()
-        if observed and spec.holds_embedding and spec.embedding_width > network.embedding_width:
+        network = self.network()
+        if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
             raise RalsegError(
-                f"features.components={spec.embedding_width} is more than the network's embedding has, "
+                f"features.components={self.spec.embedding_width} is more than the network's embedding has, "
                 f"{network.embedding_width}"
             )
         _ = self.splits
@@ -208,15 +214,14 @@ class World:
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
-        spec = self.fitted_spec(learner, pool, self.config["features"]) if observed else None
+        spec = self.fitted_spec(learner, pool, self.spec) if observed else None
         state, options = self.images("state"), self.game_options
         known = [*self.images("reward"), *self.images("train")]
         hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
         return Game(learner, pool, state, self.rewarded, spec, options, **hindsight)
 
-    def fitted_spec(self, learner: SupervisedLearner, pool: Pool, features: Mapping[str, Any]) -> ObservationSpec:
+    def fitted_spec(self, learner: SupervisedLearner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
         """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
-        spec = spec_from_config(features, len(self.dataset.classes))
         if "embedding" not in spec.needs:
             return spec
         images = [*self.images("state"), *self.images("train")]

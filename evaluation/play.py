@@ -13,7 +13,7 @@ from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, Row, class_entropy
-from ralseg.features import ObservationSpec
+from ralseg.features import ObservationSpec, spec_from_config
 from ralseg.foundation import generator
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.labels import PartialLabels, revealed
@@ -85,11 +85,12 @@ class Player:
         return self.world.game("compare", observed=False)
 
     def _spec(self, features: Mapping[str, Any]) -> ObservationSpec:
-        """What a trained policy observes: the features that it learned with, whatever those of this comparison are."""
+        """What a trained policy observes: the features that it learned with."""
         key = json.dumps(features, sort_keys=True)
         if key not in self._specs:
             self.game.learner.reset()
-            self._specs[key] = self.world.fitted_spec(self.game.learner, self.game.pool, features)
+            spec = spec_from_config(features, len(self.world.dataset.classes))
+            self._specs[key] = self.world.fitted_spec(self.game.learner, self.game.pool, spec)
         return self._specs[key]
 
     @cached_property

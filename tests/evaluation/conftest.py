@@ -9,7 +9,6 @@ from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.learners import FitOptions
 
 TINY = [
-    "features=compact",
     "dataset.images=40",
     "dataset.size=[96,128]",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}",
@@ -40,6 +39,12 @@ def cache(tmp_path_factory):
 def tiny():
     """Makes the configuration of the tiny comparison."""
     return lambda *overrides: composed("evaluate_policy", [*TINY, *overrides])
+
+
+@pytest.fixture(scope="session")
+def learning():
+    """Makes the configuration of a training in the tiny comparison's game."""
+    return lambda *overrides: composed("train_agent", [*TINY, "features=compact", *overrides])
 
 
 @pytest.fixture

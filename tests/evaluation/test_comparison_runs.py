@@ -31,7 +31,7 @@ def true_pixels(world, game):
 def test_rows_are_those_of_a_game_played_by_hand(play, tiny):
     results, _ = play(policies=["margin"], budgets=[0, 2, 6], splits=["dev", "test"])
     world, policy = World(tiny()), FixedPolicy(make("margin"))
-    game = world.game("compare")
+    game = world.game("compare", observed=False)
     game.reset(0)
     by_key = {(row["budget_units"], row["split"]): row for row in results.rows}
     assert len(by_key) == len(results.rows) == 6
@@ -93,11 +93,11 @@ def test_a_comparison_goes_on_where_it_stopped_and_widens(play, tmp_path):
     assert not played
 
 
-def test_acquisitions_play_networks_too_narrow_for_the_features_that_they_do_not_read(play, tiny):
-    narrow = tiny("features=embedding", "network.pyramid=4", "network.widths=[4,4,4,4,4]")
+def test_acquisitions_play_networks_too_narrow_for_the_features_that_they_do_not_read(play, tiny, learning):
+    narrow = ("network.pyramid=4", "network.widths=[4,4,4,4,4]")
     with pytest.raises(RalsegError, match="more than the network's embedding has, 12"):
-        World(narrow).check()
-    found, _ = play(config=narrow)
+        World(learning("features=embedding", *narrow)).check()
+    found, _ = play(config=tiny(*narrow))
     assert {row["policy"] for row in found.rows} == {"random", "margin"}
 
 
@@ -250,7 +250,7 @@ def test_the_whole_pool_is_compared_too(play, tiny, unit):
 
 def test_units_of_the_whole_pool_are_those_of_the_highest_score(play, tiny):
     results, _ = play(policies=["entropy"], config=tiny("game.draw=pool"), budgets=[2])
-    game, policy = World(tiny("game.draw=pool")).game("compare"), FixedPolicy(make("entropy"))
+    game, policy = World(tiny("game.draw=pool")).game("compare", observed=False), FixedPolicy(make("entropy"))
     game.reset(0)
     candidates = game.view(policy.needs, False).candidates
     # Nothing is void here: all 96 units are on offer.

@@ -34,7 +34,7 @@ def test_predictions_of_the_first_run_are_kept(play, tiny):
     world = World(tiny())
     images = gallery_images(world)
     assert results.comparison["gallery"] == [world.store.names[i] for i in images]
-    game, policy = world.game("compare"), FixedPolicy(make("margin"))
+    game, policy = world.game("compare", observed=False), FixedPolicy(make("margin"))
     runs = {row["run_id"]: row["seed"] for row in results.rows if row["policy"] == "margin"}
     for run_id, seed in runs.items():
         if seed != 0:

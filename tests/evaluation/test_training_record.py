@@ -8,15 +8,15 @@ from ralseg.foundation import RalsegError
 
 
 @pytest.fixture
-def folder(tiny, tmp_path):
+def folder(learning, tmp_path):
     """A run folder with a record of the tiny training."""
-    write_record(tmp_path, World(tiny() | {"training": {"seed": 3}}), ["training.seed=3"])
+    write_record(tmp_path, World(learning() | {"training": {"seed": 3}}), ["training.seed=3"])
     return tmp_path
 
 
-def test_what_is_written_is_read(folder, tiny):
-    record, splits = read_record(folder), World(tiny()).splits
-    assert record.config == tiny() | {"training": {"seed": 3}}
+def test_what_is_written_is_read(folder, learning):
+    record, splits = read_record(folder), World(learning()).splits
+    assert record.config == learning() | {"training": {"seed": 3}}
     assert record.learned_on == {*splits.train, *splits.reward} and len(record.learned_on) == 9
     assert record.label_cost == 9 * 16  # units of 24 x 32 in images of 96 x 128
     assert json.loads((folder / "config.json").read_text())["overrides"] == ["training.seed=3"]

@@ -17,11 +17,11 @@ TRANSFERABLE = ("features=transferable", "features.components=4")
 
 
 @pytest.fixture
-def trained(tiny, tmp_path):
+def trained(learning, tmp_path):
     """Makes a run folder as a training leaves it, with an untrained network for any classes."""
 
     def make(*overrides, hidden=4, **changes):
-        config = tiny(*TRANSFERABLE, *overrides) | {"training": {"seed": 5}, "run": "x", "comparison": {}} | changes
+        config = learning(*TRANSFERABLE, *overrides) | {"training": {"seed": 5}, "run": "x", "comparison": {}} | changes
         world = World(config)
         layout = world.spec.token_layout
         network = _network(layout, hidden)
