@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 NO_PART = {"benchmarks", "build", "dist", "docs", "outputs", "results", "runs", "tests"}
 """Folders of the root that are no part of the package."""
 TINY = [
-    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
+    "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=2", "theta0.fit.batch=2", "game.candidates=3", "game.budget=2", "game.learn.batch=2",
 ]  # fmt: skip
@@ -179,7 +179,8 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
         "ralseg-verify-results": "ralseg.evaluation.verify:main",
         "ralseg-pack-policy": "ralseg.evaluation.zoo:main",
     }
-    small = ["training.episodes=1", "training.streams=1", "training.processes=1", "agent=regression"]
+    small = ["agent=regression", "features=compact"]
+    small += ["training.episodes=1", "training.streams=1", "training.processes=1"]
     compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
     output = python("-m", "ralseg.train_agent", *TINY, *small, *compared, "run=learned", **where)
     assert "random" in output and (tmp_path / "learned/policy.safetensors").exists()
@@ -196,7 +197,7 @@ def test_importing_the_package_leaves_torch_alone(tmp_path):
 
 def test_gymnasium_makes_the_env_by_name(tmp_path, monkeypatch):
     monkeypatch.setenv("RALSEG_CACHE", str(tmp_path))
-    env = gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=TINY)
+    env = gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=[*TINY, "features=compact"])
     observation, info = env.reset(seed=0)
     assert env.spec.id == "ralseg/RegionSelection-v0" and env.action_space.nvec.tolist() == [3, 3]
     action = env.action_space.sample(mask=info["action_mask"])
