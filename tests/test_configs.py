@@ -52,6 +52,11 @@ def test_the_defaults(door):
     assert composed(door, SMALL) == config
 
 
+def test_a_comparison_has_nothing_to_observe():
+    with pytest.raises(RalsegError, match="names no features to observe"):
+        World(composed("evaluate_policy", SMALL)).check()
+
+
 @pytest.mark.parametrize(
     ("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")]
 )
