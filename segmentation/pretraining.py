@@ -110,7 +110,7 @@ def theta0(
         "dtype": str(compute_dtype(precision, torch.device(device))),
         "data": [store.dataset.identity, store.scale, [(name, store.dataset.fingerprint(name)) for name in names]],
     }
-    key = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
     if path.exists():
         load_weights(network, read_tensors(path), path)

@@ -64,6 +64,12 @@ def test_what_was_trained_once_is_kept(store, tmp_path, cut):
     assert (len(steps), len(kept(tmp_path))) == (4, 1)
 
 
+def test_the_order_of_settings_is_no_setting(store, tmp_path):
+    pretrained(store, tmp_path, description={"decoder": {"width": 8, "depth": 2}})
+    pretrained(store, tmp_path, description={"decoder": {"depth": 2, "width": 8}})
+    assert len(kept(tmp_path)) == 1
+
+
 def test_what_changes_it_makes_another(store, tmp_path):
     """Everything that theta_0 depends on is part of the name under which it is kept."""
     variants = [
