@@ -99,7 +99,7 @@ def theta0(
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
-    names = [store.names[i] for i in dict.fromkeys([*images["state"], *chosen])]
+    read = dict.fromkeys([*(images["state"] if cut == "frozen" else ()), *chosen])
     facts = {
         "recipe": RECIPE,
         "network": description,
@@ -108,7 +108,8 @@ def theta0(
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
-        "data": [store.dataset.identity, store.scale, [(name, store.dataset.fingerprint(name)) for name in names]],
+        # What they hold, not where and since when they lie there: a copy of a data set has the same theta_0.
+        "data": [_content(store, image) for image in read],
     }
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
@@ -140,6 +141,14 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
+
+
+def _content(store: ImageStore, image: int) -> str:
+    held = hashlib.sha256()
+    for pixels in (store.image(image), store.label(image)):
+        held.update(repr(pixels.shape).encode())
+        held.update(pixels)
+    return held.hexdigest()
 
 
 def _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step) -> None:

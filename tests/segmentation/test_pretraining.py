@@ -70,6 +70,36 @@ def test_the_order_of_settings_is_no_setting(store, tmp_path):
     assert len(kept(tmp_path)) == 1
 
 
+class Copied(Streets):
+    """Streets in another folder and of another day; the label of one image, if any, has lost its class 0."""
+
+    def __init__(self, mended=None):
+        super().__init__(9, (64, 96))
+        self.identity, self.mended = "another folder", mended
+
+    def fingerprint(self, name):
+        return "another day"
+
+    def load(self, name):
+        image, label = super().load(name)
+        return image, np.where(label == 0, 255, label).astype("uint8") if name == self.mended else label
+
+
+@pytest.mark.parametrize(
+    ("mended", "found"),
+    [
+        pytest.param(None, 1, id="all as it was"),
+        pytest.param("street_00000", 2, id="learned from"),
+        pytest.param("street_00008", 1, id="not learned from"),
+    ],
+)
+def test_a_copy_of_what_it_learns_from_has_the_same_theta0(store, tmp_path, mended, found):
+    pretrained(store, tmp_path)
+    copied = Copied(mended)
+    pretrained(ImageStore(copied, copied.names, 0.5, tmp_path / "copy"), tmp_path)
+    assert len(kept(tmp_path)) == found
+
+
 def test_what_changes_it_makes_another(store, tmp_path):
     """Everything that theta_0 depends on is part of the name under which it is kept."""
     variants = [
