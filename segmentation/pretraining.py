@@ -99,7 +99,8 @@ def theta0(
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
-    read = dict.fromkeys([*(images["state"] if cut == "frozen" else ()), *chosen])
+    of_head = images["state"] if cut == "frozen" else ()
+    contents = {image: _content(store, image) for image in {*chosen, *of_head}}
     facts = {
         "recipe": RECIPE,
         "network": description,
@@ -109,7 +110,8 @@ def theta0(
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
         # What they hold, not where and since when they lie there: a copy of a data set has the same theta_0.
-        "data": [_content(store, image) for image in read],
+        "data": [[contents[image] for image in part] for part in (chosen, of_head)],
+        "streets": [store.dataset.classes, store.size(0), store.scale] if options.streets else None,
     }
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"

@@ -100,6 +100,26 @@ def test_a_copy_of_what_it_learns_from_has_the_same_theta0(store, tmp_path, mend
     assert len(kept(tmp_path)) == found
 
 
+def test_streets_alone_are_drawn_as_the_data_set_is(store, tmp_path):
+    """Where nothing of the data set is learned from, its size, scale and classes still say how Streets are drawn."""
+    options = dataclasses.replace(OPTIONS, streets=9, use_state=False)
+    streets = Streets(9, (64, 96))
+    stores = [store, ImageStore(streets, streets.names, 0.25, tmp_path / "scaled")]
+    larger = Streets(9, (96, 128))
+    stores.append(ImageStore(larger, larger.names, 0.5, tmp_path / "larger"))
+    for number, one in enumerate(stores, 1):
+        pretrained(one, tmp_path, options)
+        assert len(kept(tmp_path)) == number
+
+
+def test_what_the_head_alone_learns_from_is_told_apart(store, tmp_path):
+    options = dataclasses.replace(OPTIONS, use_train="yes")
+    for number, state in enumerate(([0, 1], [0, 1, 2]), 1):
+        train = [image for image in range(4) if image not in state]
+        pretrained(store, tmp_path, options, {"state": state, "train": train}, cut="frozen")
+        assert len(kept(tmp_path)) == number
+
+
 def test_what_changes_it_makes_another(store, tmp_path):
     """Everything that theta_0 depends on is part of the name under which it is kept."""
     variants = [
