@@ -100,7 +100,6 @@ def theta0(
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
     of_head = images["state"] if cut == "frozen" else ()
-    contents = {image: _content(store, image) for image in {*chosen, *of_head}}
     facts = {
         "recipe": RECIPE,
         "network": description,
@@ -110,7 +109,7 @@ def theta0(
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
         # What they hold, not where and since when they lie there: a copy of a data set has the same theta_0.
-        "data": [[contents[image] for image in part] for part in (chosen, of_head)],
+        "data": [[store.content(image) for image in part] for part in (chosen, of_head)],
         "streets": [store.dataset.classes, store.size(0), store.scale] if options.streets else None,
     }
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
@@ -143,14 +142,6 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
-
-
-def _content(store: ImageStore, image: int) -> str:
-    held = hashlib.sha256()
-    for pixels in (store.image(image), store.label(image)):
-        held.update(repr(pixels.shape).encode())
-        held.update(pixels)
-    return held.hexdigest()
 
 
 def _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step) -> None:

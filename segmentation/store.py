@@ -17,7 +17,7 @@ from ralseg.foundation import RalsegError, read_json, write_json
 from ralseg.segmentation.datasets import IGNORE, Dataset
 from ralseg.segmentation.mapped import MappedFile
 
-LAYOUT = 2
+LAYOUT = 3
 """Part of the key: raise it whenever the files below change their meaning."""
 
 
@@ -25,7 +25,7 @@ class ImageStore:
     """Images at the network's input size and labels at their own, decoded once and shared between processes.
 
     The folder holds images.bin and labels.bin (uint8, one array after the other), class_counts.npy (of the labels) and
-    meta.json (sizes, fingerprints).
+    meta.json (sizes, fingerprints, digests of what is stored).
     Its name holds what was stored and the fingerprints, so a changed file leads to another folder and the old one is
     removed. Processes that build the same store at once end up with one of them.
 
@@ -70,7 +70,7 @@ class ImageStore:
         try:
             building = temporary / "store"
             building.mkdir()
-            sizes, input_sizes = [], []
+            sizes, input_sizes, contents = [], [], []
             counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
             # Written through files, not memory maps: a full disk is then an error that can be caught, not a signal.
             with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
@@ -82,9 +82,10 @@ class ImageStore:
                     counts[row] = count_classes(label, len(self.dataset.classes))
                     sizes.append(label.shape)
                     input_sizes.append(image.shape[:2])
+                    contents.append(_content(image, label))
             np.save(building / "class_counts.npy", counts)
-            meta = {"names": self.names, "fingerprints": fingerprints, "sizes": sizes, "input_sizes": input_sizes}
-            write_json(building / "meta.json", meta)
+            meta = {"names": self.names, "fingerprints": fingerprints, "contents": contents}
+            write_json(building / "meta.json", meta | {"sizes": sizes, "input_sizes": input_sizes})
             os.rename(building, self.folder)
         except OSError as error:
             if error.errno == errno.ENOSPC:
@@ -101,6 +102,7 @@ class ImageStore:
         meta = read_json(self.folder / "meta.json")
         self._sizes = np.array(meta["sizes"], np.int64).reshape(-1, 2)
         self._input_sizes = np.array(meta["input_sizes"], np.int64).reshape(-1, 2)
+        self._contents = meta["contents"]
         self._label_ends = self._sizes.prod(1).cumsum()
         self._image_ends = 3 * self._input_sizes.prod(1).cumsum()
         self._images = _mapped(self.folder / "images.bin", self._image_ends)
@@ -149,6 +151,10 @@ class ImageStore:
         """The (height, width) of image i as stored."""
         return tuple(self._input_sizes[i].tolist())
 
+    def content(self, i: int) -> str:
+        """SHA-256 of image i and label i as stored, in hexadecimal digits: the same wherever and whenever they lie."""
+        return self._contents[i]
+
     def class_counts(self) -> np.ndarray:
         """Pixels of each class in each label, int64 (len(self), C); void counts nowhere."""
         return np.load(self.folder / "class_counts.npy", allow_pickle=False)
@@ -170,6 +176,14 @@ def shrink(image: np.ndarray, scale: float) -> np.ndarray:
     if (height, width) == image.shape[:2]:
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def _content(image: np.ndarray, label: np.ndarray) -> str:
+    held = hashlib.sha256()
+    for pixels in (image, label):
+        held.update(repr(pixels.shape).encode())
+        held.update(np.ascontiguousarray(pixels))
+    return held.hexdigest()
 
 
 def _digest(value: object) -> str:

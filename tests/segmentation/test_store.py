@@ -118,6 +118,34 @@ def test_a_changed_file_is_decoded_again(camvid_tree, tmp_path):
     np.testing.assert_allclose(after, 255 - before.astype(int), atol=1)
 
 
+def test_contents_tell_images_apart_and_nothing_else(tmp_path):
+    """A copy of a tree, of another day, holds the same; another scale changes all, one label changes that image."""
+
+    class Moved(Streets):
+        def fingerprint(self, name):
+            return "another day"
+
+        def load(self, name):
+            image, label = super().load(name)
+            return image, 255 - label if name == "street_00002" else label
+
+    def contents(dataset, scale=0.5):
+        store = ImageStore(dataset, dataset.names, scale, tmp_path)
+        return [store.content(i) for i in range(len(store))]
+
+    held = contents(Streets(9, (60, 80)))
+    assert len(set(held)) == 9
+    assert [i for i, (a, b) in enumerate(zip(held, contents(Moved(9, (60, 80))), strict=True)) if a != b] == [2]
+    assert not set(held) & set(contents(Streets(9, (60, 80)), 0.25))
+
+
+def test_contents_are_read_not_reckoned(dataset, tmp_path, monkeypatch):
+    store = ImageStore(dataset, dataset.names, 0.5, tmp_path)
+    monkeypatch.setattr("ralseg.segmentation.store._content", None)
+    reopened = ImageStore(dataset, dataset.names, 0.5, tmp_path)
+    assert [reopened.content(i) for i in range(9)] == [store.content(i) for i in range(9)]
+
+
 def test_it_is_picklable(dataset, tmp_path):
     store = ImageStore(dataset, dataset.names, 0.5, tmp_path)
     sent = pickle.dumps(store)
