@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from filelock import FileLock
 from safetensors.torch import save
 from torch import Tensor
 
@@ -114,20 +115,16 @@ def theta0(
     }
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
-    if path.exists():
-        load_weights(network, read_tensors(path), path)
-        return network
-    learner_of = partial(SupervisedLearner, network, device=device, precision=precision)
-    if options.streets:
-        _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step)
-    if chosen:
-        learner = learner_of(store, LearnOptions(cut="full", loss=loss))
-        learner.fit(revealed(store, chosen), options.fit, generator(seed, "theta0", "state"), on_step=on_step)
-        network.load_state_dict(learner.weights())
-    if cut == "frozen":
-        _train_frozen_head(network, learner_of, store, images["state"], options, loss, seed)
-    with atomic_write(path) as file:
-        file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            # Of trainings that are started side by side one makes it, the others wait.
+            if not path.exists():
+                learner_of = partial(SupervisedLearner, network, device=device, precision=precision)
+                _train(network, learner_of, store, chosen, of_head, options, loss, seed, cache, on_step)
+                with atomic_write(path) as file:
+                    file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
+    load_weights(network, read_tensors(path), path)
     return network
 
 
@@ -142,6 +139,17 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
+
+
+def _train(network, learner_of, store, chosen, of_head, options, loss, seed, cache, on_step) -> None:
+    if options.streets:
+        _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step)
+    if chosen:
+        learner = learner_of(store, LearnOptions(cut="full", loss=loss))
+        learner.fit(revealed(store, chosen), options.fit, generator(seed, "theta0", "state"), on_step=on_step)
+        network.load_state_dict(learner.weights())
+    if of_head:
+        _train_frozen_head(network, learner_of, store, of_head, options, loss, seed)
 
 
 def _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step) -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -62,6 +63,23 @@ def test_what_was_trained_once_is_kept(store, tmp_path, cut):
     again = pretrained(store, tmp_path, cut=cut, on_step=lambda *s: steps.append(s))
     assert same(first, weights_of(again))
     assert (len(steps), len(kept(tmp_path))) == (4, 1)
+
+
+def test_of_two_that_start_at_once_one_trains(store, tmp_path):
+    second, steps = [], []
+    other = threading.Thread(
+        target=lambda: second.append(weights_of(pretrained(store, tmp_path, on_step=lambda *s: steps.append(s))))
+    )
+
+    def start_other(step, _):
+        if step == 1:
+            other.start()
+            other.join(1)
+
+    first = weights_of(pretrained(store, tmp_path, on_step=start_other))
+    other.join()
+    assert same(first, second[0])
+    assert not steps
 
 
 def test_the_order_of_settings_is_no_setting(store, tmp_path):
