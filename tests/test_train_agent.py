@@ -1,4 +1,5 @@
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def played(place):
     """A training and its comparison; gives the run folder and what was printed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
+        # Its own: no test that comes before may have left its theta_0 there.
+        patch.setenv("RALSEG_CACHE", str(place / "cache"))
         yield place / "runs/x", door(TINY)
 
 
@@ -110,9 +113,11 @@ def test_the_same_command_again_finds_all_done(played, monkeypatch):
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
 
 
-def test_what_is_compared_may_change(played, monkeypatch):
-    folder, _ = played
-    monkeypatch.chdir(folder.parents[1])
+def test_what_is_compared_may_change(played, tmp_path, monkeypatch):
+    # A copy: other tests read the run as it was, whichever comes first.
+    folder = tmp_path / "runs/x"
+    shutil.copytree(played[0], folder)
+    monkeypatch.chdir(tmp_path)
     weights = (folder / "policy.safetensors").read_bytes()
     output = door([*TINY, "comparison.policies=[random,least_confidence]", "comparison.draws=1"])
     assert "least_confidence, draw 0:" in output and "random, draw 0:" not in output
