@@ -127,7 +127,7 @@ def compare(
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets)
     for entry in named:
-        _check_unseen(entry, world)
+        _check_unseen(entry, world, splits)
     plan = Plan(config, tuple(budgets), splits, fit, code_version())
     jobs = _jobs(plan, named, draws, fit_draws, supervised)
     store = ResultsStore(folder, world.dataset.classes)
@@ -209,12 +209,12 @@ def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...
     return kept, [f"the protocol has no {split}; it is left out" for split in splits if split not in kept]
 
 
-def _check_unseen(entry: NamedPolicy, world: World) -> None:
+def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> None:
     """No image that a policy learned on may be bought or judged on; another data set has other images."""
     if entry.training is None or not entry.training.shares_images_with(world.config):
         return
-    splits = world.splits
-    if seen := entry.training.learned_on & {*splits.compare, *splits.dev, *splits.test}:
+    judging = {name for role in ("compare", *played) for name in getattr(world.splits, role)}
+    if seen := entry.training.learned_on & judging:
         raise RalsegError(
             f"{entry.name} learned on {len(seen)} images that it would be judged on, e.g. {min(seen)!r}; "
             "set protocol as in its training"

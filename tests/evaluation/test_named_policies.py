@@ -9,7 +9,7 @@ from ralseg.envs import World
 from ralseg.evaluation.policies import check_policies, make_policies, make_policy
 from ralseg.evaluation.runs import compare
 from ralseg.evaluation.training_record import write_record
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, write_json
 
 
 @pytest.fixture
@@ -237,6 +237,18 @@ def test_a_policy_is_not_judged_on_images_that_it_learned_on(trained, tiny, lear
     with pytest.raises(RalsegError, match=r"run:first learned on [0-9]+ images that it would be judged on"):
         compare(tiny(), [f"run:{folder}"], tmp_path / "out", draws=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_policy_that_learned_on_test_images_is_judged_on_dev_alone(trained, tiny, learning, tmp_path):
+    roles = World(tiny()).splits.to_dict()
+    roles |= {"train": roles["test"][:3], "test": roles["test"][3:]}
+    write_json(tmp_path / "lists.json", roles)
+    lists = {"protocol": {"kind": "lists", "path": str(tmp_path / "lists.json")}}
+    run = f"run:{trained('first', config=learning() | lists)}"
+    with pytest.raises(RalsegError, match=r"run:first learned on 3 images that it would be judged on"):
+        compare(tiny(), [run], tmp_path / "out", draws=1, splits=["dev", "test"])
+    rows = compare(tiny(), [run], tmp_path / "out", draws=1, splits=["dev"]).rows
+    assert {row["split"] for row in rows} == {"dev"}
 
 
 @pytest.mark.parametrize("stem", ["random", "two_stage_edald", "supervised"])
