@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+if __name__ not in ("__main__", "__mp_main__", "ralseg.evaluate_policy"):
+    raise ImportError("import ralseg.evaluate_policy: under the name evaluate_policy it would be another module")
+
 EXAMPLES = """
 Compare query policies on a pool that none of them has seen.
 

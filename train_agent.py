@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+if __name__ not in ("__main__", "__mp_main__", "ralseg.train_agent"):
+    raise ImportError("import ralseg.train_agent: under the name train_agent it would be another module")
+
 EXAMPLES = """
 Learn a query policy and compare it with baselines.
 

@@ -1,5 +1,8 @@
 """The configuration: Hydra YAML as package data, and how it is composed."""
 
+if __name__ != "ralseg.configs":
+    raise ImportError("import ralseg.configs: under the name configs every class would exist a second time")
+
 import difflib
 import re
 from collections.abc import Sequence

@@ -1,5 +1,8 @@
 """The annotation game and its Gymnasium environment."""
 
+if __name__ != "ralseg.envs":
+    raise ImportError("import ralseg.envs: under the name envs every class would exist a second time")
+
 from ralseg.envs.build import EnvFactory, World, make_env
 from ralseg.envs.candidates import draw_candidates
 from ralseg.envs.credit import GradientCredit

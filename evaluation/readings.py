@@ -16,7 +16,7 @@ def code_version() -> str:
 
     What lies in results/ is no code: the log of readings, which grows with every comparison, is there.
     """
-    package = Path(__file__).parents[1]
+    package = Path(__file__).resolve().parents[1]
     try:
         # An installed package may lie in somebody else's checkout: ask for a file of ours.
         _git(package, "ls-files", "--error-unmatch", "evaluation/readings.py")

@@ -1,5 +1,8 @@
 """Pure functions on arrays: what a prediction says about the units of an image, and the observation made of it."""
 
+if __name__ != "ralseg.features":
+    raise ImportError("import ralseg.features: under the name features every class would exist a second time")
+
 from ralseg.features.class_shares import (
     predicted_shares,
     released_counts,

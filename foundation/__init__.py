@@ -1,5 +1,8 @@
 """What every floor stands on: the error, atomic files, bounded caches, named random streams, checked settings."""
 
+if __name__ != "ralseg.foundation":
+    raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
+
 from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.kept import Kept

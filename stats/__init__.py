@@ -1,5 +1,8 @@
 """Pure functions on numbers: what runs of policies say, and how sure. docs/statistics.md explains every figure."""
 
+if __name__ != "ralseg.stats":
+    raise ImportError("import ralseg.stats: under the name stats every class would exist a second time")
+
 from ralseg.stats.arrays import complete
 from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, probability_of_improvement
 from ralseg.stats.curves import BudgetArea, area_under_budget_curve, miou_at, monotone_fit

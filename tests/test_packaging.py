@@ -20,8 +20,9 @@ from packaging.utils import canonicalize_name
 import ralseg
 
 ROOT = Path(__file__).parents[1]
-NO_PART = {"benchmarks", "build", "dist", "docs", "outputs", "results", "runs", "tests"}
-"""Folders of the root that are no part of the package."""
+IMPORT_NAME = ROOT / "ralseg"
+NOT_SHIPPED = {"benchmarks"}
+"""Importable in a checkout alone."""
 TINY = [
     "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
@@ -31,13 +32,12 @@ TINY = [
 
 def parts():
     """The folders of the root that belong to the package."""
-    folders = (path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
-    return sorted(path for path in folders if path.name not in NO_PART and path.suffix != ".egg-info")
+    return sorted(ROOT / link.name for link in IMPORT_NAME.iterdir() if link.is_dir() and link.name not in NOT_SHIPPED)
 
 
 def sources():
-    """All Python files of the package."""
-    return [*ROOT.glob("*.py"), *(file for part in parts() for file in part.rglob("*.py"))]
+    """All Python files of the package, below its import name."""
+    return [*IMPORT_NAME.glob("*.py"), *(file for part in parts() for file in (IMPORT_NAME / part.name).rglob("*.py"))]
 
 
 def setup(key):
@@ -72,11 +72,11 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     leave = shutil.ignore_patterns(".*", "*.egg-info", "__pycache__")
     (folder / "tree").mkdir()
-    for path in [*ROOT.glob("*.*"), *parts(), ROOT / "LICENSE"]:
-        if path.is_file() and not path.name.startswith("."):
+    for path in [*ROOT.glob("[!.]*.*"), ROOT / "LICENSE", IMPORT_NAME, *parts()]:
+        if path.is_file():
             shutil.copy(path, folder / "tree")
-        elif path in parts():
-            shutil.copytree(path, folder / "tree" / path.name, ignore=leave)
+        elif path.suffix != ".egg-info":
+            shutil.copytree(path, folder / "tree" / path.name, symlinks=True, ignore=leave)
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
     done = subprocess.run([*command, str(folder / "tree")], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -92,10 +92,25 @@ def site(wheel, tmp_path_factory):
     return folder
 
 
-def test_the_listed_packages_are_those_of_the_tree():
-    folders = {file.parent.relative_to(ROOT) for file in sources()}
-    assert sorted(setup("packages")) == sorted(".".join(("ralseg", *folder.parts)) for folder in folders)
-    assert all((ROOT / folder / "__init__.py").exists() for folder in folders)
+def test_the_import_name_links_to_the_folders_and_doors_of_the_root():
+    links = {path for path in IMPORT_NAME.iterdir() if path.name not in ("__init__.py", "py.typed", "__pycache__")}
+    assert {link.readlink() for link in links} == {Path("..") / link.name for link in links}
+    code = {file.relative_to(ROOT).parts[0] for file in ROOT.glob("[!.]*/**/__init__.py")}
+    assert {link.name for link in links} == (code - {"ralseg"}) | NOT_SHIPPED | {
+        file.name for file in ROOT.glob("*.py")
+    }
+
+
+@pytest.mark.parametrize(
+    "name", sorted({link.stem for link in IMPORT_NAME.iterdir()} - {"__init__", "py", "__pycache__"})
+)
+def test_no_module_can_be_imported_under_two_names(name, tmp_path):
+    # Run from a checkout, the root comes first on sys.path.
+    code = f"import {name}.{{}}" if (ROOT / name).is_dir() else f"import {name}"
+    module = next((file.stem for file in sorted((ROOT / name).glob("[!_]*.py"))), "any")
+    command = [sys.executable, "-c", code.format(module)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and f"ImportError: import ralseg.{name}" in done.stderr
 
 
 def test_what_is_imported_is_what_is_required():
@@ -161,7 +176,8 @@ def test_the_wheel_holds_the_package_its_yaml_and_its_policies(wheel):
         names = set(archive.namelist())
     policies = (file for folder in (ROOT / "policies").glob("[!_]*/") for file in folder.iterdir())
     data = [*(ROOT / "configs").rglob("*.yaml"), *policies]
-    expected = {f"ralseg/{file.relative_to(ROOT)}" for file in [*sources(), *data]}
+    expected = {f"ralseg/{file.relative_to(ROOT)}" for file in data} | {"ralseg/py.typed"}
+    expected |= {str(file.relative_to(ROOT)) for file in sources()}
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
     assert names - metadata == expected
     assert any(name.endswith("LICENSE") for name in metadata)

@@ -9,6 +9,4 @@ import gymnasium
 
 __version__ = version("ralseg")
 
-# A test run imports this file a second time, under the name of the checkout's folder.
-if "ralseg/RegionSelection-v0" not in gymnasium.registry:
-    gymnasium.register("ralseg/RegionSelection-v0", entry_point="ralseg.envs:make_env")
+gymnasium.register("ralseg/RegionSelection-v0", entry_point="ralseg.envs:make_env")

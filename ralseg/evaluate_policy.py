@@ -1,0 +1,1 @@
+../evaluate_policy.py
