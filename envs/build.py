@@ -17,11 +17,12 @@ from ralseg.envs.pool import Pool
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
+from ralseg.features.prediction import as_array
 from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
-from ralseg.segmentation.networks import Cut, SegmentationNetwork, as_array
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.pretraining import Theta0Options, theta0
 from ralseg.segmentation.splits import Splits, splits_from_config
 from ralseg.segmentation.store import ImageStore, cache_folder

@@ -15,9 +15,9 @@ from torch.nn.grad import conv2d_weight
 
 from ralseg.envs.targets import Targets
 from ralseg.features import UnitGrid
+from ralseg.features.prediction import Prediction, as_array
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.learners import SupervisedLearner
-from ralseg.segmentation.networks import Prediction, as_array
 
 CreditLoss = Literal["balanced_cross_entropy", "soft_iou"]
 CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")

@@ -17,10 +17,10 @@ from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView
 from ralseg.features import ObservationSpec
+from ralseg.features.prediction import FEATURE_NOISE
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import Predictor, SupervisedLearner
-from ralseg.segmentation.networks import FEATURE_NOISE
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer
 from ralseg.features import ObservationSpec, unit_features
+from ralseg.features.prediction import FEATURE_NOISE, Prediction, as_array
 from ralseg.foundation import generator
 from ralseg.segmentation.learners import SupervisedLearner
-from ralseg.segmentation.networks import FEATURE_NOISE, Prediction, as_array
 
 STATE_UNITS = 1000
 """Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""

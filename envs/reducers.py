@@ -9,8 +9,8 @@ import numpy as np
 from ralseg.envs.pool import Pool
 from ralseg.features import SomeUnits, UnitGrid
 from ralseg.features.arrays import Array
+from ralseg.features.prediction import Noise, Prediction
 from ralseg.segmentation.learners import Reducer
-from ralseg.segmentation.networks import Noise, Prediction
 
 FEW = 8
 """Units are few where their grid holds more than so many times as many."""

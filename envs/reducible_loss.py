@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ralseg.envs.targets import Targets
 from ralseg.features import SomeUnits, UnitGrid
+from ralseg.features.prediction import Prediction, as_array
 from ralseg.foundation import Kept, RalsegError
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.learners import Predictor
-from ralseg.segmentation.networks import Prediction, as_array
 
 KEPT_BYTES = 1 << 28
 """Predictions of the informed network of so many bytes are kept."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ralseg.features.arrays import Array, namespace
-from ralseg.features.predictions import CLASS_AXIS, Softmax, entropy_map
+from ralseg.features.softmax_maps import CLASS_AXIS, Softmax, entropy_map
 from ralseg.foundation import RalsegError
 
 MEAN_MARGIN = 1e-5

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, check_finite, constant, namespace, on_host
-from ralseg.features.predictions import Softmax
+from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import RalsegError
 
 Mode = Literal["ra", "pa"]

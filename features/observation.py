@@ -21,7 +21,7 @@ from ralseg.features.parts import (
     token_layout,
 )
 from ralseg.features.similarity import similarity_histogram
-from ralseg.features.units import UNIT_FEATURES
+from ralseg.features.unit_features import UNIT_FEATURES
 from ralseg.foundation import RalsegError
 
 

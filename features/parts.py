@@ -7,7 +7,7 @@ import numpy as np
 
 from ralseg.features.kl import RELEASED_BINS, linear_edges, log_edges
 from ralseg.features.similarity import SIMILARITY_BINS
-from ralseg.features.units import UNIT_FEATURES
+from ralseg.features.unit_features import UNIT_FEATURES
 
 READS = {
     "highest_entropy": "entropy",

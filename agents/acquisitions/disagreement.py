@@ -20,8 +20,8 @@ from ralseg.features import (
     symmetric_divergence_map,
 )
 from ralseg.features.arrays import Array
+from ralseg.features.prediction import FEATURE_NOISE, Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import FEATURE_NOISE, Noise
 
 POWER = Selection(stochastic="power")
 DROPOUT, MIRRORED = Noise("dropout", 20), Noise("flip", 1)

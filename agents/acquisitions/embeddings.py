@@ -4,8 +4,8 @@ from typing import Literal
 
 from ralseg.agents.acquisitions.reducers import Reducer, Units
 from ralseg.features.arrays import Array, namespace
-from ralseg.features.predictions import Softmax
-from ralseg.segmentation.networks import Prediction, as_array
+from ralseg.features.prediction import Prediction, as_array
+from ralseg.features.softmax_maps import Softmax
 
 Embedding = Literal["mean", "2x2"]
 

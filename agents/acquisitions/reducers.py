@@ -6,7 +6,7 @@ from typing import Literal
 
 from ralseg.features import SomeUnits, UnitGrid, class_map, predicted_shares
 from ralseg.features.arrays import Array, namespace
-from ralseg.segmentation.networks import Noise, Prediction, as_array
+from ralseg.features.prediction import Noise, Prediction, as_array
 
 Units = UnitGrid | SomeUnits
 Reduction = Literal["mean", "sum", "max"]

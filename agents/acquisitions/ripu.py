@@ -12,8 +12,8 @@ from ralseg.envs import Candidates
 from ralseg.features import class_map, entropy_map, predicted_shares, ripu_map, unit_impurity
 from ralseg.features.arrays import Array
 from ralseg.features.impurity import Mode
+from ralseg.features.prediction import Prediction, as_array
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import Prediction, as_array
 
 RADII = {"ra": 1, "pa": 32}
 """Published: windows of 3 x 3 and of 65 x 65 pixels."""

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import Kept
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.learners.lower import LowerMaps, MirroredImages
 from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.networks import Cut, InferenceTwin, Noise, Prediction, SegmentationNetwork
+from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
 from ralseg.segmentation.store import ImageStore
 from ralseg.segmentation.truth import Truth, truth
 

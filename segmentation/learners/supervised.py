@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import Precision, to_device
 from ralseg.segmentation.labels import PartialLabels
@@ -14,7 +15,7 @@ from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.networks import Prediction, SegmentationNetwork, normalise
+from ralseg.segmentation.networks import SegmentationNetwork, normalise
 from ralseg.segmentation.optimisers import eager
 from ralseg.segmentation.store import ImageStore
 

@@ -1,46 +1,21 @@
 """What every segmentation network gives: stages, a decoder, a head, a cut between what is kept and what is trained."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks.noise import Noise, dropped, jitter_of_logits, jittered
+from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 
 Cut = Literal["full", "partial", "frozen"]
 CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one forward pass gives; logits are float32, maps have the dtype that the network ran in.
-
-    Attributes:
-        logits: (B, C, h, w) at the network's output stride.
-        features: (B, D, h', w'), the map that the last layer turned into the logits, at the resolution it was made at.
-        embedding: maps (B, D_i, h_i, w_i), each at its own resolution, deepest last; their means over a unit are its
-            embedding.
-        noisy: (M, B, C, h, w) logits of the M noisy predictions of each noise that was asked for.
-    """
-
-    logits: Tensor
-    features: Tensor
-    embedding: tuple[Tensor, ...]
-    noisy: Mapping[Noise, Tensor] = field(default_factory=dict)
-
-    @cached_property
-    def decoded(self) -> Tensor:
-        """(B, D, h, w): `features` at the resolution of the logits."""
-        return _resized(self.features, self.logits.shape[-2:])
 
 
 class SegmentationNetwork(nn.Module):
@@ -171,12 +146,12 @@ class SegmentationNetwork(nn.Module):
             made, embedding = self.decode(features), tuple(features[1:])
             size = made.shape[-2:]
         if self.dropout and (self.training or drop is not None):
-            decoded = _resized(made, size)
+            decoded = resized(made, size)
             own = functional.dropout(decoded, self.dropout) if drop is None else dropped(decoded, self.dropout, drop)
             logits = head(own)
         else:
             # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
-            logits = _resized(head(made).float(), size)
+            logits = resized(head(made).float(), size)
         noisy = {noise: self._noisy(noise, head, made, size, generator) for noise in noises}
         return Prediction(logits, made, embedding, noisy)
 
@@ -192,13 +167,13 @@ class SegmentationNetwork(nn.Module):
         if noise.kind == "features" and head.kernel_size == (1, 1):
             plain, weight = head(made).float(), head.weight[:, :, 0, 0]
             added = jitter_of_logits(made, weight, noise, generator)
-            return torch.stack([_resized(plain + jitter, size) for jitter in added])
+            return torch.stack([resized(plain + jitter, size) for jitter in added])
         if noise.kind == "dropout":
-            decoded = _resized(made, size)
+            decoded = resized(made, size)
             disturbed = (dropped(decoded, self.dropout, generator) for _ in range(noise.draws))
         else:
             disturbed = jittered(made, noise, generator)
-        return torch.stack([_resized(head(maps).float(), size) for maps in disturbed])
+        return torch.stack([resized(head(maps).float(), size) for maps in disturbed])
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """`logits, embedding = network(images)` for (B, 3, H, W) float32 normalised images."""
@@ -263,14 +238,9 @@ class HypercolumnHead(nn.Module):
         return functional.relu(self.first(hypercolumn))
 
 
-def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (B, D, h, w) at another size, bilinear."""
     return maps if maps.shape[-2:] == tuple(size) else functional.interpolate(maps, size=size, mode="bilinear")
-
-
-def as_array(maps: Tensor) -> Tensor | np.ndarray:
-    """Maps as float32 where features are computed from them: a view in numpy on the CPU, on a GPU as they lie."""
-    maps = maps.float()
-    return maps.numpy() if maps.device.type == "cpu" else maps
 
 
 def normalise(images: Tensor) -> Tensor:

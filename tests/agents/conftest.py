@@ -9,8 +9,8 @@ import torch
 from ralseg.agents.acquisitions.reducers import map_reducer
 from ralseg.envs import Candidates, CandidatesView, FromGame
 from ralseg.features import UnitGrid
-from ralseg.features.predictions import Softmax
-from ralseg.segmentation.networks import Prediction
+from ralseg.features.prediction import Prediction
+from ralseg.features.softmax_maps import Softmax
 
 UNITS = 12
 """Of an image."""

@@ -14,8 +14,8 @@ from ralseg.agents.acquisitions.compositions import Stage, Stages
 from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
 from ralseg.features import UnitGrid, entropy_map
+from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import Noise
 
 
 @dataclass(frozen=True)

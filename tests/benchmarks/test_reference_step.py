@@ -9,9 +9,9 @@ from ralseg.benchmarks.same_work import SameWork
 from ralseg.configs import composed
 from ralseg.envs import World
 from ralseg.features import entropy_map, released_entropy_pools, released_histogram
+from ralseg.features.prediction import as_array
 from ralseg.foundation import generator
 from ralseg.segmentation.learners import SupervisedLearner
-from ralseg.segmentation.networks import as_array
 
 
 @pytest.fixture

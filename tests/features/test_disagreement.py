@@ -216,7 +216,7 @@ def test_what_is_not_finite_is_refused_or_seen(function, kind, monkeypatch):
     with pytest.raises(RalsegError, match="NaN"):
         function(*logits, kind(noisy))
     # On a device nobody looks; the pixel must show it.
-    monkeypatch.setattr("ralseg.features.predictions.check_finite", lambda array, complaint: None)
+    monkeypatch.setattr("ralseg.features.softmax_maps.check_finite", lambda array, complaint: None)
     finite = np.isfinite(kind.back(function(*logits, kind(noisy))))
     assert not finite[1, 4, 5]
     assert finite.sum() == finite.size - 1

@@ -158,7 +158,7 @@ def test_bad_input_is_refused(kind):
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_what_is_not_finite_is_seen_where_nobody_looks(monkeypatch):
     """On a device; tensors are pooled, so that only the windows that hold the pixel show it."""
-    for module in ("predictions", "impurity"):
+    for module in ("softmax_maps", "impurity"):
         monkeypatch.setattr(f"ralseg.features.{module}.check_finite", lambda array, complaint: None)
         if module == "impurity":
             monkeypatch.setattr(f"ralseg.features.{module}.on_host", lambda array: False)

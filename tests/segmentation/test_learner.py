@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Folder, Streets
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import confusion
-from ralseg.segmentation.networks import CUTS, Noise, SmallFPN, SmpNetwork, normalise
+from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))

@@ -9,17 +9,9 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet50
 
+from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import (
-    CUTS,
-    InferenceTwin,
-    Noise,
-    RalisFPN,
-    SmallFPN,
-    SmpNetwork,
-    normalise,
-    read_tensors,
-)
+from ralseg.segmentation.networks import CUTS, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, normalise, read_tensors
 from ralseg.segmentation.networks.weights import load_imagenet
 
 

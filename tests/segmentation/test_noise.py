@@ -3,10 +3,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
-from ralseg.segmentation.networks import CUTS, Noise, SmallFPN, normalise
+from ralseg.segmentation.networks import CUTS, SmallFPN, normalise
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 from ralseg.segmentation.store import ImageStore
 

@@ -4,7 +4,7 @@ import scipy.stats
 import torch
 
 from ralseg.features import class_map, confidence_map, entropy_map, margin_map, softmax
-from ralseg.features.predictions import Softmax
+from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import RalsegError
 
 LOGITS = np.random.default_rng(0).normal(scale=4, size=(2, 3, 5, 6, 7)).astype(np.float32)
