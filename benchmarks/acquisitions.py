@@ -29,7 +29,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {name: {} for name in names()}
     for offer in OFFERS:
         game = offered(overrides, offer)
-        images = len(set(game.images_of(game.units[game.mask]).tolist()))
+        images = len(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist()))
         works = {name: choosing(game, name) for name in names()}
         works |= {f"{name} forward": passing(game, name) for name in names()}
         # What is computed once an image, for mirrored ones and by the informed network, is there before it is timed.
@@ -39,7 +39,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         for name in names():
             peak = in_fresh_process(peak_of, overrides=list(overrides), offer=offer, name=name)["result"]
             found[name][offer] = {
-                "candidates": int(game.mask.sum()),
+                "candidates": int(game.offer.mask.sum()),
                 "images": images,
                 "seconds": seconds[name],
                 "over_entropy": seconds[name] / seconds["entropy"],
@@ -79,7 +79,9 @@ def choosing(game: Game, name: str) -> Callable[[], Any]:
 def passing(game: Game, name: str) -> Callable[[], Any]:
     """The forward passes of that choice alone, noisy predictions included."""
     needs = make(name).needs
-    images = sorted(set(game.images_of(game.units[game.mask]).tolist())) if needs else []
+    images = (
+        sorted(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist())) if needs else []
+    )
     noises = list(dict.fromkeys(reducer.noise for reducer in needs if reducer.noise))
     rng = torch.Generator().manual_seed(0)
     labelled = any(reducer.labelled for reducer in needs)

@@ -12,12 +12,14 @@ from hydra.utils import instantiate
 
 from ralseg.configs import composed
 from ralseg.envs.game import Game
+from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.options import GameOptions
 from ralseg.envs.pool import Pool
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset
-from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
-from ralseg.features.prediction import as_array
+from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config
+from ralseg.features.reduction import reduce_units
+from ralseg.features.unit_features import feature_reducers
 from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
@@ -216,10 +218,11 @@ class World:
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
         spec = self.fitted_spec(learner, pool, self.spec) if observed else None
-        state, options = self.images("state"), self.game_options
         known = [*self.images("reward"), *self.images("train")]
-        hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
-        return Game(learner, pool, state, self.rewarded, spec, options, **hindsight)
+        asked = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
+        hindsight = Hindsight(learner, self.store, self.rewarded, self.game_options, **asked)
+        given = self.images("state"), self.rewarded, spec, self.game_options
+        return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
 
     def fitted_spec(self, learner: SupervisedLearner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
         """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
@@ -235,12 +238,8 @@ def fit_components(
     learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
 ) -> PrincipalComponents:
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
-
-    def embed(prediction, chunk):
-        maps = [as_array(m) for m in prediction.embedding]
-        return unit_features(as_array(prediction.logits), maps, pool.grid(chunk[0]), {"embedding"})
-
-    rows = learner.predict(images, [embed])["embedding"]
+    every = {image: np.arange(len(pool.grid(image))) for image in images}
+    rows = reduce_units(learner.predict(images), feature_reducers({"embedding"}), pool.grid, every)["embedding"]
     return PrincipalComponents.fit(np.concatenate(rows), width, fewer)
 
 

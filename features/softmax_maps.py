@@ -72,14 +72,14 @@ class Softmax:
         """(..., h, w) uint8; the lowest id wins a tie."""
         return self.classes - self._rank[..., 0, :, :]
 
-    @property
+    @cached_property
     def entropy(self) -> Array:
         """(..., h, w) float32 nats in [0, ln C]: log sum exp(z) - sum p z needs no log of a vanishing probability."""
         expectation = (self._shifted * self._exponentials).sum(axis=CLASS_AXIS)
         entropy = self._xp.log(self._total) - expectation / self._total
         return self._xp.clip(entropy, 0, float(np.float32(np.log(self.classes))))
 
-    @property
+    @cached_property
     def margin(self) -> Array:
         """(..., h, w) float32 in [0, 1]: the probability of the best class less that of the second.
 

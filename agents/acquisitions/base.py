@@ -8,7 +8,7 @@ import numpy as np
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import Reducer
 from ralseg.agents.acquisitions.selection import Selection
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 BY_SCORE = Selection()
@@ -44,7 +44,7 @@ class Acquisition:
         # Reducers are functions and cannot be sent to another process: there they are made anew.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """Choose some of the candidates.
 
         Args:
@@ -71,11 +71,11 @@ class Scored(Acquisition):
 
     lowest: ClassVar[float] = 0.0
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """(n,) float; the larger the better. A function of the candidates alone, one by one."""
         raise NotImplementedError
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""
         if not len(candidates):
             return np.empty(0, np.int64)
@@ -104,11 +104,11 @@ class Batch(Acquisition):
         if self.selection.scored:
             raise RalsegError(f"{self.name} has no scores for selection.stochastic or top_share; leave them out")
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """Choose among one candidate or more; as `select`, under limits that are made already."""
         raise NotImplementedError
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""
         if not len(candidates) or not choices:
             return np.empty(0, np.int64)

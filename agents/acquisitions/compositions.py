@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most, prefiltered
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 ENTROPY = Entropy()
@@ -77,7 +77,7 @@ class Stages(Acquisition):
         """See `Acquisition.reducers`."""
         return tuple(reducer for stage in self.stages for reducer in stage.by.needs)
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`; the last stage's own selection holds."""
         whole = candidates
         if candidates.slates is not None:
@@ -126,7 +126,7 @@ class RankSum(Scored):
         """See `Acquisition.reducers`."""
         return tuple(reducer for part in self.of for reducer in part.reducers)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; a rank is above 0 and at most 1, equal scores share the mean of theirs."""
         weights = self.weights or (1.0,) * len(self.of)
         ranks = [rankdata(part.score(candidates)) / len(candidates) for part in self.of]
@@ -162,7 +162,7 @@ class CostAware(Scored):
         """See `Acquisition.reducers`."""
         return (*self.of.reducers, *((PREDICTED_SHARES,) if self.cost == "clicks" else ()))
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; the acquisition's score above its lowest, per click or pixel."""
         if self.cost == "pixels":
             cost = candidates.areas
@@ -177,7 +177,9 @@ def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
         raise RalsegError(f"{name}: the selection of {chooses} is not looked at; give it to {name} itself")
 
 
-def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Generator, first: bool) -> Candidates:
+def _kept(
+    candidates: CandidatesView, stage: Stage, choices: int, rng: np.random.Generator, first: bool
+) -> CandidatesView:
     by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
     # Slates hold for the choice, not for what is kept to choose from.
     if stage.per_image is not None:

@@ -18,7 +18,7 @@ from ralseg.agents.acquisitions.spread import clusters, k_center
 from ralseg.foundation import RalsegError
 
 LEAST_FRONT = 256
-"""Candidates of the front, where more would fit into the memory budget but few similarities have changed."""
+"""CandidatesView of the front, where more would fit into the memory budget but few similarities have changed."""
 MEMORY = 256 * 2**20
 """Bytes of the kernel columns that MaxHerding keeps; the whole matrix if it fits."""
 RESOLUTION = 1e-12

@@ -10,7 +10,6 @@ import numpy as np
 from ralseg.agents.acquisitions.base import Scored
 from ralseg.agents.acquisitions.reducers import Reducer, noisy_reducer
 from ralseg.agents.acquisitions.selection import Selection
-from ralseg.envs import Candidates
 from ralseg.features import (
     balanced_entropy_map,
     edald_as_released_map,
@@ -21,6 +20,7 @@ from ralseg.features import (
 )
 from ralseg.features.arrays import Array
 from ralseg.features.prediction import FEATURE_NOISE, Noise
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 POWER = Selection(stochastic="power")
@@ -57,7 +57,7 @@ class Disagreement(Scored):
         name, make = self.map
         return (noisy_reducer(f"{name} {self.noise}", make, self.noise),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`."""
         return candidates.reduced(self.reducers[0].name)
 

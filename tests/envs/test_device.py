@@ -108,4 +108,4 @@ def test_what_acquisitions_look_at_stays_on_its_device(configured, fetched, name
     assert fetched
     assert max(fetched) <= 4 * min(largest, STATE_UNITS) * widest
     if unit == "pixel" and not reducer.labelled:
-        assert max(fetched) <= 4 * game.units.size * widest
+        assert max(fetched) <= 4 * game.offer.units.size * widest

@@ -118,7 +118,7 @@ def test_what_info_holds(env):
         assert info["refused"] == (mask.max(axis=1) == 0).sum()
         assert set(info["ledger"]) == {"units", "pixels", "share", "clicks", "images"}
     assert [row[3]["ledger"]["units"] for row in rows] == [0, 3, 6, 8]
-    bought = env.game.true_counts(env.game.pool.history[-1]).sum(0)
+    bought = env.game._reader().true_counts(env.game.pool.history[-1]).sum(0)
     np.testing.assert_array_equal(rows[-1][3]["class_shares"] > 0, bought > 0)
 
 
@@ -141,12 +141,12 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
 
 def test_a_masked_choice_is_counted_and_free(env):
     env.reset(seed=0)
-    env.game.mask[1, 0] = False
+    env.game.offer.mask[1, 0] = False
     _, _, terminated, _, info = env.step(np.zeros(3, int))
     assert (info["refused"], info["ledger"]["units"], terminated) == (1, 2, False)
     assert info["credit"][1] == 0
-    env.game.mask[:] = True
-    env.game.mask[:, 2] = False
+    env.game.offer.mask[:] = True
+    env.game.offer.mask[:, 2] = False
     before = info["miou"], info["ledger"]
     _, reward, _, _, info = env.step(np.full(3, 2))
     assert (info["refused"], reward, info["loss"]) == (3, 0, 0)

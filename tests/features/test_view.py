@@ -1,15 +1,9 @@
-from itertools import pairwise
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from ralseg.agents.acquisitions import Reducer, make
-from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
-from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES
-from ralseg.envs import Candidates, World
-from ralseg.envs.observer import STATE_UNITS
-from ralseg.envs.open_candidates import IMAGES_AT_ONCE
+from ralseg.agents.acquisitions import make
+from ralseg.features.units import Reducer
+from ralseg.features.view import IMAGES_AT_ONCE, CandidatesView, Offer
 from ralseg.foundation import RalsegError
 
 UNITS, IMAGES = 6, 40
@@ -17,7 +11,9 @@ UNITS, IMAGES = 6, 40
 
 
 class Source:
-    """A game of made-up rows that keeps account of what it is asked."""
+    """A reader of made-up rows that keeps account of what it is asked."""
+
+    observation_reducers = ()
 
     def __init__(self, bought=(), damaged=None):
         self.bought = np.array(bought, np.int64)
@@ -26,14 +22,16 @@ class Source:
             self.rows["a"][damaged] = np.nan
         self.reduced, self.states = [], []
 
-    def reduce_candidates(self, units, reducers, observed=False):
+    def reduce(self, units, reducers):
         self.reduced.append(units.tolist())
-        assert not observed
         return {reducer.name: self.rows[reducer.name][units] for reducer in reducers} if len(units) else {}
 
     def reduce_state(self, reducers):
         self.states.append([reducer.name for reducer in reducers])
         return {reducer.name: -self.rows[reducer.name][:3] - 1 for reducer in reducers}
+
+    def observe(self, units, mask, rows):
+        return {"state": np.zeros((1, 1)), "candidates": rows["a"], "mask": mask.astype(np.int8)}
 
     def images_of(self, units):
         return units // UNITS
@@ -49,7 +47,7 @@ class Source:
 
 
 def announced(name, labelled=False):
-    return SimpleNamespace(name=name, noise=None, labelled=labelled)
+    return Reducer(name, lambda prediction, units: 1 / 0, labelled=labelled)
 
 
 A, B, A_LABELLED, B_LABELLED = announced("a"), announced("b"), announced("a", True), announced("b", True)
@@ -57,8 +55,10 @@ A, B, A_LABELLED, B_LABELLED = announced("a"), announced("b"), announced("a", Tr
 
 def candidates_of(source, units, reducers=(A, B), slates=None):
     units = np.array(units, np.int64)
-    slates = None if slates is None else np.array(slates)
-    return Candidates(source, units, slates, np.arange(len(units)), 2, np.zeros(2, np.int64), reducers)
+    offer = Offer(units[None], np.ones((1, len(units)), bool), 2)
+    view = CandidatesView(source, offer, np.zeros(2, np.int64), reducers)
+    view.slates = None if slates is None else np.array(slates)
+    return view
 
 
 def test_what_the_source_knows_without_a_prediction():
@@ -253,178 +253,6 @@ def test_equals_of_all_images_have_the_same_chance_after_a_stage_image_by_image(
     assert counts.sum() == 800 and np.abs(counts - 20).max() < 4.5 * 4.4
 
 
-# From here on, games.
-
-REDUCERS = {
-    **{f"entropy {how}": make("entropy", reduction=how).needs[0] for how in ("mean", "sum", "max")},
-    **{name: make(name).needs[0] for name in ("margin", "ripu", "edald", "equal")},
-    "as_released": make("entropy", as_released=True).needs[0],
-    "shares": PREDICTED_SHARES,
-    "embedding": embedding_reducer("mean"),
-    "2x2": embedding_reducer("2x2"),
-    "gradient": GRADIENT,
-}
-
-
-@pytest.fixture(scope="module")
-def pixel_game(ragged):
-    """A game of pixels on images of two sizes, with the whole pool on offer."""
-    game = World(ragged("game.unit=pixel", "game.draw=pool", "features=compact")).game("train")
-    game.reset(0)
-    return game
-
-
-@pytest.fixture(scope="module")
-def region_game(ragged):
-    """A game of regions that do not divide their images."""
-    game = World(ragged("game.unit=[7,9]", "game.draw=pool", "features=compact")).game("train")
-    game.reset(0)
-    return game
-
-
-def ways(game, monkeypatch, units, reducer):
-    """Rows of some units where nothing is computed for others, where it is, and out of the rows of all units."""
-    found = [{}, {}]
-    for way, few in zip(found, (0, np.inf), strict=True):
-        monkeypatch.setattr("ralseg.envs.reducers.FEW", few)
-        way |= game.reduce_candidates(units, [reducer])
-    every = game.reduce_candidates(np.arange(len(game.pool)), [reducer])
-    return *found, {name: rows[units] for name, rows in every.items()}
-
-
-def some_units(game, of_each, seed=0):
-    rng, of_images = np.random.default_rng(seed), pairwise(game.pool.offsets)
-    return rng.permutation(np.concatenate([rng.choice(np.arange(a, b), of_each, replace=False) for a, b in of_images]))
-
-
-@pytest.mark.parametrize("name", REDUCERS)
-@pytest.mark.parametrize("unit", ["region", "pixel"])
-def test_rows_of_some_units_are_those_out_of_all_rows(request, monkeypatch, unit, name):
-    game = request.getfixturevalue(f"{unit}_game")
-    units = some_units(game, 5)
-    few, many, every = ways(game, monkeypatch, units, REDUCERS[name])
-    assert list(few) == list(many) == list(every) == [REDUCERS[name].name]
-    (few, many, every) = (rows[REDUCERS[name].name] for rows in (few, many, every))
-    assert len(few) == len(units) and few.std(axis=0).max() > 0
-    np.testing.assert_array_equal(many, every)
-    np.testing.assert_allclose(few, every, rtol=1e-4, atol=1e-5)
-
-
-class Grids:
-    """A reducer that keeps whether it was given whole grids or some of their units."""
-
-    name, noise, labelled = "grids", None, False
-
-    def __init__(self):
-        self.sizes = set()
-
-    def __call__(self, prediction, images, grid):
-        self.sizes.add(len(grid))
-        return {self.name: np.zeros((len(images), len(grid)))}
-
-
-def test_of_few_pixels_no_others_are_computed(pixel_game, region_game):
-    of_pixels, of_regions = Grids(), Grids()
-    found = pixel_game.reduce_candidates(some_units(pixel_game, 3), [of_pixels])["grids"]
-    assert (found.shape, of_pixels.sizes) == ((3 * len(pixel_game.pool.images),), {3})
-    # 40 of some hundred regions are not few.
-    region_game.reduce_candidates(some_units(region_game, 40), [of_regions])
-    assert of_regions.sizes == {len(region_game.pool.grid(image)) for image in region_game.pool.images.tolist()}
-    assert pixel_game.reduce_candidates(np.empty(0, np.int64), [Grids()]) == {}
-
-
-@pytest.mark.parametrize("unit", ["region", "pixel"])
-def test_a_whole_pool_takes_one_pass_per_image_by_stages_too(request, passes_of, unit):
-    game = request.getfixturevalue(f"{unit}_game")
-    game.reset(0)
-    game.step(np.array([0, 1, len(game.pool) // 2]))
-    passes = passes_of(game.learner)
-    by = [{"by": "coreset", "per_image": 4, "among": 50}, {"by": "margin", "share": 0.5}, {"by": "entropy"}]
-    acquisition = make("stages", stages=by)
-    chosen = acquisition.select(game.view(acquisition.needs, False).candidates, 3, np.random.default_rng(0))
-    assert len(np.unique(chosen)) == 3
-    assert dict(passes) == {(game.learner.version, int(image)): 1 for image in game.pool.images}
-    acquisition = make("stages", stages=[by[1], {"by": "coreset"}])
-    passes.clear()
-    acquisition.select(game.view(acquisition.needs, False).candidates, 3, np.random.default_rng(0))
-    assert dict(passes) == {(game.learner.version, int(i)): 1 for i in [*game.pool.images, *game.state]}
-
-
-def position(prediction, grid):
-    """The pixel that is a unit, its number in the image."""
-    pixels = np.arange(grid.height * grid.width, dtype=np.float64).reshape(1, grid.height, grid.width)
-    return grid.average(np.repeat(pixels, len(prediction.logits), 0))
-
-
-def test_a_sample_of_pixels_stands_for_the_state_set_the_same_in_every_step(pixel_game):
-    game, where = pixel_game, Reducer("where", position, labelled=True)
-
-    def sampled(seed):
-        game.reset(seed)
-        found = [game.reduce_state([where])["where"]]
-        game.step(np.array([5, 9]))
-        found.append(game.reduce_state([where])["where"])
-        np.testing.assert_array_equal(*found)
-        return np.rint(found[0]).astype(int).reshape(len(game.state), STATE_UNITS)
-
-    first, other = sampled(0), sampled(1)
-    for image, pixels in zip(game.state, first, strict=True):
-        assert len(np.unique(pixels)) == STATE_UNITS
-        assert pixels.min() >= 0 and pixels.max() < len(game.pool.grid(image))
-        # Spread over the image, not its first rows.
-        assert np.median(pixels) == pytest.approx(len(game.pool.grid(image)) / 2, rel=0.1)
-    assert (first != other).any() and (first[0] != first[1]).any()
-    np.testing.assert_array_equal(first, sampled(0))
-
-
-def test_of_regions_the_whole_state_set_is_looked_at(region_game):
-    rows = region_game.reduce_state([PREDICTED_SHARES])[PREDICTED_SHARES.name]
-    assert len(rows) == region_game.state_units < STATE_UNITS * len(region_game.state)
-    found = {}
-    region_game.learner.predict(
-        region_game.state, [lambda p, i: found.update(zip(i, p.logits.numpy(), strict=True)) or {}]
-    )
-    expected = []
-    for image in region_game.state:
-        height, width = region_game.learner.store.size(image)
-        # Nearest cells would not do: shares are by overlap, as the grid has it.
-        grid, best = region_game.pool.grid(image), found[image].argmax(0)
-        assert (grid.height, grid.width) == (height, width)
-        expected.append(np.stack([grid.pool((best == c).astype(np.float32)) for c in range(3)], axis=1))
-    np.testing.assert_allclose(rows, np.concatenate(expected), atol=1e-6)
-    assert region_game.reduce_state([]) == {}
-
-
-def test_labelled_rows_of_a_game_are_those_of_the_units_bought(region_game):
-    game, reducer = region_game, embedding_reducer("mean")
-    game.reset(3)
-    game.step(np.array([30, 2, 17]))
-    candidates = game.view([reducer], False).candidates
-    labelled = candidates.labelled(reducer.name)
-    assert len(labelled) == 3 + game.state_units
-    alone = game.reduce_candidates(game.pool.bought, [reducer])[reducer.name]
-    np.testing.assert_allclose(labelled[:3], alone, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(labelled[3:], game.reduce_state([reducer])[reducer.name])
-
-
-@pytest.mark.parametrize("unit", ["region", "pixel"])
-def test_where_units_lie(request, unit):
-    game = request.getfixturevalue(f"{unit}_game")
-    store, units = game.learner.store, some_units(game, 4, seed=1)
-    records = game.pool.records(units)
-    assert [store.names[image] for image in game.images_of(units)] == [name for name, *_ in records]
-    assert game.boxes_of(units).tolist() == [list(box) for _, *box in records]
-
-
-def test_groups_are_those_of_the_images(game):
-    units = np.random.default_rng(0).permutation(len(game.pool))
-    groups = game.groups_of(units)
-    names = [game.learner.store.dataset.groups[name] for name, *_ in game.pool.records(units)]
-    assert len(set(names)) > 1
-    assert len(set(zip(names, groups.tolist(), strict=True))) == len(set(names)) == len(set(groups.tolist()))
-    assert groups.shape == (len(units),) and np.issubdtype(groups.dtype, np.integer) and groups.min() >= 0
-
-
 def test_the_state_passes_once_for_all_that_are_taken():
     """As two set methods in a row ask for it: each of candidates of its own."""
     source = Source(bought=[3])
@@ -436,3 +264,51 @@ def test_the_state_passes_once_for_all_that_are_taken():
     narrowed = candidates_of(source, [13, 2, 20], [A_LABELLED]).narrowed(lambda image: np.arange(len(image)))
     assert [part.labelled("a").tolist() for part in (narrowed.unslated(), narrowed.take(np.array([0])))] == found[:2]
     assert source.states == [["a"], ["a"]]
+
+
+OFFERED = np.array([[3, 0, -1], [5, -1, -1]])
+
+
+def view_of(source, reducers=(A, B), mask=OFFERED >= 0):
+    return CandidatesView(source, Offer(OFFERED, mask), np.array([4, 5]), reducers)
+
+
+def test_a_slated_view_lays_its_open_candidates_side_by_side():
+    source = Source()
+    view = view_of(source, mask=np.array([[True, False, False], [True, False, False]]))
+    assert (view.units.tolist(), view.slates.tolist(), view.places.tolist()) == ([3, 5], [0, 1], [0, 0])
+    assert (view.choices, view.labelled_counts.tolist(), len(view)) == (2, [4, 5], 2)
+    assert source.reduced == []
+    assert view.reduced("a").tolist() == [3.5, 5.5]
+    # What the budget masks is looked at, too: an observation describes all that is on offer.
+    assert source.reduced == [[3, 0, 5]]
+
+
+def test_values_are_laid_out_over_the_slates():
+    source = Source()
+    view = view_of(source)
+    assert view.in_slates(view.reduced("a")).tolist() == [[3.5, 0.5, 0], [5.5, 0, 0]]
+    assert view.in_slates(view.reduced("b")).tolist() == [[[6, 7], [0, 1], [0, 0]], [[10, 11], [0, 0], [0, 0]]]
+    assert view.in_slates(view.true_counts).tolist() == [[[3, 6], [0, 0], [0, 0]], [[5, 10], [0, 0], [0, 0]]]
+    masked = view_of(source, mask=np.array([[False, True, False], [True, False, False]]))
+    assert masked.in_slates(masked.reduced("a")).tolist() == [[0, 0.5, 0], [5.5, 0, 0]]
+
+
+def test_a_whole_pool_is_one_slate_of_which_several_are_chosen():
+    units = np.array([[3, 0, 5, 4]])
+    view = CandidatesView(Source(), Offer(units, units != 5, 2), np.zeros(2, np.int64), (A,))
+    assert (view.units.tolist(), view.slates, view.places.tolist()) == ([3, 0, 4], None, [0, 1, 3])
+    assert view.choices == 2
+    assert view.in_slates(view.reduced("a")).tolist() == [[3.5, 0.5, 0, 4.5]]
+
+
+@pytest.mark.parametrize("announced_first", [True, False])
+def test_an_observation_is_made_once_of_what_was_announced_and_what_was_not(announced_first):
+    source = Source()
+    source.observation_reducers = (A,)
+    view = view_of(source, (A, B) if announced_first else (B,))
+    assert view.reduced("b").shape == (3, 2)
+    assert view.observation is view.take(np.array([1])).observation
+    assert view.observation["candidates"].tolist() == [3.5, 0.5, 5.5]
+    assert view.observation["mask"].tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert source.reduced == ([[3, 0, 5]] if announced_first else [[3, 0, 5], [3, 0, 5]])
