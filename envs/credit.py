@@ -51,7 +51,7 @@ class GradientCredit:
         self._learner, self._targets, self._loss = learner, targets, loss
         counts = np.zeros(learner.classes)
         for i in reward:
-            label = learner.store.label(i)
+            label = targets.label(i)
             counts += np.bincount(label[label < learner.classes], minlength=learner.classes)
         present = counts > 0
         self._weights = torch.zeros(learner.classes)
@@ -61,9 +61,9 @@ class GradientCredit:
         self._sum: tuple[Tensor, Tensor] | None = None
         self._gradient: tuple[Tensor, Tensor] | None = None
 
-    def observe(self, prediction: Prediction, images: Sequence[int]) -> None:
+    def observe(self, prediction: Prediction) -> None:
         """Take in the prediction of a batch of D_R."""
-        targets = self._targets(images, prediction.logits.shape[-2:])
+        targets = self._targets(prediction.images, prediction.logits.shape[-2:])
         probabilities = prediction.logits.float().softmax(1)
         if self._loss == "soft_iou":
             # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
@@ -86,7 +86,7 @@ class GradientCredit:
         residual = prediction.logits.float().softmax(1) * targets.sum(1, keepdim=True) - targets
         weight, bias = self._gradient
         response = functional.conv2d(prediction.decoded.float(), weight, bias, padding=self._learner.head.padding)
-        height, width = self._learner.store.size(images[0])
+        height, width = self._learner.images.size(images[0])
         cell = height * width / (targets.shape[-2] * targets.shape[-1])
         agreement = (residual * response).sum(1) / cell
         return {"credit": grid.pool(as_array(agreement))}

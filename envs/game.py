@@ -13,14 +13,15 @@ from ralseg.envs.observer import Observer
 from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
-from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
+from ralseg.envs.reducers import UnitReducer, of_asked, only_asked, predicted
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.envs.view import CandidatesView
 from ralseg.features import ObservationSpec
 from ralseg.features.prediction import FEATURE_NOISE
 from ralseg.foundation import RalsegError, generator, integer
+from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import Predictor, SupervisedLearner
+from ralseg.segmentation.learners import Learner, SupervisedLearner, TrainingSet, taught
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,13 @@ class Game:
         oracle: Oracle | None = None,
         credit: bool = False,
         reference: bool = False,
-        informed: Callable[[], Predictor] | None = None,
+        informed: Callable[[], Learner] | None = None,
         known: Sequence[int] = (),
     ) -> None:
         self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
         self.state, self.reward = list(state), list(reward)
-        self.oracle = oracle or GroundTruth(learner.store)
+        self.store, self.evaluator = pool.store, Evaluator(pool.store, learner.classes)
+        self.oracle = oracle or GroundTruth(self.store)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         hindsight = {"credit": credit, "reference": reference, "informed": informed, "known": known}
         self._hindsight, self._observer = Hindsight(self, **hindsight), Observer(self)
@@ -94,7 +96,7 @@ class Game:
         self.pool.reset()
         self.ledger = Ledger(self.pool.pixels)
         rehearse = self.learner.options.rehearse
-        self.labels = revealed(self.learner.store, self.state) if rehearse else PartialLabels(self.learner.classes)
+        self.labels = revealed(self.store, self.state) if rehearse else PartialLabels(self.learner.classes)
         self.bought_counts = np.zeros(self.learner.classes, np.int64)
         self._observer.reset()
         self._touched: set[int] = set()
@@ -155,7 +157,8 @@ class Game:
         units = self.units[slate, choice][self.mask[slate, choice]]
         units = self._affordable(units[np.sort(np.unique(units, return_index=True)[1])])
         new, counts = self._reveal(units)
-        loss = self.learner.learn(self.labels, new, generator(self.seed, "training", self.turn))
+        data = TrainingSet(self.labels, new, self.pool.images.tolist())
+        loss = taught(self.learner, data, generator(self.seed, "training", self.turn))
         self.turn += 1
         self._draw()
         return Turn(units, asked - len(units), counts.sum(0), loss)
@@ -164,7 +167,7 @@ class Game:
         """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
         gradient = self._hindsight.gradient
         observer = None if gradient is None else gradient.observe
-        found = [self.learner.evaluate(images, observer).miou for images in self._rewarded]
+        found = [self.evaluator(self.learner, images, observer).miou for images in self._rewarded]
         if gradient is not None:
             gradient.finish()
         return min(found)
@@ -203,7 +206,7 @@ class Game:
 
     def groups_of(self, units: np.ndarray) -> np.ndarray:
         """See `CandidatesSource`."""
-        groups, store = self.learner.store.dataset.groups, self.learner.store
+        groups, store = self.store.dataset.groups, self.store
         numbers = {group: number for number, group in enumerate(sorted(set(groups.values())))}
         of_places = np.array([numbers[groups[store.names[image]]] for image in self.pool.images])
         return of_places[self.pool.locate(units)[0]]
@@ -228,14 +231,14 @@ class Game:
             generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
         every = [of_asked(self._hindsight.provided(reducer), self.pool, asked) for reducer in reducers]
         every += [only_asked(asked, self._observer.features)] * observed
-        rows = self.learner.predict(images, every, noises, generator_)
+        rows = predicted(self.learner, images, every, noises, generator_)
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
 
     def reduce_state(self, reducers: Sequence[UnitReducer]) -> dict[str, np.ndarray]:
         """See `CandidatesSource`."""
         asked = {image: self._observer.some_units(image) for image in self.state}
         some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
-        rows = self.learner.predict(self.state, some, again=True) if some else {}
+        rows = predicted(self.learner, self.state, some, again=True) if some else {}
         return {name: np.concatenate(parts) for name, parts in rows.items()}
 
     def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -247,7 +250,7 @@ class Game:
         return self._true_counts(units)
 
     def _by_group(self, images: Sequence[int]) -> list[list[int]]:
-        store, found = self.learner.store, {}
+        store, found = self.store, {}
         for image in images:
             found.setdefault(store.dataset.groups[store.names[image]], []).append(image)
         return list(found.values())
@@ -274,7 +277,7 @@ class Game:
         places, local = self.pool.locate(units)
         new, counts = [], np.zeros((len(units), self.learner.classes), np.int64)
         for row, (image, unit) in enumerate(zip(self.pool.images[places].tolist(), local, strict=True)):
-            size, box = self.learner.store.size(image), self.pool.grid(image).boxes[unit].tolist()
+            size, box = self.store.size(image), self.pool.grid(image).boxes[unit].tolist()
             before = self.labels.class_counts.copy()
             self.labels.reveal(image, size, box, self.oracle.reveal(image, box))
             counts[row] = self.labels.class_counts - before

@@ -9,6 +9,7 @@ import numpy as np
 from ralseg.envs.credit import GradientCredit
 from ralseg.envs.look_ahead import LookAhead
 from ralseg.envs.options import GameOptions
+from ralseg.envs.pool import Pool
 from ralseg.envs.reducers import UnitReducer
 from ralseg.envs.reducible_loss import FromGame, ReducibleLoss
 from ralseg.envs.targets import Targets
@@ -16,7 +17,7 @@ from ralseg.envs.view import CandidatesView
 from ralseg.features import square_root_gain
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import Predictor, SupervisedLearner
+from ralseg.segmentation.learners import Learner, SupervisedLearner
 from ralseg.segmentation.losses import class_weights
 
 
@@ -25,6 +26,7 @@ class Played(Protocol):
 
     Attributes:
         learner: of the game.
+        pool: of the game.
         reward: D_R, indices in the store.
         options: the credit's loss, the reference, the steps of the look ahead.
         labels: what the learner may learn from.
@@ -33,6 +35,7 @@ class Played(Protocol):
     """
 
     learner: SupervisedLearner
+    pool: Pool
     reward: list[int]
     options: GameOptions
     labels: PartialLabels
@@ -61,17 +64,17 @@ class Hindsight:
         *,
         credit: bool,
         reference: bool,
-        informed: Callable[[], Predictor] | None,
+        informed: Callable[[], Learner] | None,
         known: Sequence[int],
     ) -> None:
         learner, options = game.learner, game.options
-        targets, networks = Targets(learner), {}
+        targets, networks = Targets(learner, game.pool.store), {}
         if informed is not None:
             networks["reducible_loss"] = cache(informed)
         if known:
             steps = options.look_ahead_steps
             networks["look_ahead"] = LookAhead(
-                learner, known, steps, lambda: generator(game.seed, "look ahead", game.turn)
+                learner, game.pool.store, known, steps, lambda: generator(game.seed, "look ahead", game.turn)
             )
 
         def class_weights_now() -> np.ndarray:

@@ -6,11 +6,12 @@ from typing import Protocol
 import numpy as np
 
 from ralseg.envs.pool import Pool
-from ralseg.envs.reducers import UnitReducer
+from ralseg.envs.reducers import UnitReducer, predicted
 from ralseg.features import ObservationSpec, unit_features
 from ralseg.features.prediction import FEATURE_NOISE, Prediction, as_array
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.learners import Learner
 
 STATE_UNITS = 1000
 """Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
@@ -21,6 +22,7 @@ class Observed(Protocol):
 
     Attributes:
         learner: of the game.
+        evaluator: of the game.
         pool: where the candidates are from.
         state: D_S, indices in the store.
         spec: what an observation holds; None where nobody observes.
@@ -28,7 +30,8 @@ class Observed(Protocol):
         seed: of the episode.
     """
 
-    learner: SupervisedLearner
+    learner: Learner
+    evaluator: Evaluator
     pool: Pool
     state: list[int]
     spec: ObservationSpec | None
@@ -118,15 +121,16 @@ class Observer:
         """Unit features of D_S and, where the observation holds it, the IoU per class on D_S, from the same passes."""
         game = self._game
         if "iou" not in game.spec.candidate_parts:
-            rows = game.learner.predict(game.state, [self.features], again=True)
+            rows = predicted(game.learner, game.state, [self.features], again=True)
             return {name: np.concatenate(parts) for name, parts in rows.items()}, None
         found: dict[int, Mapping[str, np.ndarray]] = {}
 
-        def keep(prediction: Prediction, images: Sequence[int]) -> None:
+        def keep(prediction: Prediction) -> None:
+            images = prediction.images
             batch = self.features(prediction, images)
             found.update({image: {k: v[row] for k, v in batch.items()} for row, image in enumerate(images)})
 
-        iou = game.learner.evaluate(game.state, keep).iou
+        iou = game.evaluator(game.learner, game.state, keep).iou
         # Of noise, D_S is told nothing: see `features`.
         names = game.spec.needs - {"disagreement"}
         return {name: np.concatenate([found[image][name] for image in game.state]) for name in names}, iou

@@ -1,16 +1,21 @@
 """What is kept of a prediction: the seam between a learner's forward pass and whoever looks at units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from ralseg.envs.pool import Pool
 from ralseg.features import SomeUnits, UnitGrid
 from ralseg.features.arrays import Array
 from ralseg.features.prediction import Noise, Prediction
-from ralseg.segmentation.learners import Reducer
+from ralseg.segmentation.learners import Learner
+
+Rows = Mapping[str, Sequence[Array]]
+Reducer = Callable[[Prediction, Sequence[int]], Rows]
+"""`reducer(prediction, images)` keeps what it needs of the prediction of a batch of images: name -> a row an image."""
 
 FEW = 8
 """Units are few where their grid holds more than so many times as many."""
@@ -33,6 +38,29 @@ class UnitReducer(Protocol):
         self, prediction: Prediction, images: Sequence[int], grid: UnitGrid | SomeUnits
     ) -> Mapping[str, Array]:
         """Name -> (B, units, ...) for a batch of images (indices in the store) of one size and grid."""
+
+
+def predicted(
+    learner: Learner,
+    images: Sequence[int],
+    reducers: Sequence[Reducer],
+    noises: Sequence[Noise] = (),
+    generator: torch.Generator | None = None,
+    again: bool = False,
+) -> dict[str, list[np.ndarray]]:
+    """What reducers keep of a learner's predictions: name -> one array per image, in the order of `images`."""
+    reduced: list[tuple[str, Sequence[int], Sequence[Array]]] = []
+    for prediction in learner.predict(images, noises, generator, again):
+        for reducer in reducers:
+            reduced += [
+                (name, prediction.images, rows) for name, rows in reducer(prediction, prediction.images).items()
+            ]
+    # Fetched when all is under way: a GPU is waited for once.
+    kept: dict[str, dict[int, np.ndarray]] = {}
+    for name, chunk, rows in reduced:
+        for image, row in zip(chunk, rows, strict=True):
+            kept.setdefault(name, {})[image] = row.numpy(force=True) if isinstance(row, torch.Tensor) else row
+    return {name: [rows[image] for image in images] for name, rows in kept.items()}
 
 
 def of_asked(reducer: UnitReducer, pool: Pool, asked: Mapping[int, np.ndarray]) -> Reducer:

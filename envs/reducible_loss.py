@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ralseg.envs.reducers import predicted
 from ralseg.envs.targets import Targets
 from ralseg.features import SomeUnits, UnitGrid
 from ralseg.features.prediction import Prediction, as_array
 from ralseg.foundation import Kept, RalsegError
 from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.learners import Predictor
+from ralseg.segmentation.learners import Learner
 
 KEPT_BYTES = 1 << 28
 """Predictions of the informed network of so many bytes are kept."""
@@ -51,7 +52,7 @@ class ReducibleLoss:
     noise, labelled = None, False
 
     def __init__(
-        self, name: str, targets: Targets, informed: Callable[[], Predictor], weights: Callable[[], np.ndarray]
+        self, name: str, targets: Targets, informed: Callable[[], Learner], weights: Callable[[], np.ndarray]
     ) -> None:
         self.name = name
         self._targets, self._informed, self._weights = targets, informed, weights
@@ -77,7 +78,7 @@ class ReducibleLoss:
             def logarithms(prediction: Prediction, images: Sequence[int]) -> Mapping[str, Tensor]:
                 return {"logarithms": prediction.logits.float().log_softmax(1)}
 
-            rows = network.predict(missing, [logarithms])["logarithms"]
+            rows = predicted(network, missing, [logarithms])["logarithms"]
             for image, row in zip(missing, rows, strict=True):
                 found[image] = to_device(row, like.device)
                 self._kept.put((network.version, image), found[image], row.nbytes)

@@ -4,10 +4,12 @@ import torch
 from torch.nn import functional
 
 from ralseg.envs import GradientCredit, Pool, World
+from ralseg.envs.reducers import predicted
 from ralseg.envs.targets import Targets
 from ralseg.features import square_root_gain
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import RalisFPN
 
 LOSSES = ["balanced_cross_entropy", "soft_iou"]
@@ -24,9 +26,11 @@ def parts(request, configured):
         # Drawn weights give logits near 0: larger ones make the softmax matter.
         with torch.no_grad():
             network.head.weight.mul_(20)
-        learner = SupervisedLearner(network, world.store, LearnOptions(), precision="float32")
+        learner = SupervisedLearner(network, LearnerImages(world.store), LearnOptions(), precision="float32")
     else:
-        learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+        learner = SupervisedLearner(
+            world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32"
+        )
     images = world.images("train")[: 2 if request.param == "three_by_three" else 4]
     return learner, Pool(world.store, images, world.unit), world.images("reward")[:3]
 
@@ -34,12 +38,12 @@ def parts(request, configured):
 def pixel_logits(learner, image):
     """(C, H, W) logits of the nearest cell, as a function of the last layer's weights, and the true label."""
     found = []
-    learner.predict([image], [lambda p, i: found.append(p.decoded.clone()) or {}])
+    predicted(learner, [image], [lambda p, i: found.append(p.decoded.clone()) or {}])
     head = learner.head
     weight = head.weight.detach().clone().requires_grad_(True)
     bias = head.bias.detach().clone().requires_grad_(True)
     logits = functional.conv2d(found[0], weight, bias, padding=head.padding)
-    label = torch.from_numpy(learner.store.label(image).astype(np.int64))
+    label = torch.from_numpy(learner.images._store.label(image).astype(np.int64))
     return functional.interpolate(logits, size=label.shape, mode="nearest")[0], label, (weight, bias)
 
 
@@ -73,13 +77,13 @@ def reward_gradient(learner, reward, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_credit_is_the_agreement_of_gradients(parts, loss):
     learner, pool, reward = parts
-    credit = GradientCredit(learner, Targets(learner), reward, loss)
+    credit = GradientCredit(learner, Targets(learner, pool.store), reward, loss)
     with pytest.raises(RalsegError, match="credit needs the gradient of D_R"):
-        learner.predict(reward[:1], [lambda p, i: credit(p, i, pool.grid(i[0]))])
-    learner.evaluate(reward, credit.observe)
+        predicted(learner, reward[:1], [lambda p, i: credit(p, i, pool.grid(i[0]))])
+    Evaluator(pool.store, learner.classes)(learner, reward, credit.observe)
     credit.finish()
     images = pool.images.tolist()
-    found = learner.predict(images, [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
+    found = predicted(learner, images, [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
     towards = reward_gradient(learner, reward, loss)
     expected = []
     for image in images:
@@ -104,12 +108,12 @@ def test_credit_is_the_agreement_of_gradients(parts, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_second_pass_forgets_the_first(parts, loss):
     learner, pool, reward = parts
-    credit, fresh = (GradientCredit(learner, Targets(learner), reward, loss) for _ in range(2))
+    credit, fresh = (GradientCredit(learner, Targets(learner, pool.store), reward, loss) for _ in range(2))
 
     def look(credit):
-        learner.evaluate(reward, credit.observe)
+        Evaluator(pool.store, learner.classes)(learner, reward, credit.observe)
         credit.finish()
-        return learner.predict(pool.images.tolist(), [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
+        return predicted(learner, pool.images.tolist(), [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
 
     look(credit)
     np.testing.assert_array_equal(look(credit), look(fresh))
@@ -117,13 +121,13 @@ def test_a_second_pass_forgets_the_first(parts, loss):
 
 def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
     """What credit means: a small step on one unit alone changes D_R's loss by minus credit times the step."""
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32")
     pool, reward = Pool(world.store, world.images("train"), world.unit), world.images("reward")
-    credit = GradientCredit(learner, Targets(learner), reward, "balanced_cross_entropy")
-    learner.evaluate(reward, credit.observe)
+    credit = GradientCredit(learner, Targets(learner, pool.store), reward, "balanced_cross_entropy")
+    Evaluator(pool.store, learner.classes)(learner, reward, credit.observe)
     credit.finish()
     image = int(pool.images[0])
-    rows = learner.predict([image], [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"][0]
+    rows = predicted(learner, [image], [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"][0]
     unit = int(np.abs(rows).argmax())
 
     def loss():
@@ -158,8 +162,8 @@ def test_class_truth_by_hand():
 
 
 def test_unknown_loss(world):
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32")
     with pytest.raises(
         RalsegError, match=r"game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
     ):
-        GradientCredit(learner, Targets(learner), [0], "dice")
+        GradientCredit(learner, Targets(learner, world.store), [0], "dice")

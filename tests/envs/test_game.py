@@ -10,7 +10,7 @@ from ralseg.foundation import RalsegError
 
 def slow_counts(game, units):
     """(n, C) true pixels per class, cut out of the labels one unit at a time."""
-    store, classes = game.learner.store, game.learner.classes
+    store, classes = game.store, game.learner.classes
     rows = []
     for name, y, x, height, width in game.pool.records(units):
         label = store.label(store.index(name))[y : y + height, x : x + width]
@@ -53,7 +53,7 @@ def test_every_figure_of_the_ledger(configured, ragged, unit, source, rehearse):
     assert game.ledger.to_dict() == {
         "units": len(units),
         "pixels": pixels,
-        "share": pixels / sum(np.prod(game.learner.store.size(i)) for i in game.pool.images),
+        "share": pixels / sum(np.prod(game.store.size(i)) for i in game.pool.images),
         "clicks": (expected > 0).sum(),
         "images": len({name for name, *_ in records}),
     }
@@ -64,16 +64,16 @@ def test_every_figure_of_the_ledger(configured, ragged, unit, source, rehearse):
     assert all(np.isfinite(turn.loss) for turn in turns)
     # What is known is the truth inside the units bought, of D_S where it is rehearsed, and nothing outside.
     state = set(game.state) if rehearse else set()
-    assert set(game.labels.images) == state | {game.learner.store.index(name) for name, *_ in records}
+    assert set(game.labels.images) == state | {game.store.index(name) for name, *_ in records}
     class_counts = np.zeros(game.learner.classes, int)
     for image in game.labels.images:
-        known = np.full(game.learner.store.size(image), 255)
+        known = np.full(game.store.size(image), 255)
         if image in state:
-            known[:] = game.learner.store.label(image)
+            known[:] = game.store.label(image)
         for name, y, x, height, width in records:
-            if game.learner.store.index(name) == image:
+            if game.store.index(name) == image:
                 part = slice(y, y + height), slice(x, x + width)
-                known[part] = game.learner.store.label(image)[part]
+                known[part] = game.store.label(image)[part]
         np.testing.assert_array_equal(game.labels.label(image), known)
         class_counts += [(known == c).sum() for c in range(game.learner.classes)]
     np.testing.assert_array_equal(game.labels.class_counts, class_counts)
@@ -415,5 +415,5 @@ def test_what_inference_has_kept_can_be_trained_on(ragged):
     game = World(ragged("features=compact", *alone)).game("train")
     game.reset(0)
     for image in game.state:
-        game.learner.predict([image], [], again=True)
+        list(game.learner.predict([image], again=True))
     assert np.isfinite(game.step(np.zeros(3, int)).loss)

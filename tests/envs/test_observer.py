@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ralseg.envs import World
+from ralseg.envs.reducers import predicted
 from ralseg.features import similarity_histogram
 
 
@@ -26,7 +27,7 @@ def test_what_was_bought_is_remembered_as_it_was_on_offer(game):
         observation = game.view().observation
         width = game.spec.width("similarity_labelled")
         found = observation["candidates"][game.mask][:, -2 * width : -width]
-        state = np.concatenate(game.learner.predict(game.state, [game._observer.features])["embedding"])
+        state = np.concatenate(predicted(game.learner, game.state, [game._observer.features])["embedding"])
         project = game.spec.components.transform
         own = project(embeddings(game, game.units[game.mask]))
         expected = similarity_histogram(own, project(np.concatenate([state, *bought])))

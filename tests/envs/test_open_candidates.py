@@ -10,6 +10,7 @@ from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES
 from ralseg.envs import Candidates, World
 from ralseg.envs.observer import STATE_UNITS
 from ralseg.envs.open_candidates import IMAGES_AT_ONCE
+from ralseg.envs.reducers import predicted
 from ralseg.foundation import RalsegError
 
 UNITS, IMAGES = 6, 40
@@ -381,12 +382,12 @@ def test_of_regions_the_whole_state_set_is_looked_at(region_game):
     rows = region_game.reduce_state([PREDICTED_SHARES])[PREDICTED_SHARES.name]
     assert len(rows) == region_game.state_units < STATE_UNITS * len(region_game.state)
     found = {}
-    region_game.learner.predict(
-        region_game.state, [lambda p, i: found.update(zip(i, p.logits.numpy(), strict=True)) or {}]
+    predicted(
+        region_game.learner, region_game.state, [lambda p, i: found.update(zip(i, p.logits.numpy(), strict=True)) or {}]
     )
     expected = []
     for image in region_game.state:
-        height, width = region_game.learner.store.size(image)
+        height, width = region_game.store.size(image)
         # Nearest cells would not do: shares are by overlap, as the grid has it.
         grid, best = region_game.pool.grid(image), found[image].argmax(0)
         assert (grid.height, grid.width) == (height, width)
@@ -410,7 +411,7 @@ def test_labelled_rows_of_a_game_are_those_of_the_units_bought(region_game):
 @pytest.mark.parametrize("unit", ["region", "pixel"])
 def test_where_units_lie(request, unit):
     game = request.getfixturevalue(f"{unit}_game")
-    store, units = game.learner.store, some_units(game, 4, seed=1)
+    store, units = game.store, some_units(game, 4, seed=1)
     records = game.pool.records(units)
     assert [store.names[image] for image in game.images_of(units)] == [name for name, *_ in records]
     assert game.boxes_of(units).tolist() == [list(box) for _, *box in records]
@@ -419,7 +420,7 @@ def test_where_units_lie(request, unit):
 def test_groups_are_those_of_the_images(game):
     units = np.random.default_rng(0).permutation(len(game.pool))
     groups = game.groups_of(units)
-    names = [game.learner.store.dataset.groups[name] for name, *_ in game.pool.records(units)]
+    names = [game.store.dataset.groups[name] for name, *_ in game.pool.records(units)]
     assert len(set(names)) > 1
     assert len(set(zip(names, groups.tolist(), strict=True))) == len(set(names)) == len(set(groups.tolist()))
     assert groups.shape == (len(units),) and np.issubdtype(groups.dtype, np.integer) and groups.min() >= 0

@@ -7,8 +7,11 @@ from torch.nn import functional
 
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import FromGame, Game, World
+from ralseg.envs.reducers import predicted
 from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import revealed
+from ralseg.segmentation.learners import TrainingSet
 from ralseg.segmentation.losses import class_weights
 
 QUICK = ["game.informed_steps=4", "precision=float32"]
@@ -29,7 +32,7 @@ def played(request, configured):
 def pixel_losses(learner, image, weights):
     """(H, W) weighted cross-entropy of every pixel against the nearest cell's logits; 0 where void."""
     found = []
-    learner.predict([image], [lambda p, i: found.append(p.logits.clone()) or {}])
+    predicted(learner, [image], [lambda p, i: found.append(p.logits.clone()) or {}])
     label = torch.from_numpy(learner.store.label(image).astype(np.int64))
     logits = functional.interpolate(found[0], size=label.shape, mode="nearest")
     known = label < learner.classes
@@ -81,7 +84,7 @@ def test_the_informed_network_knows_the_pool_better(played):
     world, _ = played
     informed = world.informed("train")
     images = world.images("train")
-    assert informed.evaluate(images).counts.sum() > 0
+    assert Evaluator(world.store, 11)(informed, images).counts.sum() > 0
     assert any(
         not torch.equal(a, b)
         for a, b in zip(informed.weights().values(), world.learner("train").weights().values(), strict=True)
@@ -119,7 +122,8 @@ def test_a_look_ahead_is_the_learner_after_some_steps(configured):
     ahead = world.learner("train", replace(world.learn_options, steps=3, batch=24, averaging=0.0))
     ahead._theta0 = before
     ahead.reset()
-    ahead.learn(revealed(world.store, known), [(i, (0.5, 0.5)) for i in known], generator(3, "look ahead", 1))
+    data = TrainingSet(revealed(world.store, known), [(i, (0.5, 0.5)) for i in known])
+    ahead.learn(data, generator(3, "look ahead", 1))
     weights = class_weights(game.labels.class_counts, "plain")
     check_scores(game, view, found, ahead, weights)
     assert found[view.mask].mean() > 0

@@ -3,6 +3,7 @@ import pytest
 
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import CandidatesView, World
+from ralseg.envs.reducers import predicted
 from ralseg.features import UnitGrid, entropy_map, margin_map
 from ralseg.foundation import RalsegError
 
@@ -149,7 +150,7 @@ def test_candidates_get_the_values_of_their_own_units(world):
     for k, n in np.ndindex(view.units.shape):
         (name, y, x, height, width) = game.pool.records(view.units[k, n : n + 1])[0]
         logits = []
-        game.learner.predict([world.store.index(name)], [lambda p, i, to=logits: to.append(p.logits.numpy()) or {}])
+        predicted(game.learner, [world.store.index(name)], [lambda p, i, to=logits: to.append(p.logits.numpy()) or {}])
         # Cells of the logits are 8 x 8 pixels of the label.
         part = logits[0][0, :, y // 8 : (y + height) // 8, x // 8 : (x + width) // 8]
         assert view.reduced(entropy.name)[k, n] == pytest.approx(entropy_map(part).mean(), rel=1e-4)
