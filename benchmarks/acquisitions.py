@@ -1,5 +1,6 @@
 """Seconds and memory of every acquisition, for the candidates of a step and for a whole pool."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -73,7 +74,12 @@ def offered(overrides: Sequence[str], offer: str) -> Game:
 def choosing(game: Game, name: str) -> Callable[[], Any]:
     """An acquisition's choice among what is offered, everything computed anew."""
     policy, rng = FixedPolicy(make(name)), generator(0, "benchmark")
-    return lambda: policy.select(game.view(policy.needs, policy.needs_observation), rng)
+
+    def work() -> None:
+        game.learner.forget()
+        policy.select(game.view(policy.needs, policy.needs_observation), rng)
+
+    return work
 
 
 def passing(game: Game, name: str) -> Callable[[], Any]:
@@ -87,9 +93,10 @@ def passing(game: Game, name: str) -> Callable[[], Any]:
     labelled = any(reducer.labelled for reducer in needs)
 
     def work() -> None:
-        game.learner.predict(images, [], noises, rng)
+        game.learner.forget()
+        deque(game.learner.predict(images, noises, rng), maxlen=0)
         if labelled:
-            game.learner.predict(game.state, [], again=True)
+            deque(game.learner.predict(game.state, again=True), maxlen=0)
 
     return work
 

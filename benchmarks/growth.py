@@ -13,7 +13,7 @@ from ralseg.envs import Game, GameOptions, Pool, draw_candidates
 from ralseg.envs.candidates import Draw
 from ralseg.features import ObservationSpec, kl_histogram, linear_edges
 from ralseg.foundation import RalsegError, generator
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import SmallFPN
 
 ROUNDS = 5
@@ -160,7 +160,7 @@ def generated_game(
     state, pooled = 4, slates * candidates // 16 + 2
     store = GeneratedStore(state + pooled + images, (height, width), classes)
     torch.manual_seed(0)
-    learner = SupervisedLearner(SmallFPN(classes), store, LearnOptions(cut="partial"))
+    learner = SupervisedLearner(SmallFPN(classes), LearnerImages(store), LearnOptions(cut="partial"))
     places = np.split(np.arange(len(store)), [state, state + pooled])
     pool = Pool(store, places[1].tolist(), (height // 4, width // 4))
     options = GameOptions(slates=slates, candidates=candidates, budget=slates * candidates)

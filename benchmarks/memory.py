@@ -20,7 +20,7 @@ from ralseg.configs import composed
 from ralseg.envs import EnvFactory, Game, GameOptions, Pool, World
 from ralseg.features import ObservationSpec, kl_histogram, linear_edges
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SmallFPN
 
 EPISODES = 4
@@ -116,7 +116,7 @@ def pool_peak(cut: Cut, images: int, slates: int, candidates: int) -> dict[str, 
     one_thread()
     store = GeneratedStore(images + 8, CITY["size"], scale=CITY["scale"])
     torch.manual_seed(0)
-    learner = SupervisedLearner(SmallFPN(store.classes), store, LearnOptions(cut=cut))
+    learner = SupervisedLearner(SmallFPN(store.classes), LearnerImages(store), LearnOptions(cut=cut))
     pool = Pool(store, range(images), CITY["unit"])
     options = GameOptions(slates=slates, candidates=candidates, budget=slates)
     spec = ObservationSpec.preset("compact", store.classes)

@@ -43,8 +43,8 @@ def evaluated(game: Any, copy: Any) -> tuple[float, float]:
     """
     learner = game.learner
     copy.load_state_dict(learner.weights())
-    rough = SupervisedLearner(copy, learner.store, learner.options, precision="bfloat16")
-    return learner.evaluate(game.reward).miou, rough.evaluate(game.reward).miou
+    rough = SupervisedLearner(copy, learner.images, learner.options, precision="bfloat16")
+    return game.evaluator(learner, game.reward).miou, game.evaluator(rough, game.reward).miou
 
 
 def compared(float32: np.ndarray, bfloat16: np.ndarray) -> dict[str, Any]:

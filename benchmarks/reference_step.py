@@ -80,7 +80,7 @@ class ReferenceStep:
         windows = [self._window(image, centre, labels, rng) for image, centre in units]
         inputs = torch.cat([window for window, _ in windows])
         known = torch.stack([label for _, label in windows])
-        logits = functional.interpolate(self.network(inputs)[0], size=known.shape[1:], mode="bilinear")
+        logits = functional.interpolate(self.network((inputs,)).logits, size=known.shape[1:], mode="bilinear")
         loss = functional.cross_entropy(logits, known, ignore_index=IGNORE)
         self.optimiser.zero_grad()
         loss.backward()
@@ -103,7 +103,7 @@ class ReferenceStep:
         return Confusion(counts)
 
     def _full_size(self, images: Sequence[int]) -> Tensor:
-        logits = self.network(torch.cat([self._input(self.store.image(i)) for i in images]))[0]
+        logits = self.network((torch.cat([self._input(self.store.image(i)) for i in images]),)).logits
         return functional.interpolate(logits, size=self.store.size(images[0]), mode="bilinear")
 
     @staticmethod

@@ -70,7 +70,7 @@ def played(game: Game, seed: int, images: Sequence[int]) -> np.ndarray:
 
 def each(game: Game, images: Sequence[int]) -> np.ndarray:
     """(images, C, C) confusion matrices: they add up, so one pass over D_R serves all subsets."""
-    return np.stack([game.learner.evaluate([image]).counts for image in images])
+    return np.stack([game.evaluator(game.learner, [image]).counts for image in images])
 
 
 def rewards(episodes: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
@@ -99,8 +99,13 @@ def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def evaluation_seconds(game: Game, images: Sequence[int]) -> float:
     """CPU seconds of one evaluation, the least of five; what is computed once is there already."""
-    game.learner.evaluate(images)
-    return min(cpu_seconds(lambda: game.learner.evaluate(images)) for _ in range(5))
+
+    def work() -> None:
+        game.learner.forget()
+        game.evaluator(game.learner, images)
+
+    work()
+    return min(cpu_seconds(work) for _ in range(5))
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 """A step of the RALIS game, phase by phase: the project's own parts against the operations of the released code."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -16,7 +17,7 @@ from ralseg.envs import Game, Pool, World, draw_candidates
 from ralseg.features import ObservationSpec, released_true_shares
 from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, SupervisedLearner
 from ralseg.segmentation.networks import SegmentationNetwork, normalise
 
 DEFAULTS = (
@@ -79,6 +80,12 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
     return table
 
 
+def passes(game: Game, images: Sequence[int]) -> None:
+    """The forward passes of images, and nothing else."""
+    game.learner.forget()
+    deque(game.learner.predict(images), maxlen=0)
+
+
 def forward_rates(game: Game, precision: str, gflop: float) -> dict[str, float]:
     """GFLOP/s of the learner's forward passes and of the convolution, in turns: medians of three.
 
@@ -90,7 +97,7 @@ def forward_rates(game: Game, precision: str, gflop: float) -> dict[str, float]:
     images = game.reward[:32]
     found = [
         (
-            gflop * len(images) / cpu_seconds(lambda: game.learner.predict(images, [])),
+            gflop * len(images) / cpu_seconds(lambda: passes(game, images)),
             convolution_rate(getattr(torch, precision)),
         )
         for _ in range(3)
@@ -155,8 +162,8 @@ class SameWork:
         network, options = self.network(), self.world.learn_options
         image = normalise(torch.from_numpy(self.store.image(self.state[0])[None].copy()))
         window = image[..., : options.crops.size[0], : options.crops.size[1]]
-        forward = _gflop(lambda: network(image))
-        training = options.batch * _gflop(lambda: network(window)[0].sum().backward())
+        forward = _gflop(lambda: network((image,)))
+        training = options.batch * _gflop(lambda: network((window,)).logits.sum().backward())
         once, again = len(self.reward) * forward + training, (len(self.state) + len(self.images)) * forward
         return {"forward": forward, "training": training, "reference_step": once + 2 * again, "our_step": once + again}
 
@@ -168,7 +175,7 @@ class SameWork:
                 module.momentum = None
         with torch.no_grad():
             for image in self.state:
-                network(normalise(torch.from_numpy(self.store.image(image)[None].copy())))
+                network((normalise(torch.from_numpy(self.store.image(image)[None].copy())),))
         return network.state_dict()
 
     def _turns(self, seed: int) -> list[np.ndarray]:
@@ -235,7 +242,9 @@ class OurRow:
 
     def __init__(self, work: SameWork, precision: str) -> None:
         self.work = work
-        learner = SupervisedLearner(work.network(), work.store, work.world.learn_options, precision=precision)
+        learner = SupervisedLearner(
+            work.network(), LearnerImages(work.store), work.world.learn_options, precision=precision
+        )
         spec = ObservationSpec.preset("published", learner.classes)
         pool = Pool(work.store, work.pool.images.tolist(), work.world.unit)
         self.game = Game(learner, pool, work.state, work.reward, spec, work.options)

@@ -84,7 +84,7 @@ class Game:
         self.learner, self.pool, self.options = learner, pool, options
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(pool.store)
-        self.evaluate = Evaluator(pool.store, learner.classes)
+        self.evaluator = Evaluator(pool.store, learner.classes)
         known = self.state if rehearse else ()
         self.campaign = Campaign(pool, lambda: revealed(pool.store, known), on_record)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
@@ -101,7 +101,7 @@ class Game:
 
     @spec.setter
     def spec(self, spec: ObservationSpec | None) -> None:
-        given = self.learner, self.evaluate, self.campaign, self.state
+        given = self.learner, self.evaluator, self.campaign, self.state
         self._observer = None if spec is None else Observer(*given, spec)
 
     def reset(self, seed: int) -> None:
@@ -250,7 +250,7 @@ class Game:
         """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
         gradient = None if self._hindsight is None else self._hindsight.gradient
         observer = None if gradient is None else gradient.observe
-        found = [self.evaluate(self.learner, images, observer).miou for images in self._rewarded]
+        found = [self.evaluator(self.learner, images, observer).miou for images in self._rewarded]
         if gradient is not None:
             gradient.finish()
         return min(found)

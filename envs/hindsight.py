@@ -13,7 +13,7 @@ from ralseg.envs.targets import Targets
 from ralseg.features import square_root_gain
 from ralseg.features.units import Reducer, from_game
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import generator
+from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.learners import Learner, SupervisedLearner
 from ralseg.segmentation.losses import Loss, class_weights
 from ralseg.segmentation.store import ImageStore
@@ -27,6 +27,7 @@ class Hindsight:
         store: labels of D_R and of the pool.
         reward: D_R, indices in the store.
         options: the credit's loss, the reference, the steps of the look ahead.
+        loss: of the learner.
         credit: whether candidates get gradient credit: labels of the pool are read for it, and D_R's gradient is taken
             after every turn.
         reference: whether candidates get the score of `options.reference`, which reads the pool's labels.
@@ -36,14 +37,18 @@ class Hindsight:
 
     Attributes:
         gradient: the gradient credit, which must be shown D_R's predictions; None: nobody asked for it.
+
+    Raises:
+        RalsegError: for credit of a learner that is not derived from `SupervisedLearner`.
     """
 
     def __init__(
         self,
-        learner: SupervisedLearner,
+        learner: Learner,
         store: ImageStore,
         reward: Sequence[int],
         options: GameOptions,
+        loss: Loss,
         *,
         credit: bool = False,
         reference: bool = False,
@@ -51,13 +56,20 @@ class Hindsight:
         known: Sequence[int] = (),
     ) -> None:
         targets = Targets(store, learner.classes, learner.device)
-        self._loss: Loss = learner.options.loss
+        self._loss: Loss = loss
         self._of_informed, self._of_ahead = ReducibleLoss(targets), ReducibleLoss(targets)
         self._informed = None if informed is None else cache(informed)
-        self._ahead = LookAhead(learner, store, known, options.look_ahead_steps) if known else None
+        self._ahead = None
+        if known and isinstance(learner, SupervisedLearner):
+            self._ahead = LookAhead(learner, store, known, options.look_ahead_steps)
         self._reference = options.reference if reference else None
         self.gradient = None
         if credit:
+            if not isinstance(learner, SupervisedLearner):
+                raise RalsegError(
+                    "gradient credit reads the last layer of a SupervisedLearner; derive learner._target_ from it, or "
+                    "set agent.signal.credit=0"
+                )
             counts = store.class_counts()[list(reward)].sum(0)
             self.gradient = GradientCredit(learner, targets, counts, options.credit)
 

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import SupervisedLearner, TrainingSet
+from ralseg.segmentation.learners import SupervisedLearner, TrainingSet, taught
 from ralseg.segmentation.store import ImageStore
 
 BATCH = 24
@@ -49,6 +49,6 @@ class LookAhead:
         if self._version != self._learner.version:
             self._ahead.start_from(self._learner)
             everywhere = [(image, (0.5, 0.5)) for image in self._images]
-            self._ahead.learn(TrainingSet(self._labels, everywhere), rng)
+            taught(self._ahead, TrainingSet(self._labels, everywhere), rng)
             self._version = self._learner.version
         return self._ahead

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.nn import functional
 
 from ralseg.envs import World
 from ralseg.evaluation.results import class_entropy, file_name
+from ralseg.features.prediction import resized
 from ralseg.foundation import RalsegError, atomic_write
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.learners import Learner
 
 IMAGES = 4
 DRAW = 0
@@ -32,14 +32,14 @@ def gallery_images(world: World, count: int = IMAGES) -> list[int]:
     return [max(part.tolist(), key=lambda i: ((counts[i] > 0).sum(), class_entropy(counts[i]))) for part in parts]
 
 
-def class_maps(learner: SupervisedLearner, images: list[int]) -> list[np.ndarray]:
+def class_maps(learner: Learner, images: list[int]) -> list[np.ndarray]:
     """The predicted class of every pixel at the label's own size, as mIoU is counted: uint8 (H, W) for each image."""
-
-    def resized(prediction, chunk):
-        logits = functional.interpolate(prediction.logits, size=learner.store.size(chunk[0]), mode="bilinear")
-        return {"classes": logits.argmax(1).byte()}
-
-    return learner.predict(images, [resized]).get("classes", [])
+    found: dict[int, np.ndarray] = {}
+    for prediction in learner.predict(images):
+        size = learner.images.size(prediction.images[0])
+        maps = resized(prediction.logits, size).argmax(1).byte().numpy(force=True)
+        found |= dict(zip(prediction.images, maps, strict=True))
+    return [found[image] for image in images]
 
 
 def write_maps(folder: str | Path, run_id: str, maps: Maps) -> None:

@@ -16,8 +16,9 @@ from ralseg.evaluation.results import ALL, Row, class_entropy
 from ralseg.features import ObservationSpec, spec_from_config
 from ralseg.foundation import generator
 from ralseg.segmentation.devices import single_thread
+from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import FitOptions, Learner, LearnOptions, TrainingSet, fitted
 from ralseg.segmentation.metrics import Confusion
 
 SUPERVISED = "supervised"
@@ -94,6 +95,10 @@ class Player:
         return self._specs[key]
 
     @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.world.store, len(self.world.dataset.classes))
+
+    @cached_property
     def pictured(self) -> list[int]:
         """Indices in the store of the gallery's images."""
         return gallery_images(self.world)
@@ -164,7 +169,7 @@ class Player:
         learner = self._fitted(labels, job.seed)
         return self._rows(job.fit_id, "+fit", learner, (job, ALL, paid, labels.class_counts, 0.0))
 
-    def _fitted(self, bought: PartialLabels, seed: int) -> SupervisedLearner:
+    def _fitted(self, bought: PartialLabels, seed: int) -> Learner:
         """A network trained to convergence from theta_0 on D_S and what was bought; D_R says when to stop."""
         world = self.world
         state = world.images("state")
@@ -173,10 +178,12 @@ class Player:
             size = world.store.size(image)
             labels.reveal(image, size, (0, 0, *size), bought.label(image))
         learner = world.learner("compare", LearnOptions(cut="full", loss=world.config["loss"]))
-        learner.fit(labels, self.plan.fit, generator(seed, "fit"), world.images("reward"))
+        reward = world.images("reward")
+        data = TrainingSet(labels, [], world.images("compare"))
+        fitted(learner, data, self.plan.fit, generator(seed, "fit"), lambda: self._evaluator(learner, reward).miou)
         return learner
 
-    def _rows(self, run_id: str | None, suffix: str, learner: SupervisedLearner, shared: tuple) -> list[Row]:
+    def _rows(self, run_id: str | None, suffix: str, learner: Learner, shared: tuple) -> list[Row]:
         if run_id is None:
             return []
         job, budget, paid, pixels, seconds = shared
@@ -204,7 +211,7 @@ class Player:
         }
         rows = []
         for split in self.plan.splits:
-            found = learner.evaluate(self.world.images(split))
+            found = self._evaluator(learner, self.world.images(split))
             rows.append(common | {"split": split} | bill | _figures(found, self.world.dataset.classes) | last)
         return rows
 

@@ -123,6 +123,7 @@ def compare(
     check_policies(named, config)
     world = World(config)
     world.check(observed=False)
+    world.check_noises(reducer.noise for entry in named for reducer in entry.policy.needs)
     splits, notes = playable_splits(world, splits)
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets)

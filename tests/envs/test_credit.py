@@ -59,7 +59,7 @@ def pixel_logits(learner, store, image):
     head = learner.head
     weight = head.weight.detach().clone().requires_grad_(True)
     bias = head.bias.detach().clone().requires_grad_(True)
-    logits = functional.conv2d(prediction.decoded, weight, bias, padding=head.padding)
+    logits = functional.conv2d(prediction.decoded.clone(), weight, bias, padding=head.padding)
     label = torch.from_numpy(store.label(image).astype(np.int64))
     return functional.interpolate(logits, size=label.shape, mode="nearest")[0], label, (weight, bias)
 

@@ -233,8 +233,8 @@ def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
 def test_the_first_miou_is_evaluated_once_unless_credit_needs_the_pass(configured, credit, monkeypatch):
     game = World(configured()).game("train", credit=credit)
     passes = []
-    evaluate = game.evaluate
-    monkeypatch.setattr(game, "evaluate", lambda *given: passes.append(1) or evaluate(*given))
+    evaluate = game.evaluator
+    monkeypatch.setattr(game, "evaluator", lambda *given: passes.append(1) or evaluate(*given))
     found = []
     for seed in (3, 4):
         game.reset(seed)

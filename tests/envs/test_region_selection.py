@@ -94,7 +94,7 @@ def test_without_a_seed_episodes_follow_from_the_last_one(env):
 def test_rewards_are_the_gains_in_miou(env):
     rows = episode(env, 2)
     env.game.reset(0)
-    theta0 = env.game.learner.evaluate(env.game.reward).miou
+    theta0 = env.game.evaluator(env.game.learner, env.game.reward).miou
     assert rows[0][3]["miou"] == theta0
     for (_, _, _, before), (_, reward, _, after) in pairwise(rows):
         assert reward == after["miou"] - before["miou"]

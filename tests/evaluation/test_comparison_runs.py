@@ -40,7 +40,7 @@ def test_rows_are_those_of_a_game_played_by_hand(play, tiny):
             game.step(policy.select(game.view(policy.needs, False), generator(0, "policy", game.turn)))
         for split in ("dev", "test"):
             row = by_key[budget, split]
-            found = game.learner.evaluate(world.images(split))
+            found = game.evaluator(game.learner, world.images(split))
             assert row["miou"] == pytest.approx(found.miou, abs=1e-4)
             ious = np.array([row[f"iou_{name}"] for name in world.dataset.classes])
             np.testing.assert_allclose(ious, found.iou, atol=1e-6)
