@@ -25,15 +25,15 @@ from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
 from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
 from ralseg.features.observation import ObservationSpec
-from ralseg.features.parts import PRIORS, TokenLayout
+from ralseg.features.parts import Prior, TokenLayout
 from ralseg.features.similarity import similarity_histogram
 from ralseg.features.softmax_maps import class_map, confidence_map, entropy_map, margin_map, softmax
 from ralseg.features.some_units import SomeUnits
 from ralseg.features.unit_features import UNIT_FEATURES, unit_features
 
 __all__ = [
-    "PRIORS",
     "ObservationSpec",
+    "Prior",
     "PrincipalComponents",
     "SomeUnits",
     "TokenLayout",

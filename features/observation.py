@@ -16,6 +16,7 @@ from ralseg.features.parts import (
     PRESETS,
     READS,
     STATE_PARTS,
+    Prior,
     TokenLayout,
     highest_values,
     token_layout,
@@ -167,8 +168,8 @@ class ObservationSpec:
         """Numbers of one part."""
         return len(self._highest[part])
 
-    def prior_column(self, prior: str) -> int | None:
-        """Which of a candidate's numbers is one of `PRIORS`; None if it is not there.
+    def prior_column(self, prior: Prior) -> int | None:
+        """Which of a candidate's numbers is a `Prior`; None if it is not there.
 
         The mean margin is the last of `uncertainty` and of `relative_uncertainty`.
         """

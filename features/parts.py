@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -32,8 +33,8 @@ FREE_PARTS = (
 )  # fmt: skip
 """Parts whose width and meaning depend on neither the classes nor the network."""
 EXTRAS = ("embedding", "labelled_shares", "iou", "disagreement")
-PRIORS = ("margin", "disagreement")
-"""Figures of a candidate that grow or, the margin, fall with how unsure the network is of it."""
+Prior = Literal["margin", "disagreement"]
+"""Figures that grow, or in the case of the margin fall, with how unsure the network is of a candidate."""
 
 _KL = ("kl_labelled", "kl_unlabelled")
 PRESETS = {

@@ -7,11 +7,16 @@ from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.seeds import generator, integer, sequence
-from ralseg.foundation.settings import settings
+from ralseg.foundation.settings import Count, PositiveShare, Range, Settings, Share, settings
 
 __all__ = [
+    "Count",
     "Kept",
+    "PositiveShare",
     "RalsegError",
+    "Range",
+    "Settings",
+    "Share",
     "atomic_write",
     "generator",
     "integer",

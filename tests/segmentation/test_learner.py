@@ -458,10 +458,10 @@ def test_refusals(store):
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [
-        (LearnOptions, {"cut": "half"}, "game='half' is unknown; choose from full, partial, frozen"),
+        (LearnOptions, {"cut": "half"}, "LearnOptions.cut='half' is unknown; choose from full, partial, frozen"),
         (LearnOptions, {"loss": "focal"}, "loss='focal' is unknown; choose from plain, balanced"),
-        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; choose from 1"),
-        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; choose from 0 to 1"),
+        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; it must be 1 to 100000"),
+        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; it must be 0 to 1"),
         (LearnOptions, {"learning_rate": float("nan")}, "learning_rate=nan is out of range"),
         (LearnOptions, {"averaging": 1.0}, "averaging=1.0 is out of range"),
         (FitOptions, {"batch": 0}, "FitOptions.batch=0 is out of range"),
