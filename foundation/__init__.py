@@ -1,4 +1,4 @@
-"""What every floor stands on: the error, atomic files, bounded caches, named random streams, checked settings."""
+"""What every other package builds on: the error, atomic files, bounded caches, random streams, checked settings."""
 
 if __name__ != "ralseg.foundation":
     raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
