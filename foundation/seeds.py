@@ -8,8 +8,8 @@ import numpy as np
 def sequence(root: int, *names: str | int) -> np.random.SeedSequence:
     """The seed sequence of a named stream, e.g. `sequence(0, "draws", 3)`.
 
-    numpy pads short seeds with zeros, so a trailing 0 may give the same stream as no number at all. Do not name a stream
-    like another one followed by a number.
+    numpy pads short seeds with zeros, so a trailing 0 may give the same stream as no number at all. Do not name a
+    stream like another one followed by a number.
 
     Args:
         root: the root seed, 0 or more.

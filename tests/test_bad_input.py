@@ -279,5 +279,12 @@ def test_help_says_what_there_is(capsys):
     for main in DOORS.values():
         assert main(["--help"]) == 0
         said = capsys.readouterr().out
-        assert "dataset" in said
-        assert "partial" in said
+        assert "game: frozen, full, partial, ralis_cityscapes" in said
+        assert re.search(r"^loss: plain +# plain or balanced", said, re.M)
+        assert re.search(r"^game:\n  slates: 24\n", said, re.M)
+        assert main(["game=full", "dataset=camvid", "--help"]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"^  learn:\n    cut: full\n", said, re.M)
+        assert "root: '???'" in said
+        assert main(["game=partly", "--help"]) == 2
+        assert "Available options in 'game'" in capsys.readouterr().err

@@ -1,10 +1,15 @@
 import importlib.resources
 
+import gymnasium
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase, setbase
 
 from ralseg.agents.options import agent_options
 from ralseg.configs import composed
-from ralseg.envs import World
+from ralseg.envs import EnvFactory, World
 from ralseg.foundation import RalsegError, settings
 from ralseg.segmentation.learners import FitOptions
 
@@ -195,3 +200,53 @@ def test_bad_values_are_refused_before_anything_is_trained(overrides, message):
     with pytest.raises(RalsegError, match=message) as caught:
         World(composed("train_agent", [*SMALL, *overrides])).check()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("initialised", [False, True])
+def test_composing_leaves_the_callers_hydra_alone(tmp_path, initialised):
+    (tmp_path / "own.yaml").write_text("mine: 3\n")
+    GlobalHydra.instance().clear()
+    setbase("1.1")
+    if initialised:
+        with initialize_config_dir(str(tmp_path), version_base="1.2"):
+            before = GlobalHydra.instance().hydra
+            assert composed("train_agent")["seed"] == 0
+            with pytest.raises(RalsegError, match=r"^game.slatez is not a setting"):
+                composed("train_agent", ["game.slatez=3"])
+            assert GlobalHydra.instance().hydra is before
+            assert getbase().minor == 2
+            assert compose("own")["mine"] == 3
+    else:
+        composed("train_agent")
+        assert not GlobalHydra.instance().is_initialized()
+        assert getbase().minor == 1
+
+
+def test_making_an_env_leaves_the_process_alone(tmp_path):
+    """Neither the threads of torch nor a Hydra that is in use change."""
+    (tmp_path / "own.yaml").write_text("mine: 3\n")
+    small = [*SMALL, "theta0.fit.steps=1", "theta0.fit.batch=2", "features=compact"]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            env = gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=small)
+            env.reset(seed=0)
+            assert compose("own")["mine"] == 3
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_spawned_game_computes_in_one_thread(monkeypatch):
+    small = [*SMALL, "theta0.fit.steps=1", "theta0.fit.batch=2", "features=compact"]
+    threads, found = torch.get_num_threads(), []
+    try:
+        for parent in (None, object()):
+            torch.set_num_threads(2)
+            monkeypatch.setattr("ralseg.envs.build.parent_process", lambda parent=parent: parent)
+            EnvFactory(composed("train_agent", small))()
+            found.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(threads)
+    assert found == [2, 1]
