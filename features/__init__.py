@@ -23,7 +23,7 @@ from ralseg.features.disagreement import (
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
-from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
+from ralseg.features.kl import kl_histogram, linear_edges, log_edges, released_histogram
 from ralseg.features.observation import ObservationSpec
 from ralseg.features.parts import Prior, TokenLayout
 from ralseg.features.similarity import similarity_histogram
@@ -48,7 +48,6 @@ __all__ = [
     "entropy_pools",
     "impurity_map",
     "kl_histogram",
-    "kl_matrix",
     "linear_edges",
     "log_edges",
     "margin_map",

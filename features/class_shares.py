@@ -1,5 +1,7 @@
 """Class shares: what part of each unit belongs to each class, predicted or labelled."""
 
+from typing import Any
+
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, constant, namespace, on_host
@@ -27,7 +29,7 @@ def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
     """
     if on_host(class_map) and 0 not in class_map.shape and class_map.max() >= classes:
         raise RalsegError(f"class shares: a predicted map holds id {int(class_map.max())} with {classes} classes")
-    one_hot = class_map[..., None, :, :] == constant(class_map, _ids, classes)
+    one_hot: Any = class_map[..., None, :, :] == constant(class_map, _ids, classes)
     return namespace(class_map).moveaxis(grid.pool(one_hot), -2, -1)
 
 
@@ -43,7 +45,7 @@ def true_shares(counts: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: if a count is negative or NaN.
     """
-    counts = _counts(counts)
+    counts = np.asarray(_counts(counts))
     total = counts.sum(axis=-1, keepdims=True)
     return (counts / np.where(total > 0, total, 1)).astype(np.float32)
 
@@ -79,12 +81,12 @@ def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: if a count is negative or NaN, or a unit holds more labelled pixels than its area.
     """
-    counts = _counts(counts)
+    counts = np.asarray(_counts(counts))
     areas = np.asarray(areas, dtype=np.float64)[..., None]
     void = areas - counts.sum(axis=-1, keepdims=True)
     if (areas < 1).any() or (void < 0).any():
         raise RalsegError("class shares: a unit holds more labelled pixels than its area; pass its own grid's areas")
-    return _floored(np.concatenate([counts, void], axis=-1) / areas)
+    return np.asarray(_floored(np.concatenate([counts, void], axis=-1) / areas))
 
 
 def _floored(values: Array) -> Array:

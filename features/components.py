@@ -87,19 +87,3 @@ class PrincipalComponents:
             raise RalsegError(f"principal components: rows {x.shape} were fitted with {len(self.mean)} numbers each")
         projected = (x - self.mean) @ self.components.T
         return projected / self.scale if whiten else projected
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The projection as named arrays, for a checkpoint."""
-        return {"mean": self.mean, "components": self.components, "scale": self.scale}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "PrincipalComponents":
-        """The projection of `arrays`.
-
-        Raises:
-            RalsegError: if one is missing or they do not belong together.
-        """
-        try:
-            return cls(*(np.asarray(arrays[name], dtype=np.float32) for name in ("mean", "components", "scale")))
-        except KeyError as error:
-            raise RalsegError(f"principal components: no array {error} in the checkpoint") from error

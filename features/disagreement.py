@@ -91,14 +91,14 @@ def symmetric_divergence_map(logits: Array, noisy: Array) -> Array:
         RalsegError: as `mutual_information_map`, and if the shapes differ.
     """
     _check_pair(logits, noisy)
-    p = Softmax(logits)
+    xp, p = namespace(logits), Softmax(logits)
     probabilities, logarithms = p.probabilities, p.log_probabilities
 
     def divergence(q: Softmax) -> tuple[Array]:
-        return (((probabilities - q.probabilities) * (logarithms - q.log_probabilities)).sum(axis=CLASS_AXIS),)
+        return (xp.sum((probabilities - q.probabilities) * (logarithms - q.log_probabilities), axis=CLASS_AXIS),)
 
     (mean,) = _means(noisy, divergence)
-    return namespace(logits).clip(mean / 2, 0, None)
+    return xp.clip(mean / 2, 0, None)
 
 
 def edald_map(logits: Array, noisy: Array) -> Array:

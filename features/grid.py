@@ -99,16 +99,6 @@ class UnitGrid:
         column = np.arange(self.width, dtype=np.int32) // np.int32(self.unit_width)
         return _frozen(row[:, None] * np.int32(self.columns) + column)
 
-    def unit_at(self, y: int, x: int) -> int:
-        """The unit that holds pixel (y, x).
-
-        Raises:
-            RalsegError: if the pixel lies outside the image.
-        """
-        if not (0 <= y < self.height and 0 <= x < self.width):
-            raise RalsegError(f"unit grid: pixel (y, x) = ({y}, {x}) is outside the {self.height} x {self.width} image")
-        return int(y) // self.unit_height * self.columns + int(x) // self.unit_width
-
     def pool(self, maps: Array) -> Array:
         """Area-weighted mean of each map over each unit.
 

@@ -5,7 +5,7 @@ that are left. Numpy arrays go through running sums, whose cost does not depend 
 pooling along each side, which costs 2k + 1 additions a pixel and side.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -40,8 +40,8 @@ def impurity_map(class_map: Array, classes: int, k: int) -> Array:
     if on_host(class_map) and 0 not in class_map.shape and class_map.max() >= classes:
         raise RalsegError(f"impurity: the class map holds id {int(class_map.max())} with {classes} classes")
     # Class by class, so that memory does not grow with their number.
-    sums = (_x_log_x(window_mean(class_map == c, k)) for c in range(classes))
-    return _of_greatest(-sum(sums), classes)
+    total: Any = sum(_x_log_x(window_mean(class_map == c, k)) for c in range(classes))
+    return _of_greatest(-total, classes)
 
 
 def window_mean(maps: Array, k: int) -> Array:
@@ -67,7 +67,7 @@ def window_mean(maps: Array, k: int) -> Array:
     planes = maps.reshape(-1, h, w)
     # A window that reaches beyond the image on all sides grows no further.
     reach = min(k, h - 1), min(k, w - 1)
-    means = _by_running_sums(planes, *reach) if namespace(maps) is np else _by_pooling(planes, *reach)
+    means = _by_running_sums(planes, *reach) if isinstance(planes, np.ndarray) else _by_pooling(planes, *reach)
     return means.reshape(maps.shape)
 
 
@@ -109,7 +109,7 @@ def unit_impurity(shares: Array) -> Array:
         raise RalsegError(f"impurity: shares have shape {tuple(shares.shape)}; give (..., units, C)")
     if on_host(shares) and not ((shares >= 0) & (shares < np.inf)).all():
         raise RalsegError("impurity: class shares must be 0 or more and finite; mend the prediction they came from")
-    return _of_greatest(-_x_log_x(shares).sum(axis=-1), shares.shape[-1])
+    return _of_greatest(-namespace(shares).sum(_x_log_x(shares), axis=-1), shares.shape[-1])
 
 
 def _by_running_sums(planes: np.ndarray, y: int, x: int) -> np.ndarray:

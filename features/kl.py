@@ -27,27 +27,6 @@ def log_edges(low: float = 0.02, high: float = 8.0, bins: int = 10) -> np.ndarra
     return np.geomspace(low, high, bins + 1, dtype=np.float32)
 
 
-def kl_matrix(p: np.ndarray, q: np.ndarray, smoothing: float = SMOOTHING) -> np.ndarray:
-    """KL(p_i || q_j) of every pair.
-
-    Each row is divided by its sum, `smoothing` is added to every class and the row is normalised again; a row of zeros
-    becomes uniform.
-
-    Args:
-        p: (n, C) class shares or counts, 0 or more.
-        q: (m, C) the same.
-        smoothing: of probability; 0 is allowed where no entry of q is 0.
-
-    Returns:
-        (n, m) float32 nats, 0 or more.
-
-    Raises:
-        RalsegError: on shapes that do not match, negative or NaN entries, or an infinite divergence.
-    """
-    left, right = _factors(p, q, smoothing, np.float64)
-    return np.maximum(left @ right, 0).astype(np.float32)
-
-
 def kl_histogram(
     p: np.ndarray, q: np.ndarray, edges: np.ndarray, smoothing: float = SMOOTHING, chunk: int = 2048
 ) -> np.ndarray:
@@ -57,14 +36,16 @@ def kl_histogram(
         p: (n, C) class shares or counts of the candidates.
         q: (m, C) those of the references.
         edges: (bins + 1,) ascending, nats.
-        smoothing: as in `kl_matrix`, more than 0.
+        smoothing: probability that is added to every class once a row is divided by its sum, above 0; the row is then
+            normalised again. A row of zeros becomes uniform.
         chunk: see `product_histogram`, as for what a bin holds.
 
     Returns:
         (n, bins) float32, rows sum to 1; zeros where there is no reference.
 
     Raises:
-        RalsegError: as `kl_matrix`, and on edges that do not ascend.
+        RalsegError: on shapes that do not match, negative or NaN entries, an infinite divergence, or edges that do not
+            ascend.
     """
     edges = np.asarray(edges, dtype=np.float32)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
@@ -87,7 +68,7 @@ def released_histogram(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         Zeros where there is no reference.
 
     Raises:
-        RalsegError: as `kl_matrix`.
+        RalsegError: on shapes that do not match, negative or NaN entries, or an infinite divergence.
     """
     left, right = _factors(p, q, 0, np.float64)
     n, m = len(left), right.shape[1]

@@ -281,7 +281,7 @@ class ObservationSpec:
                     return similarity_histogram(own, own)
                 return similarity_histogram(own, self._projected(_given(step, "labelled_embedding")))
             case "relative_uncertainty":
-                return features[READS[part]] / np.float32([*[np.log(self.classes)] * 3, 1])
+                return features[READS[part]] / np.array([*[np.log(self.classes)] * 3, 1], np.float32)
             case "pool_shares":
                 return features[READS[part]].mean(axis=0) if len(features[READS[part]]) else np.zeros(self.classes)
             case "highest_entropy":

@@ -6,6 +6,7 @@ they turn into NaN in every map but that of the classes.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Softmax:
 
     @cached_property
     def _total(self) -> Array:
-        return self._exponentials.sum(axis=CLASS_AXIS)
+        return self._xp.sum(self._exponentials, axis=CLASS_AXIS)
 
     @cached_property
     def _rank(self) -> Array:
@@ -55,7 +56,8 @@ class Softmax:
     @cached_property
     def one_hot(self) -> Array:
         """(..., C, h, w) float32: 1 for the most probable class of a pixel, 0 for the others."""
-        return cast(self._rank == constant(self.best, _ranks, self.classes), "float32")
+        best: Any = self._rank == constant(self.best, _ranks, self.classes)
+        return cast(best, "float32")
 
     @property
     def probabilities(self) -> Array:
@@ -75,7 +77,7 @@ class Softmax:
     @property
     def entropy(self) -> Array:
         """(..., h, w) float32 nats in [0, ln C]: log sum exp(z) - sum p z needs no log of a vanishing probability."""
-        expectation = (self._shifted * self._exponentials).sum(axis=CLASS_AXIS)
+        expectation = self._xp.sum(self._shifted * self._exponentials, axis=CLASS_AXIS)
         entropy = self._xp.log(self._total) - expectation / self._total
         return self._xp.clip(entropy, 0, float(np.float32(np.log(self.classes))))
 

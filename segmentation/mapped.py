@@ -39,7 +39,7 @@ class MappedFile:
         """The bytes from `start` to before `end`: uint8 (end - start,)."""
         self._asked += end - start
         # Systems without it take pages back by themselves, where memory is short.
-        if self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+        if self._map is not None and self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = end - start
         return self._bytes[start:end]

@@ -97,9 +97,12 @@ def class_counts(dataset: Dataset, store: ImageStore | None = None) -> np.ndarra
         dataset: the data set; its labels are loaded where `store` does not hold them.
         store: a store of the same data set, which spares the decoding.
     """
-    held = set(store.names) if store is not None else set()
-    labels = (store.label(store.index(n)) if n in held else dataset.load(n)[1] for n in dataset.names)
-    return np.stack([count_classes(label, len(dataset.classes)) for label in labels])
+    held = {name: i for i, name in enumerate(store.names)} if store is not None else {}
+
+    def label(name: str) -> np.ndarray:
+        return store.label(held[name]) if store is not None and name in held else dataset.load(name)[1]
+
+    return np.stack([count_classes(label(name), len(dataset.classes)) for name in dataset.names])
 
 
 def make_splits(

@@ -182,7 +182,7 @@ def _content(image: np.ndarray, label: np.ndarray) -> str:
     held = hashlib.sha256()
     for pixels in (image, label):
         held.update(repr(pixels.shape).encode())
-        held.update(np.ascontiguousarray(pixels))
+        held.update(np.ascontiguousarray(pixels).data)
     return held.hexdigest()
 
 

@@ -91,7 +91,7 @@ class GTAV(FileDataset):
         """See `FileDataset.read_ids`; a palette in another order than Cityscapes' is refused."""
         with opened(path) as file:
             # Image.getpalette would decode the pixels, too.
-            palette = file.palette.getdata()[1] if file.mode == "P" else b""
+            palette = file.palette.getdata()[1] if file.mode == "P" and file.palette else b""
         _check_palette(path, np.frombuffer(palette, np.uint8).reshape(-1, 3))
         return super().read_ids(path)
 

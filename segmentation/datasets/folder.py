@@ -47,7 +47,8 @@ class Folder(FileDataset):
         self.names = tuple(sorted(self.files))
         self.groups = _groups(root / "classes.yaml", settings.get("groups"), self.names)
         self.subsets = _subsets(root, settings.get("subsets") or {}, self.groups)
-        self.unit_size = tuple(unit_size) if unit_size else self._usual_unit()
+        height, width = unit_size or self._usual_unit()
+        self.unit_size = height, width
 
     def _read_classes(self, path: Path, settings: dict[str, Any]) -> None:
         entries = settings.get("classes")
@@ -127,10 +128,12 @@ def _groups(path: Path, pattern: str | None, names: tuple[str, ...]) -> dict[str
         matches = {name: re.match(pattern, name) for name in names}
     except (re.error, TypeError) as error:
         raise RalsegError(f"{path}: groups is {pattern!r}, no regular expression ({error}); correct it") from error
+    groups = {}
     for name, match in matches.items():
         if match is None:
             raise RalsegError(f"{path}: groups {pattern!r} does not match {name!r}; widen it or rename the image")
-    return {name: match.group() for name, match in matches.items()}
+        groups[name] = match.group()
+    return groups
 
 
 def _subsets(root: Path, lists: Any, known: dict[str, str]) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,12 @@ Everything is integer drawing without antialiasing, integer tables, and floating
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ralseg.foundation import generator
 
@@ -34,6 +35,12 @@ CIRCLE = np.rint(CIRCLE_UNIT * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1))
 """A circle's outline; rounded, so that the last bit of a cosine does not matter."""
 
 
+def rgb(channels: Iterable[float]) -> Color:
+    """The colour of three channels."""
+    red, green, blue = channels
+    return red, green, blue
+
+
 @cache
 def noise_tiles() -> np.ndarray:
     """Two tiles of signed noise, int16 (2, TILE, TILE) in -64..63: fine grain, and blotches some ten pixels wide."""
@@ -44,7 +51,7 @@ def noise_tiles() -> np.ndarray:
         coarse = rng.integers(-64, 64, (TILE // step, TILE // step), np.int32)
         blotches += coarse.repeat(step, 0).repeat(step, 1)
     for axis in (0, 1):
-        blotches = sum(np.roll(blotches, shift, axis) for shift in (-2, -1, 0, 1, 2))
+        blotches = np.sum([np.roll(blotches, shift, axis) for shift in (-2, -1, 0, 1, 2)], axis=0, dtype=np.int32)
     return np.stack([fine, np.clip(blotches // 40, -64, 63).astype(np.int16)])
 
 
@@ -73,7 +80,7 @@ class Dice:
     def color(self, items: Sequence[Color], jitter: float = 18.0) -> Color:
         """One of the colours, lighter or darker and slightly off in each channel."""
         base, shift = self.choice(items), self.uniform(-jitter, jitter)
-        return tuple(channel + shift + self.uniform(-jitter, jitter) / 3 for channel in base)
+        return rgb(channel + shift + self.uniform(-jitter, jitter) / 3 for channel in base)
 
 
 class Canvas:
@@ -100,7 +107,7 @@ class Canvas:
         """Pixels per metre at depth z."""
         return self.focal / max(z, NEAREST)
 
-    def project(self, points: Sequence[tuple[float, float, float]] | np.ndarray) -> np.ndarray:
+    def project(self, points: ArrayLike) -> np.ndarray:
         """World points (..., 3) to pixels, int32 (..., 2) as (x, y)."""
         world = np.asarray(points, np.float64)
         scale = self.focal / np.maximum(world[..., 2], NEAREST)
@@ -111,7 +118,7 @@ class Canvas:
     def shade(self, color: Color, z: float) -> Color:
         """A colour as it looks at depth z."""
         share = z / (z + HAZE_DEPTH)
-        return tuple(channel + share * (haze - channel) for channel, haze in zip(color, self.haze, strict=True))
+        return rgb(channel + share * (haze - channel) for channel, haze in zip(color, self.haze, strict=True))
 
     def polygons(self, pixels: Sequence[np.ndarray] | np.ndarray, color: Color | None, part: str | None = None) -> None:
         """Fill convex polygons of pixels (n, k, 2); without a colour the image stays, without a part the label."""
@@ -172,7 +179,8 @@ class Canvas:
         Returns:
             image uint8 (H, W, 3).
         """
-        texture = sum(self._cut(tile, dice) * grain[i][self.label] for i, tile in enumerate(noise_tiles())) >> 6
+        fine, blotches = (self._cut(tile, dice) * grain[i][self.label] for i, tile in enumerate(noise_tiles()))
+        texture = (fine + blotches) >> 6
         light = np.full((self.height, self.width), 256, np.int16)
         if shadow is not None:
             cv2.fillConvexPoly(light, shadow, 150)

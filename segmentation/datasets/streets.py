@@ -71,7 +71,8 @@ class Streets(Dataset):
         palette = PALETTES[variant]
         self.classes, self.colors = tuple(palette), colors_of(palette)
         self.seed, self.variant, self.image_size = int(seed), variant, (int(size[0]), int(size[1]))
-        self.unit_size = tuple(unit_size) if unit_size else (-(-size[0] // 4), -(-size[1] // 6))
+        height, width = unit_size or (-(-size[0] // 4), -(-size[1] // 6))
+        self.unit_size = height, width
         self.names = tuple(f"street_{i:05d}" for i in range(images))
         entries = [CYCLE[i % len(CYCLE)] for i in range(images)]
         self.groups = {name: clip for name, (_, clip) in zip(self.names, entries, strict=True)}
