@@ -1,4 +1,4 @@
-"""Pure functions on arrays: what a prediction says about the units of an image, and the observation made of it."""
+"""Pure functions on arrays: features of an image's units from a prediction, and the observation made of them."""
 
 if __name__ != "ralseg.features":
     raise ImportError("import ralseg.features: under the name features every class would exist a second time")

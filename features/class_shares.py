@@ -1,4 +1,4 @@
-"""Class shares: what part of each unit belongs to each class, predicted or labelled."""
+"""Class shares: the share of each unit's area that belongs to each class, predicted or labelled."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ RELEASED_FLOOR = 1e-7
 
 
 def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
-    """Share of each unit's area predicted as each class (RALIS section 3.2: 'normalized count').
+    """The share of each unit's area that is predicted as each class (the "normalized count" of RALIS, section 3.2).
 
     Args:
         class_map: (..., h, w) whole numbers below `classes`, numpy array or torch tensor, at any resolution that covers
@@ -34,7 +34,7 @@ def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
 
 
 def true_shares(counts: np.ndarray) -> np.ndarray:
-    """Class shares of the labelled pixels of each unit.
+    """The class shares of the labelled pixels of each unit.
 
     Args:
         counts: (..., C) pixels per class, void left out.
@@ -51,15 +51,15 @@ def true_shares(counts: np.ndarray) -> np.ndarray:
 
 
 def released_counts(counts: Array) -> Array:
-    """The class part of a unit's vector as RALIS's released code has it: raw pixel counts, never normalised.
+    """The class part of a unit's vector as in RALIS's released code: raw pixel counts, which are never normalised.
 
     Args:
         counts: (..., C) predicted pixels per class (shares times area where predictions are coarser), numpy array or
             torch tensor.
 
     Returns:
-        (..., C + 1) float32, of the same kind and on the same device: the counts, 1e-7 for an empty class and in the
-        last slot, void, which nothing predicts. NaN comes out as NaN.
+        (..., C + 1) float32, of the same kind and on the same device: the counts, with 1e-7 for an empty class and
+        in the last place, void, which is never predicted. NaN stays NaN.
 
     Raises:
         RalsegError: if a count on the host is negative or NaN.
@@ -69,7 +69,7 @@ def released_counts(counts: Array) -> Array:
 
 
 def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Class shares of labelled units as RALIS's released code has them: void is a class, an absent class holds 1e-7.
+    """Class shares of labelled units as in RALIS's released code: void is a class, and an absent class holds 1e-7.
 
     Args:
         counts: (..., C) labelled pixels per class, void left out.
@@ -101,9 +101,10 @@ def _counts(counts: Array) -> Array:
 
 
 def square_root_gain(counts: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """What each unit adds to the sum over classes of the square root of the labelled pixels, true classes known.
+    """How much each unit adds to the sum over the classes of the square root of the labelled pixels.
 
-    A chooser that is greedy for it labels rare classes first; it is the reference `class_truth`.
+    A policy that is greedy for this gain labels rare classes first. Since it needs the true classes, it serves as the
+    reference `class_truth`.
 
     Args:
         counts: (..., C) true pixels per class of each unit.

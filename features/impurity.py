@@ -1,8 +1,8 @@
 """Region impurity (RIPU: Xie et al., CVPR 2022): how mixed the predicted classes are around a pixel or within a unit.
 
-Windows are (2k + 1) x (2k + 1) pixels around each pixel and are cut at the image's border: a mean is over the pixels
-that are left. Numpy arrays go through running sums, whose cost does not depend on k; torch tensors through average
-pooling along each side, which costs 2k + 1 additions a pixel and side.
+Windows are (2k + 1) x (2k + 1) pixels around each pixel. They are cut at the image's border, and a mean is over the
+pixels that remain. For numpy arrays running sums are used, whose cost does not depend on k, and for torch tensors
+average pooling along each side, which takes 2k + 1 additions per pixel and side.
 """
 
 from typing import Any, Literal, get_args
@@ -22,7 +22,7 @@ def impurity_map(class_map: Array, classes: int, k: int) -> Array:
 
     Args:
         class_map: (..., h, w) uint8 ids below `classes`, numpy array or torch tensor.
-        classes: number of classes C, 1 to 255; with a single class nothing is mixed.
+        classes: number of classes C, 1 to 255; with a single class the impurity is 0.
         k: radius of the window, pixels, 0 or more.
 
     Returns:
@@ -45,7 +45,7 @@ def impurity_map(class_map: Array, classes: int, k: int) -> Array:
 
 
 def window_mean(maps: Array, k: int) -> Array:
-    """Mean of each map over the window around each pixel, cut at the border.
+    """The mean of each map over the window around each pixel, which is cut at the border.
 
     Args:
         maps: (..., h, w) real or bool, finite, numpy array or torch tensor.
@@ -72,7 +72,7 @@ def window_mean(maps: Array, k: int) -> Array:
 
 
 def ripu_map(logits: Array, k: int, mode: Mode = "ra") -> Array:
-    """RIPU's score: region impurity times prediction uncertainty, the entropy over its greatest value ln C.
+    """RIPU's score: region impurity times prediction uncertainty, which is the entropy over its greatest value ln C.
 
     Args:
         logits: (..., C, h, w), finite.
@@ -93,7 +93,7 @@ def ripu_map(logits: Array, k: int, mode: Mode = "ra") -> Array:
 
 
 def unit_impurity(shares: Array) -> Array:
-    """Impurity of units that are regions themselves: entropy of their predicted class shares over ln C.
+    """The impurity of units that are regions themselves: the entropy of their predicted class shares over ln C.
 
     Args:
         shares: (..., units, C) that sum to 1 over C, numpy array or torch tensor; see `predicted_shares`.

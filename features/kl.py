@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence between units' class shares, and how it is spread over many units (RALIS section 3.3)."""
+"""Histograms of the Kullback-Leibler divergence between the class shares of units (RALIS, section 3.3)."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def log_edges(low: float = 0.02, high: float = 8.0, bins: int = 10) -> np.ndarra
 def kl_histogram(
     p: np.ndarray, q: np.ndarray, edges: np.ndarray, smoothing: float = SMOOTHING, chunk: int = 2048
 ) -> np.ndarray:
-    """The share of the references q whose KL(p_i || q_j) falls into each bin, the bins being the same for every i.
+    """The share of the references q whose KL(p_i || q_j) falls into each bin; the bins are the same for every i.
 
     Args:
         p: (n, C) class shares or counts of the candidates.
@@ -54,9 +54,9 @@ def kl_histogram(
 
 
 def released_histogram(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """KL histograms as RALIS's released code has them: 32 bins over each candidate's own range.
+    """KL histograms as in RALIS's released code: 32 bins over each candidate's own range.
 
-    The smoothing is in the arguments: pass `released_counts` for candidates (1e-7 of a pixel) and
+    The arguments must be smoothed already: pass `released_counts` for candidates (1e-7 of a pixel) and
     `released_true_shares` for labelled units (1e-7 of probability).
 
     Args:

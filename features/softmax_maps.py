@@ -1,8 +1,8 @@
-"""Maps of what a network believes, from its logits: class, entropy, margin, confidence.
+"""Maps computed from a network's logits: class, entropy, margin, confidence.
 
-Logits are numpy arrays or torch tensors of any real type (bfloat16 as well); maps are of the same kind and on the same
-device. NaN and infinities are refused where the logits lie on the host; on a device, where looking would make it wait,
-they turn into NaN in every map but that of the classes.
+Logits are numpy arrays or torch tensors of any real type, bfloat16 included; maps are of the same kind and on the same
+device. NaN and infinities are refused if the logits are on the host. On a device, where a check would have to wait for
+it, they turn into NaN in every map except that of the classes.
 """
 
 from functools import cached_property
@@ -17,10 +17,10 @@ CLASS_AXIS = -3
 
 
 class Softmax:
-    """One softmax over the classes for all the maps that are made of it; each is computed when first asked for.
+    """A softmax over the classes, computed once for all the maps that are derived from it.
 
     Args:
-        logits: (..., C, h, w), finite, 1 to 255 classes, in any order in memory.
+        logits: (..., C, h, w), finite, 1 to 255 classes, in any memory layout.
 
     Raises:
         RalsegError: if the logits have fewer than three dimensions, no class, or (on the host) NaN or infinities.
@@ -83,7 +83,7 @@ class Softmax:
 
     @property
     def margin(self) -> Array:
-        """(..., h, w) float32 in [0, 1]: the probability of the best class less that of the second.
+        """(..., h, w) float32 in [0, 1]: the probability of the best class minus that of the second.
 
         Raises:
             RalsegError: for a single class.
@@ -129,7 +129,7 @@ def entropy_map(logits: Array) -> Array:
 
 
 def margin_map(logits: Array) -> Array:
-    """Probability of the best class less that of the second, (..., h, w) float32 in [0, 1].
+    """Probability of the best class minus that of the second, (..., h, w) float32 in [0, 1].
 
     Raises:
         RalsegError: as `softmax`, and for a single class.

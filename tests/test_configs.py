@@ -185,7 +185,8 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["protocol.counts=3"], "protocol: counts is 3"),
         (["protocol.kind=lists"], "protocol: kind lists has an unknown key"),
         (["features.preset=ralis"], "no preset 'ralis'; choose from 1h, 3h, published, as_released, compact"),
-        (["features.components=0"], "components is 0"),
+        (["features.components=0"], "^features.components=0 is out of range; it must be 1 or more$"),
+        (["features.extra=embedding"], "^features.extra='embedding' must be a list of values$"),
         (["theta0.fit.steps=0"], "^theta0.fit.steps=0 is out of range; it must be 1 or more$"),
         (["game.learn.clip=-1"], "^game.learn.clip=-1 is out of range; it must be 0 or more$"),
         (

@@ -1,4 +1,4 @@
-"""A user's own data: a folder with images, labels and a list of classes."""
+"""Your own data: a folder with images, labels and a list of classes."""
 
 import math
 import re
@@ -22,15 +22,15 @@ class Folder(FileDataset):
 
     classes.yaml is a list of {name, id, color (optional)}, or a mapping of
 
-    - classes: that list; a class's place in it is its id inside ralseg;
-    - ignore: the id of void in the label files, default 255;
+    - classes: that list; the position of a class in it is its id inside ralseg;
+    - ignore: the id of void in the label files, 255 by default;
     - subsets: train, val, test -> a text file with one name per line, or a list of names;
-    - groups: a regular expression; what it matches at the start of a name is the image's group.
+    - groups: a regular expression, whose match at the start of a name is the image's group.
 
     Args:
         root: the folder.
-        unit_size: (height, width) of a unit; None: a quarter of the median height by a sixth of the median width.
-        require_labels: False: an image without a label is taken as wholly unlabelled.
+        unit_size: (height, width) of a unit; None takes a quarter of the median height by a sixth of the median width.
+        require_labels: whether a missing label is an error; otherwise the whole image counts as unlabelled.
 
     Raises:
         RalsegError: if classes.yaml is missing or wrong, there are no images, a label is missing or a size unreadable.

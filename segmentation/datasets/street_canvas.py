@@ -1,7 +1,7 @@
-"""A picture and its label drawn together: a pinhole camera over a flat street, flat polygons, then light and texture.
+"""A picture and its label, drawn together: flat polygons seen by a pinhole camera, then light and texture.
 
-Everything is integer drawing without antialiasing, integer tables, and floating-point arithmetic that IEEE 754 fixes
-(no transcendental functions), so that a picture is the same, to the bit, on every machine.
+Drawing is in integers without antialiasing, tables are integers, and floating-point arithmetic is limited to what IEEE
+754 specifies exactly (no transcendental functions), so that a picture is the same, to the bit, on every machine.
 """
 
 import math
@@ -15,14 +15,14 @@ from numpy.typing import ArrayLike
 from ralseg.foundation import generator
 
 Color = tuple[float, float, float]
-"""RGB, 0..255; what lies beyond is clipped."""
+"""RGB, 0 to 255; values outside are clipped."""
 
 Span = tuple[float, float]
-"""From, to."""
+"""A range: from, to."""
 
 CAMERA_HEIGHT = 1.5
 NEAREST = 1.6
-"""Metres: nothing is projected from nearer than this."""
+"""Metres; points that are nearer are projected as if they were at this depth."""
 
 HAZE_DEPTH = 160.0
 """Metres at which half of a colour is haze."""
@@ -36,7 +36,7 @@ CIRCLE = np.rint(CIRCLE_UNIT * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1))
 
 
 def rgb(channels: Iterable[float]) -> Color:
-    """The colour of three channels."""
+    """A colour of three channels."""
     red, green, blue = channels
     return red, green, blue
 
@@ -56,7 +56,7 @@ def noise_tiles() -> np.ndarray:
 
 
 class Dice:
-    """Plain draws from a generator: only uniform numbers, which are the same on every machine."""
+    """Simple draws from a generator, made of uniform numbers alone, which are the same on every machine."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -70,7 +70,7 @@ class Dice:
         return self.rng.random() < probability
 
     def count(self, mean: float) -> int:
-        """A whole number between 0 and 2 * mean, of that mean."""
+        """A whole number between 0 and 2 * mean, with that mean."""
         return int(self.uniform(0, 2 * mean) + self.rng.random())
 
     def choice(self, items: Sequence):
@@ -78,20 +78,20 @@ class Dice:
         return items[int(self.rng.random() * len(items))]
 
     def color(self, items: Sequence[Color], jitter: float = 18.0) -> Color:
-        """One of the colours, lighter or darker and slightly off in each channel."""
+        """One of the colours, made lighter or darker and varied slightly in each channel."""
         base, shift = self.choice(items), self.uniform(-jitter, jitter)
         return rgb(channel + shift + self.uniform(-jitter, jitter) / 3 for channel in base)
 
 
 class Canvas:
-    """What is drawn on.
+    """The picture and the label that are drawn on.
 
     World coordinates are metres: x to the right of the camera, y above the road, z ahead.
 
     Args:
         size: (height, width) in pixels.
         horizon: (y, x) of the vanishing point as shares of the size.
-        haze: the colour of the distance.
+        haze: the colour that distant things fade to.
         ids: part name -> id in the label.
     """
 
@@ -116,12 +116,12 @@ class Canvas:
         return np.rint(np.stack([x, y], -1)).astype(np.int32)
 
     def shade(self, color: Color, z: float) -> Color:
-        """A colour as it looks at depth z."""
+        """A colour as it appears at depth z."""
         share = z / (z + HAZE_DEPTH)
         return rgb(channel + share * (haze - channel) for channel, haze in zip(color, self.haze, strict=True))
 
     def polygons(self, pixels: Sequence[np.ndarray] | np.ndarray, color: Color | None, part: str | None = None) -> None:
-        """Fill convex polygons of pixels (n, k, 2); without a colour the image stays, without a part the label."""
+        """Fill convex polygons of pixels (n, k, 2), in the picture if given a colour, in the label if given a part."""
         # Not fillPoly: its edges differ by a pixel between versions of OpenCV.
         for polygon in pixels:
             if color is not None:
@@ -130,7 +130,7 @@ class Canvas:
                 cv2.fillConvexPoly(self.label, polygon, self.ids[part])
 
     def face(self, points: Sequence[tuple[float, float, float]], color: Color, part: str | None = None) -> None:
-        """Fill one convex polygon of world points, hazy by its mean depth."""
+        """Fill one convex polygon of world points, with haze according to its mean depth."""
         depth = sum(point[2] for point in points) / len(points)
         self.polygons([self.project(points)], self.shade(color, depth), part)
 
@@ -166,15 +166,15 @@ class Canvas:
         self.polygons([np.rint(corners).astype(np.int32)], self.shade(color, depth), part)
 
     def finish(self, grain: np.ndarray, tint: Color, shadow: np.ndarray | None, noise: int, blur: int, dice: Dice):
-        """Texture, cast shadow, colour of the light, sensor noise and blur.
+        """Add texture, a cast shadow, the colour of the light, sensor noise and blur.
 
         Args:
-            grain: int16 (2, 256), the strength (64ths) of fine grain and blotches on each id.
-            tint: factor of each channel.
-            shadow: int32 (k, 2), a polygon of pixels that lie in shade, or None.
-            noise: strength of the sensor's noise, 64ths.
-            blur: how often the picture is blurred.
-            dice: where the noise is cut from.
+            grain: int16 (2, 256), the strength of fine grain and blotches on each id, in 64ths.
+            tint: the factor of each channel.
+            shadow: int32 (k, 2), a polygon of pixels in the shade, or None.
+            noise: the strength of the sensor noise, in 64ths.
+            blur: how many times the picture is blurred.
+            dice: draws where the noise is cut from.
 
         Returns:
             image uint8 (H, W, 3).

@@ -1,4 +1,4 @@
-"""What stands and moves in a street, each drawn by one function from a few metres of size and a colour."""
+"""The objects of a street, each drawn by one function from its place, its size and its colour."""
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def traffic_light(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
 
 
 def fence(canvas: Canvas, dice: Dice, x: float, z: Span, height: float) -> None:
-    """A fence along the street: boards, or rails and bars that one sees through."""
+    """A fence along the street: boards, or rails and bars with gaps between them."""
     color = dice.color((*METAL, (120, 90, 60), (200, 195, 180)))
     corners = [(x, 0, z[0]), (x, height, z[0]), (x, height, z[1]), (x, 0, z[1])]
     quad = canvas.project(corners)
@@ -175,7 +175,7 @@ def two_wheeler(canvas: Canvas, dice: Dice, x: float, z: float, motor: bool, rid
 
 
 def clutter(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
-    """Bins, boxes, stalls and prams: what benchmarks leave unlabelled."""
+    """Bins, boxes, stalls and prams, which benchmarks leave unlabelled."""
     wide, tall = dice.uniform(0.25, 0.9), dice.uniform(0.6, 1.7)
     color = dice.color(((60, 70, 60), (120, 110, 90), (150, 60, 50), (70, 90, 120)))
     box(canvas, (x - wide, x + wide), (0, tall), (z, z + 1.2), color, "void")

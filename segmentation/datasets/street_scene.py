@@ -1,4 +1,4 @@
-"""How a street is put together: sky, ground, the houses on both sides, and who is where."""
+"""The composition of a street: sky, ground, the houses on both sides, and everything that stands in between."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ PARTS = (
     "sky", "building", "wall", "pole", "road", "pavement", "tree", "terrain", "sign", "light", "fence", "car", "truck",
     "bus", "train", "motorcycle", "bicycle", "pedestrian", "rider", "void",
 )  # fmt: skip
-"""Everything that is drawn; a variant says which class each part belongs to."""
+"""All parts that are drawn; a variant of the data set assigns each to a class."""
 
 GRAIN = {
     "sky": (2, 5),
@@ -25,17 +25,17 @@ GRAIN = {
     "pavement": (12, 10),
     "building": (9, 12),
 }
-"""Part -> strength of fine grain and of blotches, 64ths; others have (6, 6)."""
+"""Part -> strength of fine grain and of blotches, in 64ths; other parts have (6, 6)."""
 
 
 def draw_street(look: Look, size: tuple[int, int], ids: dict[str, int], rng: np.random.Generator):
     """Draw one street.
 
     Args:
-        look: the clip's look.
+        look: the look of the clip.
         size: (height, width).
         ids: part -> id in the label, for all of `PARTS`.
-        rng: everything that is random about this image.
+        rng: the generator of everything that is random in this image.
 
     Returns:
         image uint8 (H, W, 3) RGB, label uint8 (H, W).
