@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from multiprocessing import parent_process
 from typing import Any, Literal
 
 import numpy as np
@@ -309,6 +310,9 @@ def fit_components(
 class EnvFactory:
     """Makes the environment of a configuration, in this process or in a spawned one.
 
+    In a process that multiprocessing has started it computes in one thread; in any other, threads stay as they are.
+    The commands set one thread themselves.
+
     Attributes:
         config: a composed configuration, plain values.
         role: whose pool is played on.
@@ -322,8 +326,10 @@ class EnvFactory:
     reference: bool = True
 
     def __call__(self) -> RegionSelectionEnv:
-        """A new environment; the process computes in one thread from then on."""
-        single_thread()
+        """A new environment."""
+        # Games in processes of their own share the cores; in the caller's process the threads are the caller's affair.
+        if parent_process() is not None:
+            single_thread()
         return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
 
 
@@ -336,6 +342,10 @@ def make_env(
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
+    The threads of torch and a Hydra of the caller's stay as they are. Torch adds numbers up in another order in several
+    threads, so that observations and rewards agree with those of the commands to the last bits only after
+    `torch.set_num_threads(1)`, which is also the faster choice where several games share the cores.
+
     Args:
         game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
         overrides: of that configuration, as on the command line.
@@ -345,7 +355,7 @@ def make_env(
     """
     if game is not None:
         return RegionSelectionEnv(game)
-    return EnvFactory(composed("train_agent", overrides), role, credit, reference)()
+    return RegionSelectionEnv(World(composed("train_agent", overrides)).game(role, credit, reference))
 
 
 def _target(config: Mapping[str, Any], group: str) -> Any:

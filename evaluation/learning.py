@@ -12,6 +12,7 @@ from rich.console import Console
 from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
+from ralseg.configs.identity import identity
 from ralseg.envs import EnvFactory, Pool, World
 from ralseg.evaluation.door import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
@@ -192,19 +193,12 @@ def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / CONFIG
     if not path.exists():
         return
-    before = read_json(path)["config"]
-    free = ("run", "resume", "comparison", "device", "compile")
-    differing = [key for key in config if key not in free and _plain(before.get(key)) != _plain(config[key])]
+    before, now = identity(read_json(path)["config"], "folder"), identity(config, "folder")
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         raise RalsegError(
             f"{folder} holds a run with another {', '.join(differing)}; choose another folder with run=<folder>"
         )
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items() if key != "processes"}
-    return list(value) if isinstance(value, tuple) else value
 
 
 class _Ticker:

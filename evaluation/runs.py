@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ralseg.configs.identity import identity
 from ralseg.envs import FromGame, Pool, World
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
@@ -36,11 +37,6 @@ from ralseg.segmentation.learners import FitOptions
 
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"
-# What the rows of a run depend on; features belong to a trained policy and are in its weights' digest.
-_KEYS = (
-    "dataset", "taxonomy", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device",
-    "precision",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,7 +219,7 @@ def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> No
 
 
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:
-    facts = [{key: plan.config[key] for key in _KEYS}, plan.budgets]
+    facts = [identity(plan.config, "run"), plan.budgets]
     # Draw by draw, so that whatever is there of a comparison under way is paired.
     jobs = []
     for seed in range(draws):

@@ -32,28 +32,6 @@ def area_under_budget_curve(share: np.ndarray, miou: np.ndarray) -> BudgetArea:
     return BudgetArea(raw, raw / (share[-1] - share[0]))
 
 
-def miou_at(budgets: np.ndarray, miou: np.ndarray, budget: float) -> np.ndarray:
-    """mIoU@B: the mIoU at a budget, linearly interpolated between those that were measured.
-
-    Args:
-        budgets: (n,) ascending, in any measure, two or more.
-        miou: (..., n) in any unit.
-        budget: in the measure of the budgets, within their range.
-
-    Returns:
-        (...) float64 in the unit of miou.
-
-    Raises:
-        RalsegError: see `area_under_budget_curve`; or if the budget lies outside the range.
-    """
-    budgets, miou = _curve("mIoU@B", budgets, miou)
-    if not budgets[0] <= budget <= budgets[-1]:
-        raise RalsegError(f"mIoU@B: budget {budget} was not measured; give one from {budgets[0]:g} to {budgets[-1]:g}")
-    right = int(np.clip(np.searchsorted(budgets, budget), 1, len(budgets) - 1))
-    part = (budget - budgets[right - 1]) / (budgets[right] - budgets[right - 1])
-    return (1 - part) * miou[..., right - 1] + part * miou[..., right]
-
-
 def monotone_fit(curves: np.ndarray) -> np.ndarray:
     """Isotonic regression, many curves at once: of each what `scipy.optimize.isotonic_regression` gives.
 

@@ -193,13 +193,14 @@ def test_wrong_choices(world, choice, message):
         ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform, pool"),
         ({"reward_set": "val"}, "game.reward_set='val' is unknown; choose from reward, mixed"),
         ({"reward_of": "mean"}, "game.reward_of='mean' is unknown; choose from all, worst"),
-        ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it is above 0 and at most 1"),
+        ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it must be above 0 and at most 1"),
         ({"reward_share": 1.01}, "game.reward_share=1.01 is out of range"),
         ({"reward_share": float("nan")}, "game.reward_share=nan is out of range"),
         ({"credit": "iou"}, "game.credit='iou' is unknown; choose from balanced_cross_entropy, soft_iou"),
-        ({"budget": 0}, "game.budget=0 units is out of range"),
-        ({"budget": 2, "budget_measure": "share"}, "game.budget=2 share is out of range"),
-        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown"),
+        ({"budget": 0}, "game.budget=0 is out of range; it must be above 0"),
+        ({"budget": float("inf")}, "game.budget=inf is out of range; it must be above 0 and finite"),
+        ({"budget": 1.01, "budget_measure": "share"}, "budget=1.01 is out of range; as a share"),
+        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown; choose from units, pixels, share"),
     ],
 )
 def test_options_out_of_range(changes, message):

@@ -21,6 +21,11 @@ CROPS = Crops((32, 48))
 FIT = FitOptions(steps=12, batch=4, evaluations=3, crops=Crops((32, 48), (0.7, 1.5), True, 0.2))
 
 
+def accuracy(found):
+    """Share of the labelled pixels that are right, in percent."""
+    return 100 * np.trace(found.counts) / found.counts.sum()
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     streets = Streets(10, (96, 128))
@@ -382,12 +387,12 @@ def test_fit_learns_and_keeps_the_best_weights(store):
     assert same(dict(learner._network.state_dict().items()), plain[1])
     assert not learner._network.training
     version = learner.version
-    before = evaluate(learner, store, range(6)).accuracy
+    before = accuracy(evaluate(learner, store, range(6)))
     learner.fit(data, dataclasses.replace(FIT, steps=60), rng())
-    assert evaluate(learner, store, range(6)).accuracy > before + 10
+    assert accuracy(evaluate(learner, store, range(6))) > before + 10
     assert learner.version != version
     learner.reset()
-    assert evaluate(learner, store, range(6)).accuracy < before + 10
+    assert accuracy(evaluate(learner, store, range(6))) < before + 10
 
 
 def test_fit_ends_early_without_progress(store):
@@ -458,10 +463,10 @@ def test_refusals(store):
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [
-        (LearnOptions, {"cut": "half"}, "game='half' is unknown; choose from full, partial, frozen"),
+        (LearnOptions, {"cut": "half"}, "LearnOptions.cut='half' is unknown; choose from full, partial, frozen"),
         (LearnOptions, {"loss": "focal"}, "loss='focal' is unknown; choose from plain, balanced"),
-        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; choose from 1"),
-        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; choose from 0 to 1"),
+        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; it must be 1 to 100000"),
+        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; it must be 0 to 1"),
         (LearnOptions, {"learning_rate": float("nan")}, "learning_rate=nan is out of range"),
         (LearnOptions, {"averaging": 1.0}, "averaging=1.0 is out of range"),
         (FitOptions, {"batch": 0}, "FitOptions.batch=0 is out of range"),
