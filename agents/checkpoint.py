@@ -47,7 +47,7 @@ def save_checkpoint(
     joined = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
     _write(folder / f"rows-{round_:05d}.safetensors", arrays.save(joined))
     generators = {
-        "exploration": algorithm.policy.rng.bit_generator.state,
+        "exploration": algorithm.rng.bit_generator.state,
         "replay": replay.rng.bit_generator.state,
     }
     extremes = [replay.highest, replay.lowest] if isinstance(replay, PrioritisedReplay) else None
@@ -56,7 +56,7 @@ def save_checkpoint(
         record
         | {
             "round": round_,
-            "updates": algorithm._iter if algorithm.use_target_network else 0,
+            "gradient_steps": algorithm.updates,
             "generators": generators,
             "priority_extremes": None if extremes is None else [float(value) for value in extremes],
         },
@@ -85,12 +85,12 @@ def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQ
         replay.weight[:] = state.pop("priorities").numpy()
         replay.highest, replay.lowest = record["priority_extremes"]
     try:
-        algorithm.policy.model.load_state_dict(_part(state, "online."))
-        if algorithm.use_target_network:
-            algorithm.model_old.module.load_state_dict(_part(state, "target."))
-            algorithm._iter = record["updates"]
+        algorithm.network.load_state_dict(_part(state, "online."))
+        if algorithm.target is not None:
+            algorithm.target.load_state_dict(_part(state, "target."))
+        algorithm.updates = record["gradient_steps"]
         _load_optimiser(algorithm, _part(state, "optimiser."))
-        algorithm.policy.rng.bit_generator.state = record["generators"]["exploration"]
+        algorithm.rng.bit_generator.state = record["generators"]["exploration"]
         replay.rng.bit_generator.state = record["generators"]["replay"]
     except (KeyError, RuntimeError) as error:
         raise RalsegError(f"{path}: does not fit this training; start in another folder") from error
@@ -126,14 +126,14 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _networks(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
-    state = {f"online.{name}": tensor for name, tensor in algorithm.policy.model.state_dict().items()}
-    if algorithm.use_target_network:
-        state |= {f"target.{name}": tensor for name, tensor in algorithm.model_old.module.state_dict().items()}
+    state = {f"online.{name}": tensor for name, tensor in algorithm.network.state_dict().items()}
+    if algorithm.target is not None:
+        state |= {f"target.{name}": tensor for name, tensor in algorithm.target.state_dict().items()}
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
 def _optimiser(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
-    parameters = algorithm.optim.state_dict()["state"]
+    parameters = algorithm.optimiser.state_dict()["state"]
     return {
         f"optimiser.{index}.{name}": value
         for index, entries in parameters.items()
@@ -147,7 +147,9 @@ def _load_optimiser(algorithm: BatchModeDQN, flat: dict[str, torch.Tensor]) -> N
     for key, value in flat.items():
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = value
-    algorithm.optim.load_state_dict({"state": state, "param_groups": algorithm.optim.state_dict()["param_groups"]})
+    algorithm.optimiser.load_state_dict(
+        {"state": state, "param_groups": algorithm.optimiser.state_dict()["param_groups"]}
+    )
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -59,7 +59,7 @@ class QueryNetwork(nn.Module):
 
     def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """The Q-values of each network that learns for itself, (M, B, K, N); of a single network, M is 1."""
-        return self(obs)[0][None]
+        return self(obs)[None]
 
 
 class Standardise(nn.Module):
@@ -170,7 +170,7 @@ class CompactQueryNetwork(QueryNetwork):
         """The state (B, S, F) in hidden // 2 numbers (B, hidden // 2)."""
         return self.state_unit(self.state_scale(as_tensor(state))).relu().mean(dim=1)
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """Q-values (B, K, N); see the module."""
         candidates = self.candidate_scale(as_tensor(obs["candidates"]))
         shared = self.from_state(self.summary(obs["state"]))[:, None]
@@ -179,7 +179,7 @@ class CompactQueryNetwork(QueryNetwork):
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
         learned = self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1)
-        return learned + self.prior(obs) if self.prior_weight else learned, state
+        return learned + self.prior(obs) if self.prior_weight else learned
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """The part of the Q-values (B, K, N) that is not learned, 0 where masked; for networks with a prior."""
@@ -237,13 +237,13 @@ class PublishedQueryNetwork(QueryNetwork):
         self.fusion = _Block(256, 1, relu=False)
         self.gate = _Block(gate_features, 1)
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """Q-values (B, K, N); see the module."""
         candidates = as_tensor(obs["candidates"])
         summary = self.state_fusion(self.state_path(as_tensor(obs["state"])).squeeze(-1))
         own = self.candidate_path(candidates[..., : -self.gate_features])
         fused = self.fusion(torch.cat([summary[:, None, None].expand(*own.shape[:3], -1), own], dim=-1))
-        return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1), state
+        return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1)
 
 
 class Ensemble(QueryNetwork):
@@ -268,11 +268,11 @@ class Ensemble(QueryNetwork):
 
     def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """See `QueryNetwork.members_values`."""
-        return torch.stack([member(obs)[0] for member in self.members])
+        return torch.stack([member(obs) for member in self.members])
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """Q-values (B, K, N); see the module."""
-        return self.members_values(obs).mean(dim=0), state
+        return self.members_values(obs).mean(dim=0)
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """See `CompactQueryNetwork.prior`; the same in all members."""

@@ -55,7 +55,7 @@ class QueryPolicy:
         observation = view.observation
         self._check(observation)
         with torch.no_grad():
-            values, _ = self.network({key: array[None] for key, array in observation.items()})
+            values = self.network({key: array[None] for key, array in observation.items()})
         chosen = masked(values[0], observation["mask"]).argmax(dim=-1).numpy()
         return np.where(observation["mask"].any(axis=-1), chosen, -1)
 

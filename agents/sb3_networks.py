@@ -30,7 +30,7 @@ class PPOFeatures(BaseFeaturesExtractor):
 
     def forward(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
         """(B, K x N + hidden // 2)."""
-        logits = _closed_last(self.network(obs)[0], obs["mask"], -1e8)
+        logits = _closed_last(self.network(obs), obs["mask"], -1e8)
         return torch.cat([logits.flatten(1), self.network.summary(obs["state"])], dim=1)
 
 
@@ -80,7 +80,7 @@ class DQNFeatures(BaseFeaturesExtractor):
 
     def forward(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
         """(B, N)."""
-        scores = _closed_last(self.network(obs)[0], obs["mask"], None).squeeze(1)
+        scores = _closed_last(self.network(obs), obs["mask"], None).squeeze(1)
         taken = 1 - obs["slate"].cumsum(dim=1)
         worth = self.worth(self.network.candidate_scale(obs["chosen"])).squeeze(-1)
         return scores + self.turn(obs["slate"]) + (worth * taken).sum(dim=1, keepdim=True)

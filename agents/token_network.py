@@ -89,7 +89,7 @@ class TokenQueryNetwork(QueryNetwork):
         self.token_scale.fit(_with_roots(tokens).flatten(0, -2).numpy())
         self.free_scale.fit(free.numpy())
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """Q-values (B, K, N); see `ralseg.agents.query_network`.
 
         Raises:
@@ -112,7 +112,7 @@ class TokenQueryNetwork(QueryNetwork):
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             values = values + self.from_slate((share[:, :, None] @ joined).squeeze(2))[:, :, None]
         learned = self.head(values).squeeze(-1)
-        return learned + self.prior(obs) if self.prior_weight else learned, state
+        return learned + self.prior(obs) if self.prior_weight else learned
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """See `CompactQueryNetwork.prior`."""

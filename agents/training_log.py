@@ -39,7 +39,7 @@ class TrainingLog:
     def round(self, env_steps: int, algorithm: BatchModeDQN, stats: UpdateStats | None, speed: float) -> None:
         """Log the end of a round: epsilon, learning rate, speed and the last update's loss and mean Q-value."""
         points: dict[str, Any] = {
-            "agent/epsilon": algorithm.policy.eps_training,
+            "agent/epsilon": algorithm.epsilon,
             "agent/learning_rate": algorithm.learning_rate,
             "speed/env_steps_per_second": speed,
         }

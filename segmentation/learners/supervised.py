@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
+from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.devices import Precision, to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
@@ -16,7 +17,6 @@ from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.metrics import Confusion
 from ralseg.segmentation.networks import SegmentationNetwork, normalise
-from ralseg.segmentation.optimisers import eager
 from ralseg.segmentation.store import ImageStore
 
 AdamW = eager(torch.optim.AdamW)
