@@ -1,9 +1,9 @@
-"""What a training needs to go on after it was killed, written at the end of every round.
+"""Checkpoints: what a training needs to go on after it was killed, written at the end of every round.
 
-`checkpoint.json` names the state of the last complete round and is replaced last, so a reader sees one round or the one
-before. Files beside it: `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
-`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rounds are added to the replay in
-order, so that every row lies where it lay.
+`checkpoint.json` names the state of the last complete round. It is replaced last, so that a reader finds a whole round
+at any time. Beside it lie `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
+`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rows are added to the replay in the
+order of the rounds, so that each has the place that it had.
 """
 
 from pathlib import Path
@@ -33,12 +33,12 @@ def save_checkpoint(
     """Write the state after a round.
 
     Args:
-        folder: of the run.
+        folder: of the checkpoint.
         round_: number of complete rounds, from 1.
-        algorithm: networks, optimiser and exploration generator.
-        replay: with its generator; its rows are not written again.
+        algorithm: its networks, optimiser, counter of updates and exploration generator are written.
+        replay: its generator and priorities are written, its rows are not.
         rows: what was added to the replay in this round, one entry for each `add`.
-        record: counters and settings, JSON values.
+        record: counters and settings of the training, JSON values.
     """
     state = _networks(algorithm) | _optimiser(algorithm)
     if isinstance(replay, PrioritisedReplay):
@@ -67,14 +67,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: Replay) -> None:
-    """Bring freshly made objects to the state of `record`, what `checkpoint.json` holds.
+    """Bring freshly made objects to the state of a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        record: the content of its `checkpoint.json`.
+        algorithm: made with the same settings.
+        replay: empty.
 
     Raises:
-        RalsegError: if a file is missing or damaged.
+        RalsegError: if a file is missing, damaged, or does not fit the algorithm.
     """
     for number in range(1, record["round"] + 1):
         rows = _read(folder / f"rows-{number:05d}.safetensors", arrays.load)
-        # One `add` at a time, as they were collected: rows of one vector step have the same step number.
+        # One `add` at a time, as they were collected: the rows of one `add` have the same step number.
         steps = rows.pop("step")
         starts = np.flatnonzero(np.r_[True, np.diff(steps) != 0])
         for start, stop in zip(starts, np.r_[starts[1:], len(steps)], strict=True):
@@ -97,7 +103,11 @@ def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQ
 
 
 def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What `checkpoint.json` holds, or None if there is none.
+    """Read `checkpoint.json`; None if there is none.
+
+    Args:
+        folder: of the checkpoint.
+        settings: those of the training that is about to go on, JSON values.
 
     Raises:
         RalsegError: if it belongs to a training with other settings; names the first that differs.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
 
 from ralseg.agents.batch_dqn import BatchModeDQN, UpdateStats
 from ralseg.agents.checkpoint import load_checkpoint, read_record, save_checkpoint
@@ -42,31 +41,32 @@ def train(
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
 ) -> TrainingResult:
-    """Train a query network; the same arguments give the same weights, killed and resumed or not.
+    """Train a query network; the same arguments give the same weights, whether it is killed and resumed or not.
 
-    Episode e is played on stream e mod `streams` with the seed of the stream `("episode", e)`. A round is one episode
-    on every stream; they step together. Epsilon and learning rate follow the share of the episodes played before it.
+    Episode e is played on game stream e mod `streams`, with the seed of the random stream `("episode", e)`. A round is
+    one episode on every game stream; these step together. Epsilon and learning rate follow the share of the episodes
+    that were played before the round.
 
     Args:
-        make_env: makes the env; must be picklable (a dataclass with `__call__`) where `processes` is not 1. Or several,
-            one for each stream, e.g. games of other networks, with observations alike.
+        make_env: makes the env, or one for each stream, e.g. for games of several networks with the same observation
+            space; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
         options: the settings.
         run_folder: gets `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
         seed: root seed of network, exploration, replay and episodes.
-        episodes: how many are played.
-        streams: number of game streams; part of the result.
-        processes: 1 plays the streams in turn in this process, `streams` gives each its own (spawned); the result is
-            the same.
-        observation: how the observation is made; kept in `policy.json` and compared on resume.
-        prior_column: which of a candidate's numbers is that of `options.prior_of`; needed with `options.prior`.
-        tokens: how the rows of an observation are laid out; needed by `options.network=tokens`.
+        episodes: number of episodes, over all streams.
+        streams: number of game streams; another number gives other weights.
+        processes: 1 plays the streams in turn in this process, `streams` gives each a spawned process of its own; the
+            weights are the same.
+        observation: how the observation is made, JSON values; kept in `policy.json` and compared on resume.
+        prior_column: the index, among a candidate's numbers, of `options.prior_of`; needed with `options.prior`.
+        tokens: the layout of an observation's rows; needed by `options.network=tokens`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
-        resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
+        resume: whether to go on from a checkpoint in `run_folder`; False refuses a folder that holds one.
 
     Raises:
-        RalsegError: if an argument is out of range, the checkpoint is of other settings, or the env breaks its contract
-            (a reward that is not finite, a missing credit, a truncated episode).
+        RalsegError: if an argument is out of range, the checkpoint has other settings, or the env breaks its contract
+            (other spaces, a reward that is not finite, a missing credit, a truncated episode).
     """
     if episodes < 1 or streams < 1 or streams > episodes:
         raise RalsegError(
@@ -83,13 +83,13 @@ def train(
         "streams": streams,
         "observation": observation,
     }
-    settings = json.loads(json.dumps(settings))  # as the checkpoint gives them back: tuples are lists
+    settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back, with lists for tuples
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
     with (
         open_streams(make_env, streams, processes) as games,
-        TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
+        TrainingLog(folder / "tensorboard", record["env_steps"] if record else None, tensorboard) as log,
     ):
         network = partial(build_network, options, games.observation_space, prior_column, tokens)
         training = _Training(games, options, folder, settings, network, on_step)
@@ -114,9 +114,6 @@ class _Training:
     ) -> None:
         self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
         self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
-        action_space = games.action_space
-        if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
-            raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
             torch.manual_seed(integer(self.seed, "query network"))
             self.network = network()
@@ -203,7 +200,7 @@ class _Training:
         entries = []
         for i, observation, (_, reward, _, truncated, info) in zip(running, observations, results, strict=True):
             where = f"episode {first + i}, step {step}"
-            if not np.isfinite(reward):
+            if not np.isfinite(float(reward)):
                 raise RalsegError(f"{where}: the env's reward is {reward}; mend the env or its learner")
             if truncated:
                 raise RalsegError(
@@ -214,7 +211,7 @@ class _Training:
         row = {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
         return row | {
             "act": act.astype(np.int64),
-            "rew": np.array([result[1] for result in results], np.float64),
+            "rew": np.array([float(result[1]) for result in results], np.float64),
             "terminated": np.array([result[2] for result in results], bool),
             "stream": running.astype(np.int64),
             "step": np.full(len(running), step),

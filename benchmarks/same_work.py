@@ -219,7 +219,7 @@ class ReferenceRow:
         """The query network on all candidates."""
         shape = (1, self.work.options.slates, self.work.options.candidates, -1)
         observation = {"state": self.state[None], "candidates": self.candidates.reshape(shape)}
-        self.query(observation).argmax(-1)
+        self.query(observation)[0].argmax(-1)
 
     def training(self) -> None:
         """One SGD step."""
@@ -254,7 +254,7 @@ class OurRow:
     def choice(self) -> None:
         """The query network on all candidates."""
         with torch.inference_mode():
-            self.query({key: values[None] for key, values in self.observation.items()}).argmax(-1)
+            self.query({key: values[None] for key, values in self.observation.items()})[0].argmax(-1)
 
     def training(self) -> None:
         """The oracle's answer, one optimiser step, the next draw."""

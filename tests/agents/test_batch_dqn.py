@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from ralseg.agents.batch_dqn import BatchModeDQN, standardise
+from ralseg.agents.env_spaces import env_spaces
 from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
@@ -425,6 +427,33 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
     with pytest.raises(RalsegError, match=message):
         train(lambda: BadEnv(fault), options, tmp_path, seed=0, episodes=2, tensorboard=False)
     assert not (tmp_path / "policy.json").exists()
+
+
+class OtherSpaces(TrivialEnv):
+    def __init__(self, **others):
+        super().__init__()
+        self.action_space = others.pop("action", self.action_space)
+        self.observation_space = spaces.Dict({**self.observation_space.spaces, **others})
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            {"action": spaces.MultiDiscrete([5, 4])},
+            r"action space is MultiD.*must be MultiDiscrete\(\[N\] \* K\)",
+        ),
+        ({"action": spaces.Discrete(5)}, r"action space is Discrete\(5\); it must be MultiDiscrete"),
+        ({"mask": spaces.MultiBinary((2, 5))}, r"observation space holds mask=MultiBinary.*; it must be a Box"),
+    ],
+)
+def test_an_env_with_other_spaces_is_refused(tmp_path, others, message):
+    with pytest.raises(RalsegError, match=message):
+        train(lambda: OtherSpaces(**others), BatchDQNOptions(), tmp_path, seed=0, episodes=2, tensorboard=False)
+    env = TrivialEnv()
+    env.observation_space = spaces.Dict({"state": env.observation_space["state"]})
+    with pytest.raises(RalsegError, match=r"space is Dict.*; it must be a Dict of state, candidates and mask"):
+        env_spaces(env)
 
 
 @pytest.mark.parametrize(
