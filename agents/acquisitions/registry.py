@@ -120,7 +120,8 @@ def _with_parts(key: str, value: Any) -> Any:
 
 
 def _compositions() -> dict[str, Traversable]:
-    folder = resources.files("ralseg.configs") / "acquisition"
+    # Not of "ralseg.configs", whose import loads Hydra.
+    folder = resources.files("ralseg") / "configs" / "acquisition"
     return {Path(file.name).stem: file for file in sorted(folder.iterdir(), key=lambda file: file.name)}
 
 
