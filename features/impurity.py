@@ -7,7 +7,6 @@ average pooling along each side, which takes 2k + 1 additions per pixel and side
 
 from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, check_finite, constant, namespace, on_host
@@ -113,6 +112,8 @@ def unit_impurity(shares: Array) -> Array:
 
 
 def _by_running_sums(planes: np.ndarray, y: int, x: int) -> np.ndarray:
+    import cv2  # here, because all acquisitions import this module and few are computed this way
+
     # Bytes are summed as whole numbers, numbers in float64.
     planes = planes.view(np.uint8) if planes.dtype == bool else cast(planes, "float32")
     window = {"ksize": (2 * x + 1, 2 * y + 1), "normalize": False, "borderType": cv2.BORDER_CONSTANT}

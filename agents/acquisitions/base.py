@@ -29,10 +29,8 @@ class Acquisition:
     name: ClassVar[str]
     sees_truth: ClassVar[bool] = False
 
-    @property
-    def reducers(self) -> tuple[Reducer, ...]:
-        """What its formula reads of a prediction."""
-        return ()
+    reducers: ClassVar[tuple[Reducer, ...]] = ()
+    """What its formula reads of a prediction; a cached property where that depends on its options."""
 
     @property
     def needs(self) -> tuple[Reducer, ...]:

@@ -38,8 +38,8 @@ class Embedded(Batch):
     def points(self, candidates: CandidatesView) -> tuple[np.ndarray, np.ndarray]:
         """(n, D) and (m, D) float32: embeddings of the candidates and of the labelled units."""
         name = self.reducers[0].name
-        found = candidates.reduced(name), candidates.labelled(name)
-        return tuple(_unit_length(points) for points in found) if self.unit_length else found
+        points, labelled = candidates.reduced(name), candidates.labelled(name)
+        return (_unit_length(points), _unit_length(labelled)) if self.unit_length else (points, labelled)
 
 
 @dataclass(frozen=True, kw_only=True)

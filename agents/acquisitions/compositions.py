@@ -129,7 +129,7 @@ class RankSum(Scored):
     def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; a rank is above 0 and at most 1, equal scores share the mean of theirs."""
         weights = self.weights or (1.0,) * len(self.of)
-        ranks = [rankdata(part.score(candidates)) / len(candidates) for part in self.of]
+        ranks = [rankdata(_scored(part).score(candidates)) / len(candidates) for part in self.of]
         return np.einsum("a,an->n", weights, ranks)
 
 
@@ -168,7 +168,13 @@ class CostAware(Scored):
             cost = candidates.areas
         else:
             cost = (candidates.reduced(PREDICTED_SHARES.name) > 0).sum(axis=1)
-        return (self.of.score(candidates) - self.of.lowest) / cost
+        of = _scored(self.of)
+        return (of.score(candidates) - of.lowest) / cost
+
+
+def _scored(part: Acquisition) -> Scored:
+    assert isinstance(part, Scored)  # others were refused when the composition was made
+    return part
 
 
 def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
@@ -182,16 +188,19 @@ def _kept(
 ) -> CandidatesView:
     by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
     # Slates hold for the choice, not for what is kept to choose from.
-    if stage.per_image is not None:
+    if (per_image := stage.per_image) is not None:
         looked_at = candidates if stage.among is None else candidates.take(at_most(candidates.images, stage.among, rng))
-        kept = looked_at.narrowed(lambda image: by.select(image.unslated(), stage.per_image, rng))
+        kept = looked_at.narrowed(lambda image: by.select(image.unslated(), per_image, rng))
     else:
-        if first and candidates.slates is None and by is not stage.by and stage.by.prefilter:
-            candidates = candidates.take(prefiltered(candidates.images, stage.by.prefilter, choices, rng))
+        assert stage.share is not None  # `Stages` refuses a stage that says neither
+        prefilter = stage.by.prefilter if isinstance(stage.by, Batch) else 0
+        if first and candidates.slates is None and prefilter:
+            candidates = candidates.take(prefiltered(candidates.images, prefilter, choices, rng))
         count = max(choices, round(stage.share * len(candidates)))
         kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))
     if candidates.slates is None:
         return kept
+    assert kept.slates is not None
     missing = np.flatnonzero(~np.isin(candidates.slates, kept.slates))
     if not len(missing):
         return kept

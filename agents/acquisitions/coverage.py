@@ -32,6 +32,7 @@ class Kernel(Protocol):
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """Similarities of the same shape and dtype, 0 to 1; the argument is left as it is."""
+        ...
 
 
 @dataclass(frozen=True)

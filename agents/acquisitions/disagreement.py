@@ -18,7 +18,7 @@ from ralseg.features import (
     mutual_information_map,
     symmetric_divergence_map,
 )
-from ralseg.features.arrays import Array
+from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import FEATURE_NOISE, Noise
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
@@ -160,4 +160,5 @@ class Equal(Disagreement):
 
 
 def _entropies(logits: Array, noisy: Array) -> Array:
-    return entropy_map(logits) + entropy_map(noisy).mean(axis=0)
+    entropies = entropy_map(noisy)
+    return entropy_map(logits) + namespace(entropies).mean(entropies, axis=0)

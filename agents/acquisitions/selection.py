@@ -88,11 +88,12 @@ class Selection:
 
     def chosen(self, preference: np.ndarray, candidates: CandidatesView, choices: int) -> np.ndarray:
         """The highest preferences (n,) that the limits allow, see `best`."""
-        boxes = None if self.separation is None or candidates.slates is not None else candidates.boxes
-        if boxes is not None and (boxes[:, 2:] == 1).all() and not (self.per_group or self.per_class):
-            # A map of pixels is chosen from as a map.
-            given = choices, self.per_image, self.separation
-            return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
+        if self.separation is not None and candidates.slates is None and not (self.per_group or self.per_class):
+            boxes = candidates.boxes
+            if (boxes[:, 2:] == 1).all():
+                # A map of pixels is chosen from as a map.
+                given = choices, self.per_image, self.separation
+                return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
         return best(preference, choices, self.limits(candidates, choices))
 
     def preference(

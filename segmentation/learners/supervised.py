@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
+from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.devices import Precision, to_device
 from ralseg.segmentation.labels import PartialLabels
@@ -27,7 +28,6 @@ from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
-from ralseg.segmentation.optimisers import eager
 from ralseg.segmentation.sources import KeptMaps, Source
 
 AdamW = eager(torch.optim.AdamW)
