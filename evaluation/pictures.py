@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Results, bought_path
+from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.evaluation.summary import TWO_SET_MEAN
 from ralseg.evaluation.tables import NAMES
 from ralseg.segmentation.datasets import Dataset
@@ -202,15 +201,12 @@ def _split_title(split: str) -> str:
 
 def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
     """Policy -> what its games bought, draw by draw; without the runs whose `bought/` is not here."""
-    runs = {
-        row["run_id"]: row
-        for row in results.rows
-        if not row["game"].endswith("+fit") and bought_path(results.folder, row["run_id"]).exists()
-    }
+    runs = {row["run_id"]: row for row in results.rows if not row["game"].endswith("+fit")}
     order = results.comparison["policies"]
     found: dict[str, list] = {}
     for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
-        found.setdefault(row["policy"], []).append(results.bought(run_id))
+        if (bought := results.bought(run_id)) is not None:
+            found.setdefault(row["policy"], []).append(bought)
     return found
 
 

@@ -12,15 +12,13 @@ import numpy as np
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
-from ralseg.evaluation.results import ALL, Row, class_entropy
+from ralseg.evaluation.results import ALL, SUPERVISED, Row, class_entropy
 from ralseg.features import ObservationSpec, spec_from_config
 from ralseg.foundation import generator
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
 from ralseg.segmentation.metrics import Confusion
-
-SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,10 @@ class Job:
         return self.policy.name if self.policy else SUPERVISED
 
 
+Played = tuple[list[Row], dict[str, Any] | None, Maps]
+"""Rows of a run, what it bought, and its predictions on the gallery's images; see `Player.play`."""
+
+
 class Player:
     """Plays runs, one after the other, with one world and one game.
 
@@ -103,7 +105,7 @@ class Player:
         """Their predicted classes at theta_0, where the game must stand when this is first asked for."""
         return class_maps(self.game.learner, self.pictured)
 
-    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None, Maps]:
+    def play(self, job: Job) -> Played:
         """Play one run.
 
         Returns:

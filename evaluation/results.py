@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ _KINDS: dict[str, type] = {
     "label_cost_of_policy": int, "miou": float,
 }  # fmt: skip
 _LAST: dict[str, type] = {"class_entropy": float, "seconds_choosing": float, "commit": str}
-ALL = "all"
-"""The budget of the fully supervised row."""
+ALL, SUPERVISED = "all", "supervised"
+"""Budget and policy of the fully supervised row."""
 
 
 def columns(classes: Sequence[str]) -> dict[str, type]:
@@ -107,15 +107,23 @@ class Results:
     folder: Path
     comparison: Mapping[str, Any]
     rows: list[Row]
+    _bought: dict[str, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
-    def bought(self, run_id: str) -> dict[str, Any]:
-        """What one run bought.
+    def bought(self, run_id: str) -> dict[str, Any] | None:
+        """What one run bought; its file is read when it is first asked for.
 
         Returns:
             `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x, height, width), and at
-            each budget `counts` (units bought) and `class_pixels` (their true pixels per class).
+            each budget `counts` (units bought) and `class_pixels` (their true pixels per class). None where the file is
+            not there: results are shared without `bought/`.
+
+        Raises:
+            RalsegError: if the file is damaged.
         """
-        return read_json(bought_path(self.folder, run_id))
+        if run_id not in self._bought:
+            path = bought_path(self.folder, run_id)
+            self._bought[run_id] = read_json(path) if path.exists() else None
+        return self._bought[run_id]
 
 
 def load_results(folder: str | Path) -> Results:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Row
+from ralseg.evaluation.results import SUPERVISED, Row
 from ralseg.foundation import generator
 from ralseg.stats import Interval, Resamples, complete
 

@@ -2,26 +2,22 @@
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ralseg.envs import FromGame, Pool, World
+from ralseg.evaluation.executors import Executor, local_processes
 from ralseg.evaluation.gallery import gallery_images, write_maps
-from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
+from ralseg.evaluation.play import Job, Plan
 from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
 from ralseg.evaluation.results import (
     ALL,
+    SUPERVISED,
     Results,
     ResultsStore,
     Row,
@@ -79,6 +75,7 @@ def compare(
     why: str = "",
     readings: str | Path = READINGS,
     command: str | None = None,
+    executor: Executor | None = None,
     on_run: Callable[[RunDone], None] | None = None,
     on_pretraining: Callable[[str, int, int], None] | None = None,
 ) -> Results:
@@ -104,6 +101,7 @@ def compare(
         why: what test is read for; default: the door and the policies.
         readings: the log of readings of test.
         command: what was typed to get here, for the report.
+        executor: plays the runs, in the place of `processes` on this machine; see `ralseg.evaluation.executors`.
         on_run: called after every run.
         on_pretraining: called with (what, step, steps) while theta_0, or a network that a reference needs, is trained.
 
@@ -161,7 +159,8 @@ def compare(
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))
     begun = None
-    for number, (job, rows, bought, maps) in enumerate(_played(plan, waiting, processes), 1):
+    execute = executor or local_processes(processes)
+    for number, (job, (rows, bought, maps)) in enumerate(execute(plan, waiting), 1):
         if bought is not None:
             write_bought(folder, job.run_id, bought)
             write_maps(folder, job.run_id, maps)
@@ -252,44 +251,3 @@ def _is_done(job: Job, plan: Plan, store: ResultsStore, folder: Path) -> bool:
     ]
     bought = job.run_id is None or bought_path(folder, job.run_id).exists()
     return bought and all(key in store.rows for key in wanted)
-
-
-def _played(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[tuple]:
-    if processes == 1 or len(jobs) < 2:
-        player = Player(plan)
-        for job in jobs:
-            yield job, *player.play(job)
-        return
-    executor = ProcessPoolExecutor(
-        min(processes, len(jobs)), multiprocessing.get_context("spawn"), initializer=_start, initargs=(plan,)
-    )
-    try:
-        futures = {executor.submit(_play, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], *future.result()
-    except BrokenProcessPool as error:
-        raise RalsegError(
-            "a game process was ended from outside, perhaps for want of memory; run again to go on, with processes=1"
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-_player: Player
-
-
-def _start(plan: Plan) -> None:
-    # Ctrl-C reaches every process of the terminal: this one has nothing to say about it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    global _player
-    _player = Player(plan)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _play(job: Job) -> tuple:
-    return _player.play(job)

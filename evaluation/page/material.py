@@ -9,8 +9,7 @@ import numpy as np
 
 from ralseg.evaluation.page.looks import Look, looks_of
 from ralseg.evaluation.page.markup import Markup, tag
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Results
+from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.segmentation.datasets import Dataset
 
 Entry = Mapping[str, Any]

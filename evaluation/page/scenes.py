@@ -13,7 +13,7 @@ from ralseg.evaluation.gallery import DRAW, RULE, read_maps
 from ralseg.evaluation.page.looks import Look, swatch
 from ralseg.evaluation.page.markup import Markup, tag
 from ralseg.evaluation.page.words import plural
-from ralseg.evaluation.results import Results, bought_path
+from ralseg.evaluation.results import Results
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
@@ -37,7 +37,7 @@ def gallery(results: Results, dataset: Dataset, looks: Mapping[str, Look], budge
     runs = _first_runs(results, looks, budget)
     if not images or not runs:
         return []
-    units = {name: results.bought(run)["units"] for name, run in runs.items()}
+    units = {name: (results.bought(run) or {})["units"] for name, run in runs.items()}
     intro = tag("p", RULE, " Each policy is shown in its first run: bought units are outlined, the rest is pale.")
     parts = [intro, _legend(dataset)]
     missing: dict[str, None] = {}
@@ -129,7 +129,7 @@ def _first_runs(results: Results, looks: Mapping[str, Look], budget: float) -> d
     found: dict[str, tuple] = {}
     for row in results.rows:
         own = row["seed"] == DRAW and row["budget_units"] == budget and not row["game"].endswith("+fit")
-        if own and bought_path(results.folder, row["run_id"]).exists():
+        if own and results.bought(row["run_id"]) is not None:
             key = (-1 if row["training_seed"] is None else row["training_seed"], row["run_id"])
             found[row["policy"]] = min(found.get(row["policy"], key), key)
     return {name: found[name][1] for name in looks if name in found}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ralseg.evaluation.page.markup import Markup, tag, text
-from ralseg.evaluation.play import SUPERVISED
+from ralseg.evaluation.results import SUPERVISED
 from ralseg.evaluation.summary import TWO_SET_MEAN
 
 Interval = Mapping[str, Any]

@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import pytest
 
@@ -82,3 +84,9 @@ def test_tables_show_the_figures_of_the_summary(results_of):
     assert (rows[2][0], rows[2][4]) == ("class_truth*", "")
     assert any("neither a contender nor a bound" in line for line in footnotes(summary))
     assert "| margin | 44.00 | 33.00 | 38.50 | 1.0 | +2.00 [+2.00, +2.00] |  |" in markdown(summary)
+
+
+def test_reading_results_loads_neither_torch_nor_what_plays_games():
+    code = "import sys, ralseg.evaluation.summary; print({'torch', 'hydra', 'cv2', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

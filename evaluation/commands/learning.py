@@ -13,7 +13,7 @@ from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.envs import EnvFactory, Pool, World
-from ralseg.evaluation.door import compare_and_report
+from ralseg.evaluation.commands.comparing import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
 from ralseg.evaluation.training_record import CONFIG, write_record
