@@ -9,9 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ralseg.evaluation.cells import split_name
 from ralseg.evaluation.results import SUPERVISED, Results
-from ralseg.evaluation.summary import TWO_SET_MEAN
-from ralseg.evaluation.tables import NAMES
 from ralseg.segmentation.datasets import Dataset
 
 # Okabe and Ito's palette, told apart by all common kinds of colour vision; chance is grey.
@@ -66,7 +65,7 @@ def curves(summary: Mapping[str, Any], game: str) -> Figure:
                     line_at(full, color="black", lw=1, ls=":", label="fully supervised")
                 if what == "random":
                     (axis.axvline if single else axis.axhline)(0, color="#808080", lw=1)
-                axis.set_title(_split_title(split) if what == "interval" else "", fontsize=10)
+                axis.set_title(split_name(split) if what == "interval" else "", fontsize=10)
                 axis.set_xlabel(label if single else ("units labelled" if row == len(axes) - 1 else ""))
             if not single:
                 line[0].set_ylabel(label)
@@ -193,10 +192,6 @@ def _label(name: str, entries: Sequence[Mapping[str, Any]]) -> str:
 def _runs(entries: Sequence[Mapping]) -> str:
     draws, seeds = (max(entry[key] for entry in entries) for key in ("draws", "training_seeds"))
     return f"{draws} draw{'s' * (draws > 1)}" + (f" of up to {seeds} training seeds" if seeds > 1 else "")
-
-
-def _split_title(split: str) -> str:
-    return "mean of dev and test" if split == TWO_SET_MEAN else NAMES.get(split, split)
 
 
 def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:

@@ -13,7 +13,7 @@ from ralseg.evaluation.page import page
 from ralseg.evaluation.pictures import bought_regions, bought_shares, class_shares, curves
 from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
-from ralseg.evaluation.tables import markdown
+from ralseg.evaluation.text import markdown
 from ralseg.foundation import atomic_write, write_json
 from ralseg.segmentation.datasets import Dataset
 

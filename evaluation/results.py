@@ -22,6 +22,8 @@ _KINDS: dict[str, type] = {
     "label_cost_of_policy": int, "miou": float,
 }  # fmt: skip
 _LAST: dict[str, type] = {"class_entropy": float, "seconds_choosing": float, "commit": str}
+TWO_SET_MEAN = "two_set_mean"
+"""The split that is the mean of dev and test."""
 ALL, SUPERVISED = "all", "supervised"
 """Budget and policy of the fully supervised row."""
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.evaluation.results import SUPERVISED, Row
+from ralseg.evaluation.results import SUPERVISED, TWO_SET_MEAN, Row
 from ralseg.foundation import generator
 from ralseg.stats import Interval, Resamples, complete
 
-TWO_SET_MEAN = "two_set_mean"
 RARE = "rare"
 BILL = (
     "units", "pixels", "share", "images", "clicks", "label_cost_of_policy", "class_entropy", "seconds_choosing",

@@ -15,7 +15,7 @@ from ralseg.evaluation.policies import NamedPolicy, make_policies
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.runs import RunDone, compare
-from ralseg.evaluation.tables import terminal
+from ralseg.evaluation.text import terminal
 from ralseg.foundation import settings
 from ralseg.segmentation.learners import FitOptions
 

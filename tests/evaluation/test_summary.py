@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from ralseg.evaluation.summary import TWO_SET_MEAN, summarise
-from ralseg.evaluation.tables import footnotes, markdown, tables
+from ralseg.evaluation.tables import of_summary
+from ralseg.evaluation.text import cells, footnotes, markdown
 
 # mIoU of two policies and a reference on two draws: dev, test.
 MIOU = {
@@ -74,8 +75,9 @@ def test_rows_of_several_versions_of_the_code_are_said(results_of):
 
 def test_tables_show_the_figures_of_the_summary(results_of):
     summary = summarise(results_of(MIOU))
-    ((title, header, rows),) = tables(summary)
-    assert title == "partial, budget 4"
+    (table,) = of_summary(summary)
+    assert table.title == "partial, budget 4"
+    header, *rows = cells(table.on("markdown"))
     assert header == [
         "policy", "dev", "test", "mean", "rank", "less random", "less margin", "entropy", "clicks", "its labels",
         "runs",
