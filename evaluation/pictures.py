@@ -7,6 +7,7 @@ import cv2
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ralseg.evaluation.cells import split_name
@@ -18,7 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = "osD^vPX"
 MOST_SHOWN = 8
 """Policies side by side in a picture."""
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "figure.dpi": 130}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"savefig.dpi": 130, "figure.dpi": 130}
 
 
 def style_of(names: Sequence[str], references: Collection[str] = ()) -> dict[str, dict[str, Any]]:
@@ -219,7 +221,7 @@ def _highlighted(picture: np.ndarray, boxes: Sequence[Sequence[int]], colour: st
     """The picture pale and grey, the boxes as they are with a frame."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
     shown = (150 + 0.35 * grey).astype(np.uint8)
-    frame = tuple(int(255 * part) for part in matplotlib.colors.to_rgb(colour))
+    frame = tuple(int(255 * part) for part in to_rgb(colour))
     thick = max(1, min(picture.shape[:2]) // 90)
     for y, x, height, width in boxes:
         shown[y : y + height, x : x + width] = picture[y : y + height, x : x + width]

@@ -115,6 +115,7 @@ class Player:
         return (self._supervised(job), None, {}) if job.policy is None else self._played(job)
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
+        assert job.policy is not None
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
         training = job.policy.training
         game.spec = self._spec(training.config["features"]) if training else None

@@ -164,6 +164,7 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
     if len({entry.training_seed for entry in found}) < len(found):
         raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
     for entry, folder in zip(found, folders, strict=True):
+        assert entry.training is not None and found[0].training is not None
         ours, first = _learned_from(entry.training.config), _learned_from(found[0].training.config)
         differing = [key for key in sorted(ours.keys() | first.keys()) if ours.get(key) != first.get(key)]
         if differing:

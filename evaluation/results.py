@@ -1,4 +1,4 @@
-"""The results store: results.csv and what stands beside it, the single source of every figure."""
+"""The results store: results.csv and the files beside it, from which every figure is made."""
 
 import csv
 import io
@@ -41,8 +41,9 @@ class ResultsStore:
         classes: class names of the data set.
 
     Attributes:
-        rows: (run_id, budget_units, split) -> row, values as in `columns`; None for an empty training seed, NaN for the
-            IoU of a class that is neither there nor predicted, `ALL` for the budget of the fully supervised row.
+        rows: (run_id, budget_units, split) -> row, with the types that `columns` names. A training seed may be None (a
+            policy that was not trained), an IoU NaN (a class that is neither there nor predicted), and the budget of
+            the fully supervised row is `ALL`.
 
     Raises:
         RalsegError: if the file is damaged or of other classes.
@@ -97,7 +98,7 @@ class ResultsStore:
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a comparison, as it lies on disk.
+    """The results of a comparison as they lie on disk.
 
     Attributes:
         folder: of the comparison.
@@ -154,7 +155,7 @@ def file_name(policy: str) -> str:
 
 
 def bought_path(folder: str | Path, run_id: str) -> Path:
-    """Where it stands what a run bought."""
+    """The file that says what a run bought."""
     return Path(folder) / "bought" / f"{run_id}.json"
 
 

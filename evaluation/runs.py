@@ -110,8 +110,9 @@ def compare(
             would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
     ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
-    single = isinstance(policies, str | Mapping)
-    entries = policies if single else [entry for entry in policies if entry not in ready]
+    entries: Any = policies
+    if not isinstance(policies, str | Mapping):
+        entries = [entry for entry in policies if entry not in ready]
     named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
     config, budgets = _with_budgets(config, budgets)
@@ -161,7 +162,7 @@ def compare(
     begun = None
     execute = executor or local_processes(processes)
     for number, (job, (rows, bought, maps)) in enumerate(execute(plan, waiting), 1):
-        if bought is not None:
+        if bought is not None and job.run_id is not None:
             write_bought(folder, job.run_id, bought)
             write_maps(folder, job.run_id, maps)
         store.put(rows)

@@ -39,6 +39,6 @@ def complete(values: np.ndarray) -> np.ndarray:
     Returns:
         (seeds, draws, ...) of the same kind without NaN; either may be 0.
     """
-    played = np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    played = np.asarray(np.isfinite(values).all(axis=tuple(range(2, values.ndim))))
     seeds = played.any(axis=1)
     return values[seeds][:, played[seeds].all(axis=0) & seeds.any()]

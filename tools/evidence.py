@@ -9,7 +9,7 @@ from typing import Any
 
 from ralseg.evaluation.cells import Cell, difference, labels_saved, share_of_reference, short_name
 from ralseg.evaluation.results import SUPERVISED, load_results
-from ralseg.evaluation.run_arrays import BILL, differences, resamples_of_summary, runs_of, told
+from ralseg.evaluation.run_arrays import BILL, differences, measured, resamples_of_summary, runs_of
 from ralseg.evaluation.summary import rare_classes, summarise
 from ralseg.foundation import RalsegError, read_json
 from ralseg.stats import paired_interval
@@ -21,7 +21,7 @@ FIGURES = (
 """Names of figures in sources; `iou <class>` is another."""
 _SHARES = ("share", "share_of_supervised")
 _WHOLE = ("training_seeds", "draws", "units", "pixels", "images", "clicks", "label_cost_of_policy")
-_FORMS = dict.fromkeys(_SHARES, ".1f")
+_FORMS: dict[str, str] = dict.fromkeys(_SHARES, ".1f")
 _SETTING = re.compile(r"(?:^|[;\n])\s*(rows|columns|head)\s*:", re.M)
 
 
@@ -140,7 +140,7 @@ class Comparison:
         values = differences(runs[record["policy"]], runs, [less]).get(less)
         if values is None:
             return Cell()
-        return difference(told(paired_interval, values[name][..., at], resamples_of_summary()))
+        return difference(measured(paired_interval, values[name][..., at], resamples_of_summary()))
 
     def _record(self, terms: Mapping[str, Any]) -> Any:
         game, split, policy = self._game(terms), terms.get("split", self.splits[-1]), terms["policy"]
@@ -243,7 +243,9 @@ class Evidence:
         for label, row in rows:
             cells = [self.figure(everywhere, row, column) for _, column in columns]
             # Among rows of several training seeds, one of a single seed says so.
-            alone = " (one training seed)" * (seeds[label] == 1 and max(seeds.values()) > 1)
+            alone = " (one training seed)" * (
+                seeds[label] == 1 and max(seeds.values()) > 1 and "training seed" not in label
+            )
             lines.append([(label or ", ".join(row.terms)) + alone, *map(str, cells)])
         return lines
 

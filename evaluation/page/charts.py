@@ -170,7 +170,7 @@ def lines(
         ],
         series=[_curve(look, curve, x, y) for look, curve in curves.items()],
         base=Line(left, WIDTH - right, foot, foot),
-        level=_level(level, span, lambda v: (left, WIDTH - right, y(v), y(v))),
+        level=_level(level, span, lambda v, what: Line(left, WIDTH - right, y(v), y(v), what)),
     )
 
 
@@ -212,7 +212,7 @@ def dots(
         ticks=[Label(_number(v), x(v), height - bottom + 16, "middle") for v in marks],
         labels=[Label(label, (left + WIDTH - right) / 2, height - 4, "middle", "label")],
         series=drawn,
-        level=_level(level, span, lambda v: (x(v), x(v), top, height - bottom)),
+        level=_level(level, span, lambda v, what: Line(x(v), x(v), top, height - bottom, what)),
     )
 
 
@@ -274,8 +274,8 @@ def _curve(look: Look, curve: Sequence[tuple[float, Cell]], x: Place, y: Place) 
     return series
 
 
-def _level(level: tuple[float, str] | None, span: Range, ends: Callable[[float], tuple]) -> Line | None:
-    return Line(*ends(level[0]), level[1]) if level is not None and span[0] <= level[0] <= span[1] else None
+def _level(level: tuple[float, str] | None, span: Range, drawn: Callable[[float, str], Line]) -> Line | None:
+    return drawn(*level) if level is not None and span[0] <= level[0] <= span[1] else None
 
 
 def _name(look: Look, x: float, y: float) -> Label:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ralseg.evaluation.page.words import plural, typeset, unit_word
+from ralseg.evaluation.page.words import plural, unit_word
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.tables import GLOSSARY
 
@@ -46,7 +46,7 @@ def provenance(results: Results, dataset: str) -> dict[str, Any]:
         "commits": {commit: plural(count, "row") for commit, count in Counter(row["commit"] for row in rows).items()},
         "command": comparison.get("command") or "not recorded",
         "carried": _carried(results),
-        "glossary": {name: typeset(words) for name, words in GLOSSARY.items()},
+        "glossary": GLOSSARY,
         "config": json.dumps(config, indent=2, ensure_ascii=False),
         "about": f"{plural(len(rows), 'row')}, one for each run, budget and split.{cut}",
         "columns": COLUMNS,
