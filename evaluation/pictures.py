@@ -1,4 +1,4 @@
-"""Pictures of a comparison: curves, class shares, bought regions drawn on images."""
+"""Pictures of a comparison as PNG: curves, class shares, and bought regions drawn on images."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any

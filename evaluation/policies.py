@@ -1,4 +1,4 @@
-"""Policies by name: acquisitions, and what trainings left in their run folders."""
+"""Policies by name: acquisitions, and policies in the run folders of trainings."""
 
 import glob
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class NamedPolicy:
         policy: what chooses.
         training_seed: seed of its training; None if it was not trained.
         training: what it was trained with and on; None likewise.
-        identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
+        identity: differs between policies that choose differently: the SHA-256 of the weights, or the whole formula.
         dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.
     """

@@ -1,4 +1,4 @@
-"""A comparison: every policy on D_V, from the same theta_0, on the same draws."""
+"""A comparison: every policy plays on D_V, from the same theta_0 and with the same draws."""
 
 import hashlib
 import json
@@ -41,14 +41,14 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class RunDone:
-    """What `on_run` is told.
+    """What `on_run` gets after each run.
 
     Attributes:
         policy: name of the policy.
         seed: of the run.
         rows: of the run.
-        done: runs that are done, those of earlier calls included.
-        total: runs of the comparison.
+        done: number of finished runs, including those of earlier calls.
+        total: number of runs in the comparison.
         seconds_left: estimate; None after the first run.
     """
 
@@ -81,8 +81,8 @@ def compare(
 ) -> Results:
     """Compare policies.
 
-    Runs whose rows the folder holds already are not played again: a comparison that was killed goes on, and one can be
-    widened by policies or draws. The same arguments give the same rows with any number of processes.
+    Runs whose rows are already in the folder are not played again, so a killed comparison can go on and a finished one
+    can be widened by policies or draws. The same arguments give the same rows with any number of processes.
 
     Args:
         config: a composed configuration of either door, plain values.
@@ -93,14 +93,14 @@ def compare(
             In units each but the largest is a multiple of `game.slates`; in other measures the network is evaluated at
             the first turn that reaches the budget.
         splits: "dev", "test" or both; an empty dev is left out and noted.
-        processes: how many play at once; 1: this one.
-        fit_draws: runs (the first ones) after which, at each budget, a fresh network is trained to convergence from
+        processes: number of processes that play at once; with 1 it is this one.
+        fit_draws: number of runs, the first ones, after which, at each budget, a fresh network is trained to convergence from
             theta_0 on D_S and what was bought.
-        supervised: whether the same is done, once, with all labels of D_V.
-        fit: how; None: the defaults.
-        why: what test is read for; default: the door and the policies.
+        supervised: whether one network is also trained in this way with all labels of D_V.
+        fit: how networks are trained to convergence; None: the defaults.
+        why: the purpose of reading test, for the log; by default the command and the policies.
         readings: the log of readings of test.
-        command: what was typed to get here, for the report.
+        command: the command line, for the report.
         executor: plays the runs, in the place of `processes` on this machine; see `ralseg.evaluation.executors`.
         on_run: called after every run.
         on_pretraining: called with (what, step, steps) while theta_0, or a network that a reference needs, is trained.
@@ -210,7 +210,7 @@ def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...
 
 
 def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> None:
-    """No image that a policy learned on may be bought or judged on; another data set has other images."""
+    """Refuse a policy that would buy, or be judged on, an image that it learned on."""
     if entry.training is None or not entry.training.shares_images_with(world.config):
         return
     judging = {name for role in ("compare", *played) for name in getattr(world.splits, role)}

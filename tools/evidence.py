@@ -1,4 +1,15 @@
-"""What documents can cite: figures in results/ and benchmarks/results/ by name, and tables that are made of them."""
+"""What documents can cite: figures in results/ and benchmarks/results/ by name, and tables that are made of them.
+
+A source is the name of a folder in results/, a colon, and terms in any order, separated by commas:
+
+- the policy (needed), as `margin`, `run:camvid` or `supervised`, the network with all labels;
+- `- random`, the paired difference to another policy that has played the same draws;
+- the split `dev`, `test` or `mean` (of both); the last of these that there is, if none is named;
+- the budget and the game, where there are several;
+- one of `FIGURES`, `rare` being the mean IoU of the rare classes; `miou` if none is named.
+
+`benchmarks/<file>: key/key` is a number in benchmarks/results/<file>.json.
+"""
 
 import re
 from collections.abc import Mapping
@@ -40,8 +51,7 @@ class Selection:
         if folder is not None and folder.startswith("benchmarks/"):
             return cls(folder, (text or "",))
         terms = []
-        # The options in a policy's name, rank_sum(of=[margin, ripu]), hold commas of their own.
-        for term in re.findall(r"(?:[^,(]|\([^)]*\))+", text or ""):
+        for term in _outside_brackets(text or ""):
             policy, minus, other = term.strip().partition(" - ")
             terms += [policy, f"- {other.strip()}"] if minus else [term.strip()]
         return cls(folder, tuple(term for term in terms if term))
@@ -239,14 +249,12 @@ class Evidence:
         rows = _labelled(given.get("rows", "")) or self._all_rows(everywhere)
         columns = columns or [("figure", Selection(None, ()))]
         lines = [[given.get("head", "policy"), *(label or _heading(column) for label, column in columns)]]
-        seeds = {label: self._training_seeds(everywhere, row) for label, row in rows}
-        for label, row in rows:
+        seeds = [self._training_seeds(everywhere, row) for _, row in rows]
+        for (label, row), own in zip(rows, seeds, strict=True):
             cells = [self.figure(everywhere, row, column) for _, column in columns]
             # Among rows of several training seeds, one of a single seed says so.
-            alone = " (one training seed)" * (
-                seeds[label] == 1 and max(seeds.values()) > 1 and "training seed" not in label
-            )
-            lines.append([(label or ", ".join(row.terms)) + alone, *map(str, cells)])
+            alone = own == 1 and max(seeds) > 1 and "training seed" not in label
+            lines.append([(label or ", ".join(row.terms)) + " (one training seed)" * alone, *map(str, cells)])
         return lines
 
     def _all_rows(self, base: Selection) -> list[tuple[str, Selection]]:
@@ -266,6 +274,15 @@ class Evidence:
         policy = dict(map(comparison.classify, (*base.terms, *row.terms))).get("policy")
         played = [entry for entry in comparison.entries.values() if entry["policy"] == policy]
         return max((entry["training_seeds"] * entry["learned"] for entry in played), default=0)
+
+
+def _outside_brackets(text: str) -> list[str]:
+    """Parts between commas; the options in a policy's name, rank_sum(of=[margin, ripu]), hold commas of their own."""
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([") - (sign in ")]")
+        parts = [*parts, ""] if sign == "," and not depth else [*parts[:-1], parts[-1] + sign]
+    return parts
 
 
 def _labelled(text: str) -> list[tuple[str, Selection]]:

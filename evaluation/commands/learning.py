@@ -1,4 +1,4 @@
-"""What stands behind the door `train_agent.py`: theta_0, learning with live progress, the comparison at the end."""
+"""The command `train_agent.py`: train theta_0, learn a policy with live progress, compare it at the end."""
 
 import sys
 import time
