@@ -43,7 +43,7 @@ def class_maps(learner: SupervisedLearner, images: list[int]) -> list[np.ndarray
 
 
 def write_maps(folder: str | Path, run_id: str, maps: Maps) -> None:
-    """Write the predictions of one run: `gallery/<run id>/<image>-before.png` and `-after.png`, a class id for each pixel."""
+    """Write the maps of one run as `gallery/<run id>/<image>-before.png` and `-after.png`; a pixel is a class id."""
     for image, pair in maps.items():
         for path, classes in zip(_paths(folder, run_id, image), pair, strict=True):
             with atomic_write(path) as file:

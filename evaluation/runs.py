@@ -94,8 +94,8 @@ def compare(
             the first turn that reaches the budget.
         splits: "dev", "test" or both; an empty dev is left out and noted.
         processes: number of processes that play at once; with 1 it is this one.
-        fit_draws: number of runs, the first ones, after which, at each budget, a fresh network is trained to convergence from
-            theta_0 on D_S and what was bought.
+        fit_draws: number of runs, the first ones, after which, at each budget, a fresh network is trained to
+            convergence from theta_0 on D_S and what was bought.
         supervised: whether one network is also trained in this way with all labels of D_V.
         fit: how networks are trained to convergence; None: the defaults.
         why: the purpose of reading test, for the log; by default the command and the policies.
