@@ -12,7 +12,8 @@ from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import columns, load_results
 from ralseg.evaluation.summary import summarise
-from ralseg.evaluation.tables import tables
+from ralseg.evaluation.tables import of_summary
+from ralseg.evaluation.text import cells
 from ralseg.foundation import RalsegError, generator
 
 APART = ("seconds_choosing", "commit")
@@ -223,7 +224,7 @@ def test_acquisitions_with_options_are_compared_and_not_played_again(play, tiny)
 
     summary = summarise(results)
     assert {entry["policy"] for entry in summary["entries"] if entry["reference"]} == set(names[3:])
-    _, _, rows = tables(summary)[-1]
+    _, *rows = cells(of_summary(summary)[-1])
     assert [row[0] for row in rows] == [*names[:3], "cost_aware(of=class_truth)*"]
     write_report(results, World(tiny()).dataset)
     assert "cost_aware(of=class_truth)\\*" in (results.folder / "summary.md").read_text()
