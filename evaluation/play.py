@@ -12,7 +12,7 @@ import numpy as np
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
-from ralseg.evaluation.results import ALL, Row, class_entropy
+from ralseg.evaluation.results import ALL, SUPERVISED, Row, class_entropy
 from ralseg.features import ObservationSpec, spec_from_config
 from ralseg.foundation import generator
 from ralseg.segmentation.devices import single_thread
@@ -20,8 +20,6 @@ from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import FitOptions, Learner, LearnOptions, TrainingSet, fitted
 from ralseg.segmentation.metrics import Confusion
-
-SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,10 @@ class Job:
         return self.policy.name if self.policy else SUPERVISED
 
 
+Played = tuple[list[Row], dict[str, Any] | None, Maps]
+"""Rows of a run, what it bought, and its predictions on the gallery's images; see `Player.play`."""
+
+
 class Player:
     """Plays runs, one after the other, with one world and one game.
 
@@ -108,7 +110,7 @@ class Player:
         """Their predicted classes at theta_0, where the game must stand when this is first asked for."""
         return class_maps(self.game.learner, self.pictured)
 
-    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None, Maps]:
+    def play(self, job: Job) -> Played:
         """Play one run.
 
         Returns:
@@ -118,6 +120,7 @@ class Player:
         return (self._supervised(job), None, {}) if job.policy is None else self._played(job)
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
+        assert job.policy is not None
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
         training = job.policy.training
         game.spec = self._spec(training.config["features"]) if training else None

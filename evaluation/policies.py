@@ -1,4 +1,4 @@
-"""Policies by name: acquisitions, and what trainings left in their run folders."""
+"""Policies by name: acquisitions, and policies in the run folders of trainings."""
 
 import glob
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class NamedPolicy:
         policy: what chooses.
         training_seed: seed of its training; None if it was not trained.
         training: what it was trained with and on; None likewise.
-        identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
+        identity: differs between policies that choose differently: the SHA-256 of the weights, or the whole formula.
         dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.
     """
@@ -165,6 +165,7 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
     if len({entry.training_seed for entry in found}) < len(found):
         raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
     for entry, folder in zip(found, folders, strict=True):
+        assert entry.training is not None and found[0].training is not None
         ours, first = identity(entry.training.config, "training"), identity(found[0].training.config, "training")
         differing = [key for key in sorted(ours.keys() | first.keys()) if ours.get(key) != first.get(key)]
         if differing:

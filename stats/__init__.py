@@ -1,4 +1,4 @@
-"""Pure functions on numbers: what runs of policies say, and how sure. docs/statistics.md explains every figure."""
+"""Statistics of runs: pure functions on numbers. docs/statistics.md explains every figure."""
 
 if __name__ != "ralseg.stats":
     raise ImportError("import ralseg.stats: under the name stats every class would exist a second time")

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ralseg.foundation import RalsegError
 
@@ -14,7 +15,7 @@ class BudgetArea(NamedTuple):
     normalised: np.ndarray
 
 
-def area_under_budget_curve(share: np.ndarray, miou: np.ndarray) -> BudgetArea:
+def area_under_budget_curve(share: ArrayLike, miou: ArrayLike) -> BudgetArea:
     """Area under mIoU over the labelled share, by the trapezoid rule.
 
     Args:
@@ -52,7 +53,7 @@ def monotone_fit(curves: np.ndarray) -> np.ndarray:
     return np.where(end >= begin, smallest, -np.inf).max(axis=-2)
 
 
-def _curve(name: str, budgets: np.ndarray, miou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _curve(name: str, budgets: ArrayLike, miou: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     budgets, miou = np.asarray(budgets, dtype=np.float64), np.asarray(miou, dtype=np.float64)
     if budgets.ndim != 1 or len(budgets) < 2 or miou.shape[-1:] != budgets.shape:
         raise RalsegError(f"{name}: budgets {budgets.shape} and mIoU {miou.shape}; give (n,) and (..., n), n >= 2")

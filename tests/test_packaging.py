@@ -21,7 +21,7 @@ import ralseg
 
 ROOT = Path(__file__).parents[1]
 IMPORT_NAME = ROOT / "ralseg"
-NOT_SHIPPED = {"benchmarks"}
+NOT_SHIPPED = {"benchmarks", "tools"}
 """Importable in a checkout alone."""
 TINY = [
     "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
@@ -175,7 +175,8 @@ def test_the_wheel_holds_the_package_its_yaml_and_its_policies(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     policies = (file for folder in (ROOT / "policies").glob("[!_]*/") for file in folder.iterdir())
-    data = [*(ROOT / "configs").rglob("*.yaml"), *policies]
+    templates = (ROOT / "evaluation/page/templates").iterdir()
+    data = [*(ROOT / "configs").rglob("*.yaml"), *policies, *templates]
     expected = {f"ralseg/{file.relative_to(ROOT)}" for file in data} | {"ralseg/py.typed"}
     expected |= {str(file.relative_to(ROOT)) for file in sources()}
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
@@ -192,7 +193,6 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     assert doors == {
         "ralseg-train": "ralseg.train_agent:main",
         "ralseg-evaluate": "ralseg.evaluate_policy:main",
-        "ralseg-verify-results": "ralseg.evaluation.verify:main",
         "ralseg-pack-policy": "ralseg.evaluation.zoo:main",
     }
     small = ["agent=regression", "features=compact"]

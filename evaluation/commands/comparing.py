@@ -1,4 +1,4 @@
-"""What stands behind the door `evaluate_policy.py`: compare, report, tell."""
+"""The command `evaluate_policy.py`: compare policies, write the report, show the tables."""
 
 import shlex
 import sys
@@ -15,19 +15,19 @@ from ralseg.evaluation.policies import NamedPolicy, make_policies
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.runs import RunDone, compare
-from ralseg.evaluation.tables import terminal
+from ralseg.evaluation.text import terminal
 from ralseg.foundation import settings
 from ralseg.segmentation.learners import FitOptions
 
 
 @dataclass(frozen=True)
 class FitPlan:
-    """The group `fit`.
+    """The settings group `fit`.
 
     Attributes:
-        draws: runs after which a network is trained to convergence.
-        supervised: whether the same is done with all labels of D_V.
-        options: how.
+        draws: number of runs after which a network is trained to convergence.
+        supervised: whether one is also trained with all labels of D_V.
+        options: of the training.
     """
 
     draws: int
@@ -41,7 +41,7 @@ def compare_and_report(
     console: Console | None = None,
     extra: Sequence[NamedPolicy] = (),
 ) -> Results:
-    """Play the comparison that a configuration describes and write all that comes of it.
+    """Play the comparison that a configuration describes and write its report.
 
     Args:
         config: composed from `evaluate_policy.yaml`.
@@ -79,7 +79,7 @@ def compare_and_report(
 
 
 def progress_line(run: RunDone) -> str:
-    """One line on a run that is done: how many there are, mIoU on each split at the largest budget, time left."""
+    """A line on a finished run: how many are done, mIoU on each split at the largest budget, time left."""
     played, fitted = (
         ", ".join(f"{split} {miou:.2f}" for split, miou in _last(run, fit).items()) for fit in (False, True)
     )

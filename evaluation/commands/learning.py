@@ -1,4 +1,4 @@
-"""What stands behind the door `train_agent.py`: theta_0, learning with live progress, the comparison at the end."""
+"""The command `train_agent.py`: train theta_0, learn a policy with live progress, compare it at the end."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.configs.identity import identity
 from ralseg.envs import EnvFactory, Pool, World
-from ralseg.evaluation.door import compare_and_report
+from ralseg.evaluation.commands.comparing import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
 from ralseg.evaluation.training_record import CONFIG, write_record
