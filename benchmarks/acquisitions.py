@@ -14,18 +14,18 @@ from ralseg.envs import Game, World
 from ralseg.foundation import generator
 
 DEFAULTS = ("network.dropout=0.5",)
-"""All share the network that BALD needs."""
+"""All acquisitions share the network that BALD needs."""
 ROUNDS = 5
 OFFERS = {"step": "clustered", "pool": "pool"}
-"""What is chosen from, and the draw that offers it."""
+"""What an acquisition chooses from -> the draw that offers it."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of a choice and of the forward passes in it, by turns; peak memory in a fresh process each.
+    """Measure the CPU seconds of a choice and of its forward passes by turns, and the peak memory in fresh processes.
 
     Args:
         overrides: of `train_agent.yaml`.
-        share: of the rounds.
+        share: share of the rounds, above 0 and at most 1; one round is always played.
     """
     found: dict[str, dict[str, Any]] = {name: {} for name in names()}
     for offer in OFFERS:
@@ -33,7 +33,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         images = len(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist()))
         works = {name: choosing(game, name) for name in names()}
         works |= {f"{name} forward": passing(game, name) for name in names()}
-        # What is computed once an image, for mirrored ones and by the informed network, is there before it is timed.
+        # Some maps are computed once for each image: those of mirrored images and of the informed network.
         for name in ("entropy", "equal", "class_truth", "reducible_loss", "look_ahead"):
             works[name]()
         seconds = {n: median(rounds) for n, rounds in alternate(works, max(1, round(share * ROUNDS))).items()}
@@ -51,7 +51,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """An acquisition a line; memory as the peak of its process less that of random choice."""
+    """One line for each acquisition; memory is the peak of its process less that of random choice."""
     acquisitions = found["acquisitions"]
     cells = ("CPU seconds", "over entropy", "own ms an image", "MB over random")
     table = [["acquisition", *(f"{offer}: {cell}" for offer in OFFERS for cell in cells)]]
@@ -65,14 +65,14 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def offered(overrides: Sequence[str], offer: str) -> Game:
-    """A game that has begun, with theta_0, whose first turn offers the candidates of a step, or the whole pool."""
+    """A game after its reset, at theta_0, whose first turn offers the candidates of a step or the whole pool."""
     game = World(configured(DEFAULTS, [*overrides, f"game.draw={OFFERS[offer]}"])).game("train", observed=False)
     game.reset(0)
     return game
 
 
 def choosing(game: Game, name: str) -> Callable[[], Any]:
-    """An acquisition's choice among what is offered, everything computed anew."""
+    """A call that chooses with an acquisition among what is offered, computing everything anew."""
     policy, rng = FixedPolicy(make(name)), generator(0, "benchmark")
 
     def work() -> None:
@@ -83,7 +83,7 @@ def choosing(game: Game, name: str) -> Callable[[], Any]:
 
 
 def passing(game: Game, name: str) -> Callable[[], Any]:
-    """The forward passes of that choice alone, noisy predictions included."""
+    """A call that makes only the forward passes of that choice, including noisy predictions."""
     needs = make(name).needs
     images = (
         sorted(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist())) if needs else []
@@ -102,7 +102,7 @@ def passing(game: Game, name: str) -> Callable[[], Any]:
 
 
 def peak_of(overrides: Sequence[str], offer: str, name: str) -> float:
-    """Peak MB of this process, in which one acquisition chooses twice."""
+    """The peak MB of this process after one acquisition has chosen twice."""
     one_thread()
     choose = choosing(offered(overrides, offer), name)
     choose()

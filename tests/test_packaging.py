@@ -3,6 +3,7 @@
 import ast
 import configparser
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -28,6 +29,23 @@ TINY = [
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=2", "theta0.fit.batch=2", "game.candidates=3", "game.budget=2", "game.learn.batch=2",
 ]  # fmt: skip
+
+
+DOORS = """
+import json, runpy, sys
+import ralseg
+print(ralseg.__file__, ralseg.__version__)
+for command in json.loads(sys.argv[1]):
+    print("door", command[0])
+    sys.argv = command
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        assert not end.code, command
+    else:
+        raise AssertionError(f"{command[0]} did not end with a status")
+"""
+"""Goes through doors as `python -m` does, one after the other: torch and tianshou take seconds to import."""
 
 
 def parts():
@@ -186,8 +204,6 @@ def test_the_wheel_holds_the_package_its_yaml_and_its_policies(wheel):
 
 def test_the_doors_run_from_the_wheel(site, tmp_path):
     where = {"cwd": tmp_path, "path": site, "cache": tmp_path / "cache"}
-    source = "import ralseg; print(ralseg.__file__, ralseg.__version__)"
-    assert python("-c", source, **where).split() == [str(site / "ralseg/__init__.py"), ralseg.__version__]
     (metadata,) = importlib.metadata.distributions(path=[str(site)])
     doors = {entry.name: entry.value for entry in metadata.entry_points if entry.group == "console_scripts"}
     assert doors == {
@@ -198,12 +214,17 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     small = ["agent=regression", "features=compact"]
     small += ["training.episodes=1", "training.streams=1", "training.processes=1"]
     compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
-    output = python("-m", "ralseg.train_agent", *TINY, *small, *compared, "run=learned", **where)
-    assert "random" in output and (tmp_path / "learned/policy.safetensors").exists()
+    learning = ["ralseg.train_agent", *TINY, *small, *compared, "run=learned"]
     played = ["policies=[random,run:learned]", "draws=1", "processes=1", "splits=[dev]", "run=compared"]
     played += ["fit.draws=0", "fit.supervised=false"]
-    output = python("-m", "ralseg.evaluate_policy", *TINY, *played, **where)
-    assert "run:learned" in output and (tmp_path / "compared/results.csv").exists()
+    comparing = ["ralseg.evaluate_policy", *TINY, *played]
+    output = python("-c", DOORS, json.dumps([learning, comparing]), **where)
+    started, trained, evaluated = output.split("door ralseg.")
+    assert started.split() == [str(site / "ralseg/__init__.py"), ralseg.__version__]
+    assert trained.startswith("train_agent") and "random" in trained
+    assert (tmp_path / "learned/policy.safetensors").exists()
+    assert evaluated.startswith("evaluate_policy") and "run:learned" in evaluated
+    assert (tmp_path / "compared/results.csv").exists()
 
 
 def test_importing_the_package_leaves_torch_alone(tmp_path):

@@ -1,3 +1,4 @@
+import multiprocessing
 from itertools import pairwise
 
 import gymnasium
@@ -250,11 +251,13 @@ def tianshou_streams(venv):
     return list(zip(*rows, strict=True))
 
 
+# A spawned process takes seconds to import torch. A server that has imported it forks fresh ones without that: they are
+# given the makers as spawned ones are, pickled.
+multiprocessing.set_forkserver_preload(["ralseg.envs"])
 VECTORS = {
     "sync": lambda makers: gymnasium_streams(SyncVectorEnv(makers)),
-    "async": lambda makers: gymnasium_streams(AsyncVectorEnv(makers, context="spawn")),
-    # A spawned process takes seconds to import torch: one of tianshou's is enough.
-    "tianshou": lambda makers: tianshou_streams(SubprocVectorEnv(makers[:1], context="spawn")),
+    "async": lambda makers: gymnasium_streams(AsyncVectorEnv(makers, context="forkserver")),
+    "tianshou": lambda makers: tianshou_streams(SubprocVectorEnv(makers, context="forkserver")),
 }
 
 
