@@ -1,0 +1,59 @@
+"""Everything in examples/ runs, and shows what it says it shows."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import matplotlib
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = [
+    "dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}",
+    "network.widths=[8,8,8,8,8]", "network.pyramid=8", "theta0.fit.steps=3", "theta0.fit.batch=4", "game.unit=[24,32]",
+    "game.slates=2", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An example writes into the folder that it is started in, and into a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
+
+
+def test_own_acquisition(monkeypatch, capsys):
+    script = EXAMPLES / "own_acquisition.py"
+    monkeypatch.setattr(sys, "argv", [str(script), *TINY, "run=runs/own", "draws=2"])
+    runpy.run_path(str(script), run_name="__main__")
+    printed = re.findall(r"^(\w+) +mIoU (\d+\.\d\d) on dev  (.*)$", capsys.readouterr().out, flags=re.M)
+    assert {name: bool(difference) for name, _, difference in printed} == {
+        "energy": True, "random": False, "margin": True,
+    }  # fmt: skip
+    assert Path("runs/own/results.csv").exists()
+
+
+def test_notebook(monkeypatch, capsys):
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setattr(plt, "show", lambda: None)
+    cells = json.loads((EXAMPLES / "train_and_compare.ipynb").read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    scope = {"__name__": "notebook"}
+    for number, cell in enumerate(code):
+        exec(compile("".join(cell["source"]), f"code cell {number}", "exec"), scope)
+        if "parameters" in cell["metadata"].get("tags", []):
+            scope["overrides"] += [*TINY, "features.components=8", "training.episodes=2", "agent.warm_up=2"]
+            scope["overrides"] += ["agent.batch_size=2", "comparison.budgets=[0,2,4]", "comparison.draws=2"]
+    training, comparison = (plt.figure(number).axes[0] for number in plt.get_fignums())
+    assert len(training.lines[0].get_xdata()) == 2
+    assert {line.get_label(): list(line.get_xdata()) for line in comparison.lines} == {
+        name: [0, 2, 4] for name in ("learned", "random", "margin", "class_truth")
+    }
+    last = next(line.get_ydata()[-1] for line in comparison.lines if line.get_label() == "random")
+    assert re.search(rf"^random +mIoU {last:.2f}  ", capsys.readouterr().out, flags=re.M)
+    plt.close("all")
