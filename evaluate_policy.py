@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(config: dict[str, Any], overrides: list[str]) -> None:
-    from ralseg.evaluation.door import compare_and_report
+    from ralseg.evaluation.commands.comparing import compare_and_report
 
     compare_and_report(config, config["run"])
 

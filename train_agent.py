@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _play(config: dict[str, Any], overrides: list[str]) -> None:
-    from ralseg.evaluation.learning import learn_and_compare
+    from ralseg.evaluation.commands.learning import learn_and_compare
 
     learn_and_compare(config, overrides)
 

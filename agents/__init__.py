@@ -1,7 +1,7 @@
-"""Who chooses: query networks, the batch-mode double DQN, its training, Stable-Baselines3 agents, acquisitions.
+"""What chooses: query networks, the batch-mode double DQN, its training, Stable-Baselines3 agents, acquisitions.
 
-Import what is needed from its module: `query_policy` (load and play a policy) needs torch alone, `training` imports
-tianshou, which takes seconds, and `sb3` Stable-Baselines3.
+Import each from its module. `query_policy` loads and plays a policy and needs torch; `training` trains and needs
+TensorBoard besides; `tianshou_adapter` imports tianshou and `sb3` Stable-Baselines3, which takes seconds.
 """
 
 if __name__ != "ralseg.agents":

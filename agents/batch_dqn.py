@@ -1,70 +1,67 @@
-"""Batch-mode double DQN on tianshou: K choices an env step, one Q-value per candidate."""
+"""Batch-mode double DQN: K choices an env step, one Q-value for each candidate. The whole algorithm is in this file.
 
+It reads from top to bottom as a step of the training runs: `set_progress` sets the schedule, `choose` acts and
+explores, `signal` says what each candidate is rewarded with, `targets` adds the future, and `update` takes the gradient
+step. `ralseg.agents.training` plays the games and calls these in turn; `ralseg.agents.replay` keeps the steps.
+"""
+
+import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from tianshou.algorithm.modelfree.dqn import DiscreteQLearningPolicy, QLearningOffPolicyAlgorithm
-from tianshou.algorithm.modelfree.reinforce import SimpleLossTrainingStats
-from tianshou.algorithm.optim import TorchOptimizerFactory
-from tianshou.data import Batch
 from torch.nn.functional import mse_loss, smooth_l1_loss
+from torch.nn.utils import clip_grad_norm_
 
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.query_network import QueryNetwork, masked
 from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay
-from ralseg.segmentation.optimisers import eager
+from ralseg.foundation import RalsegError
+from ralseg.foundation.optimisers import eager
 
 OPTIMISERS = {"adam": eager(torch.optim.Adam), "sgd": eager(torch.optim.SGD)}
 
 
-@dataclass(kw_only=True)
-class UpdateStats(SimpleLossTrainingStats):
-    """Loss and mean Q-value of the sub-transitions that one update learned from."""
+@dataclass(frozen=True)
+class UpdateStats:
+    """What one update came to, averaged over the candidates that it learned from and the members of an ensemble."""
 
+    loss: float
+    """Huber or squared error between Q-value and target"""
     mean_value: float
+    """Q-value before the update"""
 
 
-class SlatePolicy(DiscreteQLearningPolicy[QueryNetwork]):
-    """Greedy in every slate, with an epsilon of its own for every slate; only open candidates are chosen.
+class Rows(Protocol):
+    """Stored env steps, as the targets read them: `Replay`, or a buffer of tianshou's."""
 
-    Args:
-        model: the query network.
-        action_space: MultiDiscrete([N] * K).
-        rng: draws the exploration.
-    """
+    def take(self, rows: np.ndarray, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        """Columns of `rows` (B,); see `Replay.take`."""
+        ...
 
-    def __init__(self, *, model: QueryNetwork, action_space: spaces.MultiDiscrete, rng: np.random.Generator) -> None:
-        super().__init__(model=model, action_space=action_space)
-        self.rng = rng
+    def next(self, rows: np.ndarray) -> np.ndarray:
+        """The rows (B,) that follow `rows` (B,); see `Replay.next`."""
+        ...
 
-    def forward(self, batch: Batch, state: Any = None, model: torch.nn.Module | None = None) -> Batch:
-        """`logits` (B, K, N) and the greedy `act` (B, K) int64; in an empty slate, 0."""
-        values, state = (model or self.model)(batch.obs)
-        return Batch(logits=values, act=masked(values, batch.obs["mask"]).argmax(dim=-1).numpy(), state=state)
-
-    def add_exploration_noise(self, act: np.ndarray, batch: Batch) -> np.ndarray:
-        """Replace each of the choices (B, K) by a random open candidate with probability epsilon."""
-        explore = self.rng.random(act.shape) < self.eps_training
-        lots = np.where(batch.obs.mask == 1, self.rng.random(batch.obs.mask.shape), -1.0)
-        return np.where(explore, lots.argmax(axis=-1), act)
+    def following(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """The observations that follow `rows` (B,); see `Replay.following`."""
+        ...
 
 
-class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
+class BatchModeDQN:
     r"""Double DQN on the K sub-transitions of each env step (RALIS, section 3.3 and eq. 3).
 
-    With m_kj the signal of candidate j of slate k (`Signal`: the shared reward, and the candidate's own standardised
-    credit and reference), a^k the choice and d the end of the episode, the target is
+    With m_kj the signal of candidate j of slate k, a^k the choice and d the end of the episode, the target is
 
         y_kj(t) = m_kj(t) + sum_{i=1}^{n-1} gamma^i m_{k a^k}(t+i) + gamma^n (1 - d) V_k(t+n),
         V_k = Q_e(s, argmax_j Q_s(s, c_kj))  over the open candidates of slate k, 0 if there is none,
 
-    where selector s and evaluator e are online and target (`double=textbook`), target and online (`paper`), or both the
-    target (`none`). At gamma = 0, and before the share `gamma_from` of the training, nothing is bootstrapped and no
-    next observation is read.
+    where the selector s and the evaluator e are the online and the target network (`double=textbook`), the target and
+    the online network (`paper`), or both the target network (`none`). At gamma = 0, and before the share `gamma_from`
+    of the training, nothing is bootstrapped and no next observation is read: that is regression of the signal.
 
     `learn_from=chosen` learns from (k, a^k). `learn_from=all` learns from every open candidate of the step, with the
     next state, the later signal and the shared reward of the step that was played. That is a counterfactual
@@ -73,126 +70,192 @@ class BatchModeDQN(QLearningOffPolicyAlgorithm[SlatePolicy]):
     then sets only the level of a step's Q-values. A refused choice (masked, or in an empty slate) is not learned from.
 
     Args:
-        policy: acts, and holds the online network.
+        network: the query network; it is trained in place and stays in evaluation mode outside of updates.
         options: the settings.
+        rng: draws the exploration.
+
+    Attributes:
+        network: the online network.
+        target: the target network, or None where gamma is 0.
+        optimiser: of the online network.
+        updates: gradient updates so far.
+        epsilon: the share of random choices.
+        bootstraps: whether targets hold the value of the next state.
     """
 
-    def __init__(self, policy: SlatePolicy, options: BatchDQNOptions) -> None:
+    def __init__(self, network: QueryNetwork, options: BatchDQNOptions, rng: np.random.Generator) -> None:
+        self.network, self.options, self.rng = network.eval(), options, rng
+        self.target = copy.deepcopy(self.network) if options.gamma > 0 else None
         given = {"lr": options.learning_rate, "weight_decay": options.weight_decay, "fused": True}
         given |= {"momentum": options.momentum} if options.optimiser == "sgd" else {}
-        super().__init__(
-            policy=policy,
-            optim=TorchOptimizerFactory(OPTIMISERS[options.optimiser], **given),
-            gamma=options.gamma,
-            n_step_return_horizon=options.n_step,
-            target_update_freq=options.target_update if options.gamma > 0 else 0,
-        )
-        self.options = options
-        self.bootstraps = options.gamma > 0 and options.gamma_from == 0
-        # tianshou makes the optimiser in its constructor and offers no argument for the clip.
-        self.optim._max_grad_norm = options.gradient_clip
-        self.eval()
+        self.optimiser = OPTIMISERS[options.optimiser](network.parameters(), **given)
+        self.updates = 0
+        self.set_progress(0.0)
 
     def set_progress(self, progress: float) -> None:
         """Set epsilon, learning rate and discount to their values at `progress` (0 to 1) of the training."""
         o = self.options
         self.bootstraps = o.gamma > 0 and progress >= o.gamma_from
         explored = min(1.0, progress / o.exploration_share)
-        self.policy.set_eps_training(o.epsilon_start + explored * (o.epsilon_end - o.epsilon_start))
+        self.epsilon = o.epsilon_start + explored * (o.epsilon_end - o.epsilon_start)
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        rate = o.learning_rate * (o.learning_rate_floor + (1 - o.learning_rate_floor) * cosine)
-        for group in self.optim._optim.param_groups:
-            group["lr"] = rate
+        self.learning_rate = o.learning_rate * (o.learning_rate_floor + (1 - o.learning_rate_floor) * cosine)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
 
-    @property
-    def learning_rate(self) -> float:
-        """The learning rate of the next update."""
-        return self.optim._optim.param_groups[0]["lr"]
+    def fit_inputs(self, seen: Mapping[str, torch.Tensor]) -> None:
+        """Scale the inputs of both networks to a batch of warm-up observations: `state`, `candidates` and `mask`."""
+        states, candidates = (seen[key].numpy().astype(np.float32) for key in ("state", "candidates"))
+        self.network.fit_inputs(states, candidates, seen["mask"].numpy())
+        self._copy_into_target()
 
-    def fit_inputs(self, replay: Replay) -> None:
-        """Scale the inputs of online and target network to the observations in `replay`."""
-        seen = {key: column.numpy() for key, column in replay.take(replay.rows()).items()}
-        features = (seen[key].astype(np.float32) for key in ("state", "candidates"))
-        self.policy.model.fit_inputs(*features, seen["mask"])
-        if self.use_target_network:
-            self._update_lagged_network_weights()
-
-    def _update_lagged_network_weights(self) -> None:
-        # tianshou copies parameters only: input scaling and batch norm's running averages are buffers.
-        self.model_old.module.load_state_dict(self.policy.model.state_dict())
-
-    def update(self, buffer: Replay, sample_size: int) -> UpdateStats:
-        """Draw `sample_size` env steps and take one gradient step on them.
-
-        In place of tianshou's own, whose batches are split row by row and which walks through all modules twice.
-        """
-        rows = buffer.sample(sample_size)
-        batch = self._preprocess_batch(buffer.take(rows, (*OBSERVATION, "act", "signal")), buffer, rows)
-        stats = self._update_with_batch(batch)
-        if isinstance(buffer, PrioritisedReplay):
-            buffer.prioritise(rows, batch["errors"])
-        return stats
-
-    def _preprocess_batch(self, batch: dict[str, Any], buffer: Replay, indices: np.ndarray) -> dict[str, Any]:
-        """Add `returns` (B, K, N) float32, the targets y, and the `weight` (B,) of prioritised rows in the loss."""
-        batch["returns"] = batch["signal"]
-        if self.bootstraps:
-            later = torch.zeros(batch["signal"].shape[:2])
-            discount, row = torch.ones(len(indices), 1), indices
-            for step in range(self.n_step):
-                if step:
-                    row = buffer.next(row)
-                    later += discount * self._chosen_signal(buffer, row)
-                ended = buffer.take(row, ("terminated",))["terminated"]
-                discount = discount * self.gamma * ~ended[:, None]
-            later += discount * self._target_q(buffer, row)
-            batch["returns"] = batch["signal"] + later[..., None]
-        if isinstance(buffer, PrioritisedReplay):
-            batch["weight"] = torch.from_numpy(buffer.importance(indices)).float()
-        return batch
-
-    @staticmethod
-    def _chosen_signal(buffer: Replay, rows: np.ndarray) -> torch.Tensor:
-        """(B, K) signal of the choices; 0 for a refused one, whose signal is masked to 0 in storage."""
-        row = buffer.take(rows, ("signal", "act"))
-        return row["signal"].gather(-1, row["act"][..., None]).squeeze(-1)
+    def choose(self, obs: Mapping[str, Any]) -> np.ndarray:
+        """Choices (B, K) int64 for observations with a batch axis: greedy, each random with probability epsilon."""
+        return self.explore(self.greedy(obs), obs["mask"])
 
     @torch.no_grad()
-    def _target_q(self, buffer: Replay, indices: np.ndarray) -> torch.Tensor:
-        """V (B, K) of the observations that follow the rows `indices`, 0 for an empty slate."""
-        obs = buffer.take(buffer.next(indices))
-        selector = evaluator = self.model_old(obs)[0]
+    def greedy(self, obs: Mapping[str, Any]) -> np.ndarray:
+        """The open candidate (B, K) int64 with the highest Q-value in each slate; 0 in an empty slate."""
+        return masked(self.network(obs), obs["mask"]).argmax(dim=-1).numpy()
+
+    def explore(self, choices: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Replace each of the choices (B, K), on its own, by a random open candidate with probability epsilon."""
+        explore = self.rng.random(choices.shape) < self.epsilon
+        lots = np.where(mask == 1, self.rng.random(mask.shape), -1.0)
+        return np.where(explore, lots.argmax(axis=-1), choices)
+
+    def signal(self, reward: float, info: Mapping[str, Any], obs: Mapping[str, np.ndarray], where: str) -> np.ndarray:
+        """What each candidate of one env step is rewarded with: the weighted sum of `Signal` and, with one, the prior.
+
+        Args:
+            reward: the env's.
+            info: the env's; `candidate_credit` and `candidate_reference` (K, N) are read where they have a weight.
+            obs: the observation that was acted on.
+            where: names the step in errors.
+
+        Returns:
+            (K, N) float32, 0 where masked.
+
+        Raises:
+            RalsegError: if `info` lacks what has a weight, or holds a number that is not finite.
+        """
+        weights, mask = self.options.signal, obs["mask"]
+        signal = np.where(mask == 1, np.float32(weights.reward * reward), np.float32(0))
+        for name in ("credit", "reference"):
+            if weight := getattr(weights, name):
+                values = info.get(f"candidate_{name}")
+                if values is None:
+                    raise RalsegError(
+                        f"signal.{name} is {weight}, but the env gives no info['candidate_{name}']; "
+                        f"make the env with it or set signal.{name}=0"
+                    )
+                if not np.isfinite(values).all():
+                    raise RalsegError(
+                        f"{where}: info['candidate_{name}'] holds a number that is not finite; mend the env"
+                    )
+                signal = signal + np.float32(weight) * standardise(values, mask)
+        if self.options.prior:
+            signal = signal + self.network.prior({key: array[None] for key, array in obs.items()})[0].numpy()
+        return signal
+
+    def targets(self, replay: Rows, rows: np.ndarray) -> torch.Tensor:
+        """The targets y (B, K, N) float32 of all candidates of `rows` (B,)."""
+        signal = replay.take(rows, ("signal",))["signal"]
+        if not self.bootstraps:
+            return signal
+        later = torch.zeros(signal.shape[:2])
+        discount, row = torch.ones(len(rows), 1), rows
+        for step in range(self.options.n_step):
+            if step:
+                row = replay.next(row)
+                # A refused choice adds nothing: its signal is stored as 0.
+                chosen = replay.take(row, ("signal", "act"))
+                later += discount * chosen["signal"].gather(-1, chosen["act"][..., None]).squeeze(-1)
+            ended = replay.take(row, ("terminated",))["terminated"]
+            discount = discount * self.options.gamma * ~ended[:, None]
+        later += discount * self.values(replay.following(row))
+        return signal + later[..., None]
+
+    @torch.no_grad()
+    def values(self, obs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """V (B, K) of observations with a batch axis, 0 for an empty slate; for gamma above 0."""
+        assert self.target is not None
+        selector = evaluator = self.target(obs)
         if self.options.double == "textbook":
-            selector = self.policy.model(obs)[0]
+            selector = self.network(obs)
         elif self.options.double == "paper":
-            evaluator = self.policy.model(obs)[0]
+            evaluator = self.network(obs)
         best = masked(selector, obs["mask"]).argmax(dim=-1, keepdim=True)
         return evaluator.gather(-1, best).squeeze(-1) * obs["mask"].any(dim=-1)
 
-    def _update_with_batch(self, batch: dict[str, Any]) -> UpdateStats:
-        """One gradient step; adds `errors` (B,), the mean absolute error of each row's sub-transitions.
+    def update(self, replay: Replay, count: int) -> UpdateStats:
+        """Draw `count` env steps and take one gradient step on them."""
+        rows = replay.sample(count)
+        batch = replay.take(rows, (*OBSERVATION, "act"))
+        targets = self.targets(replay, rows)
+        if not isinstance(replay, PrioritisedReplay):
+            return self.learn(batch, targets)[0]
+        stats, errors = self.learn(batch, targets, torch.from_numpy(replay.importance(rows)).float())
+        replay.prioritise(rows, errors)
+        return stats
+
+    def learn(
+        self, batch: Mapping[str, torch.Tensor], targets: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> tuple[UpdateStats, np.ndarray]:
+        """Take one gradient step towards `targets`.
 
         The members of an ensemble share no weights: the sum of their losses has each member's own gradient.
+
+        Args:
+            batch: `state`, `candidates`, `mask` (bool) and `act` (B, K) int64.
+            targets: (B, K, N) float32.
+            weight: (B,) float32 of each env step in the loss; None: 1.
+
+        Returns:
+            What the update came to, and (B,) float32 the mean absolute error of each env step.
         """
-        if self.gamma > 0:
-            self._periodically_update_lagged_network_weights()
-        network = self.policy.model.train()
+        if self.updates % self.options.target_update == 0:
+            self._copy_into_target()
+        self.updates += 1
+        network = self.network.train()
         values = network.members_values(batch)
         network.eval()
         learned = batch["mask"]
         if self.options.learn_from == "chosen":
             learned = learned & torch.zeros_like(learned).scatter_(-1, batch["act"][..., None], True)
         found = values.detach()
-        targets = torch.where(learned, batch["returns"], found)
+        targets = torch.where(learned, targets, found)
         criterion = mse_loss if self.options.loss == "squared" else smooth_l1_loss
         each = criterion(values, targets, reduction="none")
-        if "weight" in batch:
-            each = each * batch["weight"][:, None, None]
-            count = learned.sum(dim=(1, 2)).clamp(min=1)
-            batch["errors"] = ((found - targets).abs().mean(dim=0).sum(dim=(1, 2)) / count).numpy()
+        if weight is not None:
+            each = each * weight[:, None, None]
         count = learned.sum().clamp(min=1)
         loss = each.sum() / count
-        self.optim.step(loss)
-        return UpdateStats(
-            loss=loss.item() / len(values), mean_value=((found * learned).mean(dim=0).sum() / count).item()
-        )
+        self.optimiser.zero_grad()
+        loss.backward()
+        clip_grad_norm_(network.parameters(), self.options.gradient_clip)
+        self.optimiser.step()
+        stats = UpdateStats(loss.item() / len(values), ((found * learned).mean(dim=0).sum() / count).item())
+        errors = (found - targets).abs().mean(dim=0).sum(dim=(1, 2)) / learned.sum(dim=(1, 2)).clamp(min=1)
+        return stats, errors.numpy()
+
+    def _copy_into_target(self) -> None:
+        if self.target is not None:
+            # With its buffers: input scaling and the running averages of batch normalisation.
+            self.target.load_state_dict(self.network.state_dict())
+
+
+def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`values` (K, N) to mean 0 and sd 1 over the open candidates of the step.
+
+    Returns:
+        (K, N) float32; 0 where masked, and everywhere if all open candidates are equal.
+    """
+    open_ = mask == 1
+    result = np.zeros(values.shape, np.float32)
+    if open_.any():
+        chosen = values[open_].astype(np.float64)
+        deviation = chosen.std()
+        if deviation > 1e-12 * max(1.0, np.abs(chosen).max()):
+            result[open_] = (chosen - chosen.mean()) / deviation
+    return result

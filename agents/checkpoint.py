@@ -1,9 +1,9 @@
-"""What a training needs to go on after it was killed, written at the end of every round.
+"""Checkpoints: what a training needs to go on after it was killed, written at the end of every round.
 
-`checkpoint.json` names the state of the last complete round and is replaced last, so a reader sees one round or the one
-before. Files beside it: `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
-`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rounds are added to the replay in
-order, so that every row lies where it lay.
+`checkpoint.json` names the state of the last complete round. It is replaced last, so that a reader finds a whole round
+at any time. Beside it lie `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
+`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rows are added to the replay in the
+order of the rounds, so that each has the place that it had.
 """
 
 from pathlib import Path
@@ -33,12 +33,12 @@ def save_checkpoint(
     """Write the state after a round.
 
     Args:
-        folder: of the run.
+        folder: of the checkpoint.
         round_: number of complete rounds, from 1.
-        algorithm: networks, optimiser and exploration generator.
-        replay: with its generator; its rows are not written again.
+        algorithm: its networks, optimiser, counter of updates and exploration generator are written.
+        replay: its generator and priorities are written, its rows are not.
         rows: what was added to the replay in this round, one entry for each `add`.
-        record: counters and settings, JSON values.
+        record: counters and settings of the training, JSON values.
     """
     state = _networks(algorithm) | _optimiser(algorithm)
     if isinstance(replay, PrioritisedReplay):
@@ -47,7 +47,7 @@ def save_checkpoint(
     joined = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
     _write(folder / f"rows-{round_:05d}.safetensors", arrays.save(joined))
     generators = {
-        "exploration": algorithm.policy.rng.bit_generator.state,
+        "exploration": algorithm.rng.bit_generator.state,
         "replay": replay.rng.bit_generator.state,
     }
     extremes = [replay.highest, replay.lowest] if isinstance(replay, PrioritisedReplay) else None
@@ -56,7 +56,7 @@ def save_checkpoint(
         record
         | {
             "round": round_,
-            "updates": algorithm._iter if algorithm.use_target_network else 0,
+            "gradient_steps": algorithm.updates,
             "generators": generators,
             "priority_extremes": None if extremes is None else [float(value) for value in extremes],
         },
@@ -67,14 +67,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: Replay) -> None:
-    """Bring freshly made objects to the state of `record`, what `checkpoint.json` holds.
+    """Bring freshly made objects to the state of a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        record: the content of its `checkpoint.json`.
+        algorithm: made with the same settings.
+        replay: empty.
 
     Raises:
-        RalsegError: if a file is missing or damaged.
+        RalsegError: if a file is missing, damaged, or does not fit the algorithm.
     """
     for number in range(1, record["round"] + 1):
         rows = _read(folder / f"rows-{number:05d}.safetensors", arrays.load)
-        # One `add` at a time, as they were collected: rows of one vector step have the same step number.
+        # One `add` at a time, as they were collected: the rows of one `add` have the same step number.
         steps = rows.pop("step")
         starts = np.flatnonzero(np.r_[True, np.diff(steps) != 0])
         for start, stop in zip(starts, np.r_[starts[1:], len(steps)], strict=True):
@@ -85,19 +91,23 @@ def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQ
         replay.weight[:] = state.pop("priorities").numpy()
         replay.highest, replay.lowest = record["priority_extremes"]
     try:
-        algorithm.policy.model.load_state_dict(_part(state, "online."))
-        if algorithm.use_target_network:
-            algorithm.model_old.module.load_state_dict(_part(state, "target."))
-            algorithm._iter = record["updates"]
+        algorithm.network.load_state_dict(_part(state, "online."))
+        if algorithm.target is not None:
+            algorithm.target.load_state_dict(_part(state, "target."))
+        algorithm.updates = record["gradient_steps"]
         _load_optimiser(algorithm, _part(state, "optimiser."))
-        algorithm.policy.rng.bit_generator.state = record["generators"]["exploration"]
+        algorithm.rng.bit_generator.state = record["generators"]["exploration"]
         replay.rng.bit_generator.state = record["generators"]["replay"]
     except (KeyError, RuntimeError) as error:
         raise RalsegError(f"{path}: does not fit this training; start in another folder") from error
 
 
 def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """What `checkpoint.json` holds, or None if there is none.
+    """Read `checkpoint.json`; None if there is none.
+
+    Args:
+        folder: of the checkpoint.
+        settings: those of the training that is about to go on, JSON values.
 
     Raises:
         RalsegError: if it belongs to a training with other settings; names the first that differs.
@@ -126,14 +136,14 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _networks(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
-    state = {f"online.{name}": tensor for name, tensor in algorithm.policy.model.state_dict().items()}
-    if algorithm.use_target_network:
-        state |= {f"target.{name}": tensor for name, tensor in algorithm.model_old.module.state_dict().items()}
+    state = {f"online.{name}": tensor for name, tensor in algorithm.network.state_dict().items()}
+    if algorithm.target is not None:
+        state |= {f"target.{name}": tensor for name, tensor in algorithm.target.state_dict().items()}
     return {name: tensor.contiguous() for name, tensor in state.items()}
 
 
 def _optimiser(algorithm: BatchModeDQN) -> dict[str, torch.Tensor]:
-    parameters = algorithm.optim.state_dict()["state"]
+    parameters = algorithm.optimiser.state_dict()["state"]
     return {
         f"optimiser.{index}.{name}": value
         for index, entries in parameters.items()
@@ -147,7 +157,9 @@ def _load_optimiser(algorithm: BatchModeDQN, flat: dict[str, torch.Tensor]) -> N
     for key, value in flat.items():
         index, name = key.split(".")
         state.setdefault(int(index), {})[name] = value
-    algorithm.optim.load_state_dict({"state": state, "param_groups": algorithm.optim.state_dict()["param_groups"]})
+    algorithm.optimiser.load_state_dict(
+        {"state": state, "param_groups": algorithm.optimiser.state_dict()["param_groups"]}
+    )
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,32 +1,35 @@
 """Game streams: several games side by side, in turn in this process or each in a spawned process of its own.
 
-Both kinds have the same face and give the same numbers. A spawned game imports what its factory needs, and nothing of
+Both kinds have the same methods and give the same numbers. A spawned game imports what its factory needs and nothing of
 the learner. Observations come through shared memory, the rest of a step (reward, flags, info) through a pipe.
+
+Gymnasium's AsyncVectorEnv is no replacement: it steps all of its envs or none, while the streams of a training end
+their episodes at different times, and a worker that is killed ends it with a bare EOFError that names no env.
 """
 
-import math
 import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import connection, get_context
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ralseg.agents.env_spaces import boxes, env_spaces
 from ralseg.foundation import RalsegError
 
 Observation = dict[str, np.ndarray]
-Step = tuple[Observation, float, bool, bool, dict[str, Any]]
-"""Observation, reward, terminated, truncated, info: what an env's `step` returns."""
+Step = tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]
+"""Observation, reward, terminated, truncated and info, as an env's `step` returns them."""
 
 MakeEnv = Callable[[], gym.Env]
 
 _PATIENCE = 5.0
-"""Seconds that a game has to end in once it is asked to."""
+"""Seconds that a game is given to end by itself."""
 
 
 class Streams(Protocol):
@@ -34,34 +37,37 @@ class Streams(Protocol):
 
     Attributes:
         observation_space: of every game, a Dict of Boxes.
-        action_space: of every game.
+        action_space: of every game, MultiDiscrete([N] * K).
     """
 
     observation_space: spaces.Dict
-    action_space: spaces.Space
+    action_space: spaces.MultiDiscrete
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def reset(self, seeds: Mapping[int, int]) -> list[Observation]:
-        """Start an episode on the streams that `seeds` names; first observations in its order."""
+        """Start an episode on each stream that `seeds` names; returns their first observations in that order."""
+        ...
 
     def step(self, actions: Mapping[int, np.ndarray]) -> list[Step]:
-        """Step the streams that `actions` names; what came of it, in its order. Arrays are the caller's own."""
+        """Step each stream that `actions` names; returns their steps in that order, in arrays that are never reused."""
+        ...
 
 
 def open_streams(make_env: MakeEnv | Sequence[MakeEnv], streams: int, processes: int) -> Streams:
     """Make the games.
 
     Args:
-        make_env: makes one; must be picklable (a dataclass with `__call__`) where `processes` is not 1. Or several, one
-            for each stream.
-        streams: how many.
-        processes: 1 plays all in this process, anything else gives each its own.
+        make_env: makes a game, or one for each stream; must be picklable (a dataclass with `__call__`) where
+            `processes` is not 1.
+        streams: number of games.
+        processes: 1 plays all games in this process; any other number gives each game a process of its own.
 
     Raises:
-        RalsegError: if a game cannot be made, or there are as many makers as neither one nor the streams.
+        RalsegError: if a game cannot be made or has other spaces than the agents need, or if the number of makers is
+            neither one nor `streams`.
     """
     makers = list(make_env) if isinstance(make_env, Sequence) else [make_env] * streams
     if len(makers) != streams:
@@ -74,7 +80,7 @@ class LocalStreams:
 
     def __init__(self, makers: Sequence[MakeEnv]) -> None:
         self._envs = [make_env() for make_env in makers]
-        self.observation_space, self.action_space = self._envs[0].observation_space, self._envs[0].action_space
+        self.observation_space, self.action_space = env_spaces(self._envs[0])
 
     def __enter__(self) -> Self:
         return self
@@ -84,16 +90,16 @@ class LocalStreams:
             env.close()
 
     def reset(self, seeds: Mapping[int, int]) -> list[Observation]:
-        """See `Streams`."""
+        """See `Streams.reset`."""
         return [self._envs[stream].reset(seed=seed)[0] for stream, seed in seeds.items()]
 
     def step(self, actions: Mapping[int, np.ndarray]) -> list[Step]:
-        """See `Streams`."""
+        """See `Streams.step`."""
         return [self._envs[stream].step(action) for stream, action in actions.items()]
 
 
 class SpawnedStreams:
-    """Games in processes of their own. An error in one of them is raised here, with the number of its stream."""
+    """Games in processes of their own; an error in one of them is raised here and names its stream."""
 
     def __init__(self, makers: Sequence[MakeEnv]) -> None:
         self._games: list[_Game] = []
@@ -117,17 +123,19 @@ class SpawnedStreams:
             game.close()
 
     def reset(self, seeds: Mapping[int, int]) -> list[Observation]:
-        """See `Streams`."""
+        """See `Streams.reset`."""
         for stream, seed in seeds.items():
             self._games[stream].ask("reset", seed)
-        return [self._games[stream].observation(self._games[stream].answer()) for stream in seeds]
+        for stream in seeds:
+            self._games[stream].answer()
+        return [self._games[stream].shared.read() for stream in seeds]
 
     def step(self, actions: Mapping[int, np.ndarray]) -> list[Step]:
-        """See `Streams`."""
+        """See `Streams.step`."""
         for stream, action in actions.items():
             self._games[stream].ask("step", action)
         answers = {stream: self._games[stream].answer() for stream in actions}
-        return [(self._games[stream].observation(), *answer) for stream, answer in answers.items()]
+        return [(self._games[stream].shared.read(), *answer) for stream, answer in answers.items()]
 
 
 class _Game:
@@ -136,7 +144,8 @@ class _Game:
     def __init__(self, make_env: MakeEnv, stream: int) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.stream, self.shared = stream, None
+        self.stream = stream
+        self._shared: _SharedObservation | None = None
         self.process = context.Process(target=_play, args=(make_env, theirs), name=f"game {stream}", daemon=True)
         self.process.start()
         theirs.close()
@@ -144,10 +153,16 @@ class _Game:
     def open(self) -> None:
         """Wait until the game is made."""
         *self.spaces, name = self.answer()
-        self.shared = _SharedObservation(self.spaces[0], name)
+        self._shared = _SharedObservation(self.spaces[0], name)
+
+    @property
+    def shared(self) -> "_SharedObservation":
+        """Its present observation, once the game is open."""
+        assert self._shared is not None
+        return self._shared
 
     def ask(self, *request: Any) -> None:
-        """Send a request; whether the process still lives is found out when its answer is read."""
+        """Send a request. That the process has ended is found out when its answer is read."""
         with suppress(ConnectionError):
             self.pipe.send(request)
 
@@ -165,18 +180,14 @@ class _Game:
             raise RalsegError(f"game stream {self.stream}: {content}")
         return content
 
-    def observation(self, _: None = None) -> Observation:
-        """A copy of the present observation."""
-        return self.shared.read()
-
     def close(self) -> None:
-        """End the process; its pipe is closed already."""
+        """Wait for the process, whose pipe is closed already, and terminate it if it does not end."""
         self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.terminate()
             self.process.join()
-        if self.shared:
-            self.shared.close()
+        if self._shared:
+            self._shared.close()
 
 
 class _SharedObservation:
@@ -184,19 +195,20 @@ class _SharedObservation:
 
     Args:
         space: gives the names, shapes and dtypes.
-        name: of a block to attach to; it is unlinked at once, so that nothing is left behind however the two end. None
-            makes a new block.
+        name: the block to attach to; it is unlinked at once, so that nothing is left behind however the two processes
+            end. None makes a new block.
     """
 
     def __init__(self, space: spaces.Dict, name: str | None = None) -> None:
-        sizes = {key: math.prod(box.shape) * box.dtype.itemsize for key, box in space.items()}
-        starts = dict(zip(sizes, np.cumsum([0, *(-(-size // 64) * 64 for size in sizes.values())]), strict=False))
-        total = sum(-(-size // 64) * 64 for size in sizes.values())
+        parts, starts, total = boxes(space), {}, 0
+        for key, box in parts.items():
+            starts[key] = total
+            total += -(-box.low.nbytes // 64) * 64
         self.memory = SharedMemory(name, create=name is None, size=total)
         if name is not None:
             self.memory.unlink()
         self.arrays = {
-            key: np.ndarray(box.shape, box.dtype, self.memory.buf, int(starts[key])) for key, box in space.items()
+            key: np.ndarray(box.shape, box.dtype, self.memory.buf, starts[key]) for key, box in parts.items()
         }
 
     def write(self, observation: Observation) -> None:
@@ -212,15 +224,16 @@ class _SharedObservation:
 
 
 def _play(make_env: MakeEnv, pipe: connection.Connection) -> None:
-    """What a spawned process does: answer requests until the parent closes the pipe or is gone."""
-    # Ctrl-C reaches every process of a terminal; the parent ends its games itself.
+    """Answer requests, in a spawned process, until the parent closes the pipe or is gone."""
+    # Ctrl-C reaches every process of a terminal, but the parent ends its games itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shared = None
     with suppress(ConnectionError):
         try:
             env = make_env()
-            shared = _SharedObservation(env.observation_space)
-            pipe.send((True, (env.observation_space, env.action_space, shared.memory.name)))
+            space, action_space = env_spaces(env)
+            shared = _SharedObservation(space)
+            pipe.send((True, (space, action_space, shared.memory.name)))
             while (request := _next(pipe)) is not None:
                 kind, content = request
                 observation, *rest = env.reset(seed=content) if kind == "reset" else env.step(content)
@@ -239,7 +252,7 @@ def _play(make_env: MakeEnv, pipe: connection.Connection) -> None:
 
 
 def _next(pipe: connection.Connection) -> tuple[str, Any] | None:
-    """The next request, None if there will be none."""
+    """The next request, or None once the parent closed the pipe or is gone."""
     try:
         return pipe.recv()
     except (EOFError, ConnectionError):

@@ -1,9 +1,10 @@
-"""All query networks by name, and the one that options ask for."""
+"""The query networks by name, and building the one that the options name."""
 
 from dataclasses import asdict
 
 from gymnasium import spaces
 
+from ralseg.agents.env_spaces import boxes
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, PublishedQueryNetwork, QueryNetwork
 from ralseg.agents.token_network import TokenQueryNetwork
@@ -24,27 +25,28 @@ def build_network(
     """The query network that `options` names.
 
     Args:
-        options: the agent's.
-        observation_space: the env's.
-        prior_column: which of a candidate's numbers is that of `options.prior_of`; needed with a prior.
-        tokens: how the rows are laid out; needed by `network=tokens`.
+        options: the settings of the agent.
+        observation_space: that of the env.
+        prior_column: the index, among a candidate's numbers, of `options.prior_of`; needed with a prior.
+        tokens: the layout of the rows; needed by `network=tokens`.
 
     Raises:
         RalsegError: if the network cannot read such observations.
     """
-    units, state_features = observation_space["state"].shape
-    candidate_features = observation_space["candidates"].shape[-1]
+    parts = boxes(observation_space)
+    units, state_features = parts["state"].shape
+    candidate_features = parts["candidates"].shape[-1]
     widths = {"state_features": state_features, "candidate_features": candidate_features}
     if options.network == "published":
         return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
     own = {"hidden": options.hidden, "context": options.context, "prior_column": prior_column}
-    # A small margin is what says unsure.
+    # It is a small margin that means uncertainty.
     own["prior"] = -options.prior if options.prior_of == "margin" else options.prior
     if options.network == "tokens":
         if tokens is None:
             raise RalsegError("network=tokens reads numbers per class; say how the rows are laid out: TokenLayout")
         if prior_column is not None:
-            # From the end, where it stands for any number of classes.
+            # Counted from the end, it is the same for any number of classes.
             own["prior_column"] = prior_column - candidate_features
         return NETWORKS["tokens"](**asdict(tokens), **own)
     if options.members > 1:

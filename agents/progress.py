@@ -1,4 +1,4 @@
-"""What a training tells while it runs and when it ends."""
+"""What a training reports while it runs and when it ends."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from ralseg.agents.query_network import QueryNetwork
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after every env step of all streams."""
+    """Where a training stands; reported after every env step of all streams."""
 
     episode: int
     """episodes begun"""
@@ -21,25 +21,25 @@ class Progress:
     episode_return: float
     """mean sum of rewards so far of the running streams"""
     exploration: float | None
-    """epsilon, None for an agent that has none"""
+    """epsilon; None for an agent without one"""
     loss: float | None
-    """of the last update, None before the first or where it is not known"""
+    """loss of the last update; None before the first one, or where it is not known"""
     steps_per_second: float
-    """env steps a second since this start"""
+    """env steps per second since this start"""
     seconds_left: float | None
-    """estimated from the length of the episodes that ended and the speed of this start; None before the first ended"""
+    """estimated from the length of the past episodes and the speed since this start; None before the first one ended"""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave; `load_policy(folder)` reads its policy."""
+    """What came of a training; `load_policy(folder)` reads its policy."""
 
     folder: Path
     """holds `policy.safetensors` and `policy.json`"""
     network: QueryNetwork
     """the trained network"""
     env_steps: int
-    """steps of the game that were played"""
+    """steps of the game that were played, over all streams"""
     updates: int
     """gradient updates"""
     history: list[dict[str, float]]
@@ -47,7 +47,7 @@ class TrainingResult:
 
 
 def seconds_left(history: list[dict[str, float]], episodes: int, env_steps: int, speed: float) -> float | None:
-    """Seconds that the steps still to be played take at `speed` steps a second, if they go on as in `history`."""
+    """Seconds that the remaining steps take at `speed` steps per second, if episodes stay as long as in `history`."""
     if not history:
         return None
     length = sum(episode["steps"] for episode in history) / len(history)

@@ -1,9 +1,9 @@
 """Query networks: one Q-value for every candidate of every slate.
 
 Shapes: B observations, S units of the state, F features of a state unit, K slates, N candidates a slate, F' features of
-a candidate. `forward(obs, state=None, info=None)` takes a mapping with `state` (B, S, F), `candidates` (B, K, N, F')
-and `mask` (B, K, N), numpy or torch, and returns finite Q-values (B, K, N) float32 and `state` unchanged, the form that
-tianshou expects. Masked candidates have a Q-value like any other: whoever selects masks them with `masked`.
+a candidate. `forward(obs)` takes a mapping with `state` (B, S, F), `candidates` (B, K, N, F') and `mask` (B, K, N),
+numpy or torch, and returns finite Q-values (B, K, N) float32. Masked candidates have a Q-value like any other; use
+`masked` before taking the best.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,20 @@ def masked(values: torch.Tensor, mask: Any) -> torch.Tensor:
 
 
 def as_tensor(array: Any) -> torch.Tensor:
-    """Float32, on the CPU where it was none yet."""
+    """A float32 tensor; an array becomes one on the CPU."""
     return torch.as_tensor(array if isinstance(array, torch.Tensor) else np.asarray(array), dtype=torch.float32)
 
 
 def standardised(obs: Mapping[str, Any], column: int, weight: float) -> torch.Tensor:
-    """One of a candidate's numbers, standardised over the open candidates of the step, times `weight`: (B, K, N).
+    """One of a candidate's numbers, standardised over the open candidates of the step, times `weight`.
 
     Args:
-        obs: an observation, see the module.
-        column: which of the numbers; negative: counted from the end.
-        weight: of it; negative where small numbers are to be preferred. 0 where masked.
+        obs: a batch of observations, as `forward` takes it.
+        column: the index of the number; negative numbers count from the end.
+        weight: negative where small numbers are to be preferred.
+
+    Returns:
+        (B, K, N) float32, 0 where masked.
     """
     open_, figure = as_tensor(obs["mask"]), as_tensor(obs["candidates"][..., column])
     count = open_.sum(dim=(1, 2), keepdim=True).clamp(min=1)
@@ -43,13 +46,18 @@ def standardised(obs: Mapping[str, Any], column: int, weight: float) -> torch.Te
 
 
 class QueryNetwork(nn.Module):
-    """What every query network has: a name, the arguments that rebuild it, and inputs to be fitted once."""
+    """Base class of the query networks.
+
+    Attributes:
+        name: of the class, in `policy.json`.
+        arguments: what rebuilds the network, JSON values.
+    """
 
     name: str
     arguments: dict[str, Any]
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """Fit the input scaling to warm-up observations; networks with batch normalisation have nothing to fit.
+        """Fit the input scaling to warm-up observations; a network with batch normalisation has nothing to fit.
 
         Args:
             states: (B, S, F).
@@ -58,16 +66,23 @@ class QueryNetwork(nn.Module):
         """
 
     def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """The Q-values of each network that learns for itself, (M, B, K, N); of a single network, M is 1."""
-        return self(obs)[0][None]
+        """Q-values (M, B, K, N) of each of the M networks that learn on their own; M is 1 but for an ensemble."""
+        return self(obs)[None]
+
+    def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """The part of the Q-values (B, K, N) that is not learned: 0 where masked, and in a network without a prior."""
+        return torch.zeros_like(as_tensor(obs["mask"]))
 
 
 class Standardise(nn.Module):
-    """(x - mean) / sd per feature, fitted once and then frozen; clamped, so that a drifting feature stays bounded.
+    """(x - mean) / sd of each feature, with statistics that are fitted once and then frozen.
 
-    Frozen statistics keep the Q-values of an observation a function of the weights alone: running ones would move the
-    targets under the learner.
+    Frozen statistics make the Q-values of an observation a function of the weights alone; running ones would move the
+    targets while they are learned. Results are clamped, so that a drifting feature stays bounded.
     """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
     def __init__(self, features: int, limit: float = 8.0) -> None:
         super().__init__()
@@ -76,26 +91,26 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
 
     def fit(self, rows: np.ndarray) -> None:
-        """Take mean and sd (float64 sums) over `rows` (R, features); a constant feature keeps its scale."""
+        """Use mean and sd of `rows` (R, features), summed in float64; the sd of a constant feature is set to 1."""
         deviation = rows.std(axis=0, dtype=np.float64)
         deviation[deviation < 1e-6] = 1.0
         self.mean.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)))
         self.deviation.copy_(torch.from_numpy(deviation))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Values (..., features) to the same shape, in [-limit, limit]."""
+        """Scale values (..., features); the result is in [-limit, limit]."""
         return (values - self.mean).div_(self.deviation).clamp_(-self.limit, self.limit)
 
 
 class RowLinear(nn.Linear):
-    """A linear layer, as a convolution where it is given rows (B, ..., features).
+    """A linear layer that is computed as a convolution for inputs (B, ..., features).
 
-    The same numbers in the same memory: rows are the pixels of a channels-last image. On a CPU torch takes oneDNN for a
-    convolution and MKL for a matrix product, which on AMD's processors computes half as many products a second.
+    The rows are read as the pixels of a channels-last image, without a copy. On a CPU torch uses oneDNN for a
+    convolution and MKL for a matrix product, and on AMD's processors MKL is half as fast.
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """(..., inputs) to (..., outputs)."""
+        """Map (..., inputs) to (..., outputs)."""
         if values.ndim == 2:
             return super().forward(values)
         image = values.flatten(1, -2)[:, None].permute(0, 3, 1, 2)
@@ -106,23 +121,23 @@ class RowLinear(nn.Linear):
 class CompactQueryNetwork(QueryNetwork):
     """The default: a small MLP shared by all candidates, with the state and the slate as context.
 
-    The state is the mean of a per-unit layer over the units of D_S, the slate the mean of its open candidates; S, K and
-    N are in no weight, so one network serves every size of state set, slate and budget.
+    The state enters as the mean of a per-unit layer over the units of D_S, the slate as the mean of its open
+    candidates. No weight depends on S, K or N, so one network serves every size of state set, slate and budget.
 
-    With a prior, what the network learns is added to what is known at once (residual policy learning, Silver et al.
-    2018): Q = prior x z(figure) + f, where z standardises over the open candidates of the step and the figure, one of a
-    candidate's numbers, says how unsure the segmentation network is of it.
+    With a prior, the network learns what is to be added to a score that is known beforehand (residual policy learning,
+    Silver et al. 2018): Q = prior x z(u) + f. z standardises over the open candidates of the step, and u, one of a
+    candidate's numbers, says how uncertain the segmentation network is of it.
 
     Args:
         state_features: F.
         candidate_features: F'.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
-        prior: weight of that figure; negative where it falls with uncertainty, as the margin does.
-        prior_column: which of a candidate's numbers it is; needed with a prior.
+        prior: weight of u; negative where the number falls with uncertainty, as the margin does.
+        prior_column: the index of u among a candidate's numbers; needed with a prior.
 
     Raises:
-        RalsegError: for a prior without its column.
+        RalsegError: if there is a prior without its column.
     """
 
     name = "compact"
@@ -162,16 +177,16 @@ class CompactQueryNetwork(QueryNetwork):
         )
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """Fit both scalings; only open candidates count."""
+        """Fit the scaling of state and candidates; masked candidates are left out."""
         self.state_scale.fit(states.reshape(-1, states.shape[-1]))
         self.candidate_scale.fit(candidates[masks == 1])
 
     def summary(self, state: Any) -> torch.Tensor:
-        """The state (B, S, F) in hidden // 2 numbers (B, hidden // 2)."""
+        """The state (B, S, F) summarised in (B, hidden // 2) numbers."""
         return self.state_unit(self.state_scale(as_tensor(state))).relu().mean(dim=1)
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
-        """Q-values (B, K, N); see the module."""
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """Q-values (B, K, N) float32 of a batch of observations; see the module."""
         candidates = self.candidate_scale(as_tensor(obs["candidates"]))
         shared = self.from_state(self.summary(obs["state"]))[:, None]
         if self.from_slate is not None:
@@ -179,10 +194,12 @@ class CompactQueryNetwork(QueryNetwork):
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             shared = shared + self.from_slate((share[:, :, None] @ candidates).squeeze(2))
         learned = self.head(self.from_candidate(candidates) + shared[:, :, None]).squeeze(-1)
-        return learned + self.prior(obs) if self.prior_weight else learned, state
+        return learned + self.prior(obs) if self.prior_weight else learned
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """The part of the Q-values (B, K, N) that is not learned, 0 where masked; for networks with a prior."""
+        """See `QueryNetwork.prior`."""
+        if self.prior_column is None:
+            return super().prior(obs)
         return standardised(obs, self.prior_column, self.prior_weight)
 
 
@@ -204,14 +221,17 @@ class PublishedQueryNetwork(QueryNetwork):
     """The query network of RALIS (Casanova et al., ICLR 2020, appendix B and Figure B.1).
 
     Q = sigmoid(gate of the KL numbers) x score of state and candidate. Every layer is batch normalisation, ReLU,
-    linear. Batch normalisation takes its statistics from the batch in updates, and from the running averages when it
-    acts, is evaluated or gives a target. S is part of the weights: the state path ends in one number per unit.
+    linear. Batch normalisation uses the statistics of the batch in updates, and its running averages when the network
+    acts, is evaluated or gives a target. S is fixed by the weights: the state path ends in one number per unit.
 
     Args:
         state_units: S.
         state_features: F.
         candidate_features: F' = F + gate_features: a candidate's own F numbers, then its KL histograms.
-        gate_features: the last numbers of a candidate, which feed the gate (2 x 32 bins in the paper).
+        gate_features: how many of a candidate's last numbers feed the gate (2 x 32 bins in the paper).
+
+    Raises:
+        RalsegError: if a candidate has no numbers besides those of the gate.
     """
 
     name = "published"
@@ -237,43 +257,49 @@ class PublishedQueryNetwork(QueryNetwork):
         self.fusion = _Block(256, 1, relu=False)
         self.gate = _Block(gate_features, 1)
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
-        """Q-values (B, K, N); see the module."""
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """Q-values (B, K, N) float32 of a batch of observations; see the module."""
         candidates = as_tensor(obs["candidates"])
         summary = self.state_fusion(self.state_path(as_tensor(obs["state"])).squeeze(-1))
         own = self.candidate_path(candidates[..., : -self.gate_features])
         fused = self.fusion(torch.cat([summary[:, None, None].expand(*own.shape[:3], -1), own], dim=-1))
-        return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1), state
+        return (self.gate(candidates[..., -self.gate_features :]).sigmoid() * fused).squeeze(-1)
 
 
 class Ensemble(QueryNetwork):
     """Compact networks that learn side by side from the same batches, each from its own first weights; Q is their mean.
 
     Args:
-        members: how many, 1 or more.
-        arguments: of each member, a `CompactQueryNetwork`.
+        members: number of networks, 1 or more.
+        arguments: those of each member, a `CompactQueryNetwork`.
     """
 
     name = "ensemble"
 
     def __init__(self, members: int, **arguments: Any) -> None:
         super().__init__()
-        self.members = nn.ModuleList(CompactQueryNetwork(**arguments) for _ in range(members))
-        self.arguments = {"members": members, **self.members[0].arguments}
+        networks = [CompactQueryNetwork(**arguments) for _ in range(members)]
+        self.members = nn.ModuleList(networks)
+        self.arguments = {"members": members, **networks[0].arguments}
+
+    @property
+    def networks(self) -> list[CompactQueryNetwork]:
+        """The members."""
+        return [member for member in self.members if isinstance(member, CompactQueryNetwork)]
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """See `QueryNetwork.fit_inputs`; all members see the same."""
-        for member in self.members:
+        """See `QueryNetwork.fit_inputs`; all members get the same."""
+        for member in self.networks:
             member.fit_inputs(states, candidates, masks)
 
     def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
         """See `QueryNetwork.members_values`."""
-        return torch.stack([member(obs)[0] for member in self.members])
+        return torch.stack([member(obs) for member in self.networks])
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
-        """Q-values (B, K, N); see the module."""
-        return self.members_values(obs).mean(dim=0), state
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """Q-values (B, K, N) float32 of a batch of observations; see the module."""
+        return self.members_values(obs).mean(dim=0)
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """See `CompactQueryNetwork.prior`; the same in all members."""
-        return self.members[0].prior(obs)
+        """See `QueryNetwork.prior`; it is the same in all members."""
+        return self.networks[0].prior(obs)

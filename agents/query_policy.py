@@ -19,17 +19,20 @@ FORMAT = 1
 
 
 class View(Protocol):
-    """The part of the game's view that a query network looks at."""
+    """The part of a candidates view that a query network reads."""
 
-    observation: dict[str, np.ndarray]
+    @property
+    def observation(self) -> dict[str, np.ndarray]:
+        """`state` (S, F), `candidates` (K, N, F') and `mask` (K, N)."""
+        ...
 
 
 class QueryPolicy:
     """Greedy choice by a trained query network: the open candidate with the highest Q-value in each slate.
 
     Args:
-        network: the query network; put into evaluation mode.
-        description: what `policy.json` says: network, observation, options, version.
+        network: the query network; it is put into evaluation mode.
+        description: the content of `policy.json`: network, observation, options, version.
     """
 
     needs: tuple = ()
@@ -44,7 +47,7 @@ class QueryPolicy:
 
         Args:
             view: its `observation` holds `state` (S, F), `candidates` (K, N, F') and `mask` (K, N).
-            rng: not used: ties go to the first candidate.
+            rng: not used; ties go to the first candidate.
 
         Returns:
             (K,) int64 indices into the slates, -1 where a slate is empty.
@@ -55,7 +58,7 @@ class QueryPolicy:
         observation = view.observation
         self._check(observation)
         with torch.no_grad():
-            values, _ = self.network({key: array[None] for key, array in observation.items()})
+            values = self.network({key: array[None] for key, array in observation.items()})
         chosen = masked(values[0], observation["mask"]).argmax(dim=-1).numpy()
         return np.where(observation["mask"].any(axis=-1), chosen, -1)
 
@@ -80,9 +83,9 @@ def save_policy(
     """Write a trained network as `policy.safetensors` and `policy.json`.
 
     Args:
-        folder: made if it is not there.
+        folder: is made if it does not exist.
         network: the trained query network.
-        observation: how the observation was made (features, classes, bins ...), JSON values; kept word for word.
+        observation: how the observation was made (features, classes, bins ...), JSON values; kept unchanged.
         options: the options that it was trained with, JSON values.
     """
     write_policy_files(
@@ -103,7 +106,7 @@ def load_policy(folder: str | Path) -> QueryPolicy:
         folder: holds `policy.safetensors` and `policy.json`.
 
     Raises:
-        RalsegError: if a file is missing, damaged or of another kind. Never falls back to untrained weights.
+        RalsegError: if a file is missing, damaged or of another kind; untrained weights are never played instead.
     """
     tensors, description = read_policy_files(folder)
     name = description["network"].get("name")
@@ -118,7 +121,7 @@ def load_policy(folder: str | Path) -> QueryPolicy:
 
 
 def write_policy_files(folder: str | Path, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
-    """Write weights and description; the description, written last, seals the weights with their SHA-256."""
+    """Write the weights, then the description, which holds their SHA-256."""
     folder, weights = Path(folder), save(tensors)
     with atomic_write(folder / WEIGHTS) as file:
         file.write(weights)
@@ -130,7 +133,7 @@ def read_policy_files(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict
     """Read weights and description.
 
     Raises:
-        RalsegError: if a file is missing, or is not the one that was written.
+        RalsegError: if a file is missing, or if the weights are not those that the description was written for.
     """
     folder = Path(folder)
     description = read_json(folder / DESCRIPTION)

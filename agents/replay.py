@@ -1,4 +1,4 @@
-"""Replay of env steps: every observation stored once, sampled by our own generator."""
+"""Replay of env steps: every observation is stored once, and samples come from a generator that is passed in."""
 
 from typing import Any
 
@@ -11,32 +11,17 @@ OBSERVATION = ("state", "candidates", "mask")
 COLUMNS = (*OBSERVATION, "act", "signal", "terminated")
 
 
-def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`values` (K, N) to mean 0 and sd 1 over the open candidates of the step; 0 where masked or where all are equal.
-
-    Returns:
-        (K, N) float32.
-    """
-    open_ = mask == 1
-    result = np.zeros(values.shape, np.float32)
-    if open_.any():
-        chosen = values[open_].astype(np.float64)
-        deviation = chosen.std()
-        if deviation > 1e-12 * max(1.0, np.abs(chosen).max()):
-            result[open_] = (chosen - chosen.mean()) / deviation
-    return result
-
-
 class Replay:
     """A ring of env steps for each game stream, drawn uniformly.
 
-    A row is what was seen (`state`, `candidates`, `mask`), chosen (`act`), learned (`signal`) and whether the episode
-    ended with it (`terminated`). The observation that follows a row is the next row of its stream, so it is stored
-    once, and the newest rows of an episode that still runs cannot be drawn yet. Memory is taken up row by row.
+    A row holds what was seen (`state`, `candidates`, `mask`), what was chosen (`act`), the `signal` to learn from and
+    whether the episode ended with it (`terminated`). The observation that follows a row is that of the next row of its
+    stream, so each is stored once, and the newest rows of an episode that still runs cannot be drawn yet. Memory is
+    taken up row by row.
 
     Args:
         size: env steps kept, over all streams (rounded up to as many for each).
-        streams: number of game streams; stream i has the rows from i x length on.
+        streams: number of game streams; the rows of stream i start at i x length.
         rng: draws the samples.
         n_step: env steps of signal before the bootstrap.
     """
@@ -52,13 +37,13 @@ class Replay:
         return int(self._filled.sum())
 
     def add(self, rows: dict[str, np.ndarray]) -> np.ndarray:
-        """Add one env step of some streams; the oldest rows make place.
+        """Add one env step of some streams; in a full ring it replaces the oldest row.
 
         Args:
             rows: `stream` (n,) and, one row for each stream, the `COLUMNS`.
 
         Returns:
-            (n,) int64, where they are.
+            (n,) int64, the rows that were written.
         """
         stream = rows["stream"]
         index = stream * self.length + self._place[stream]
@@ -92,32 +77,36 @@ class Replay:
         )
 
     def next(self, rows: np.ndarray) -> np.ndarray:
-        """The rows that follow; the last of an episode, and the newest of a stream, follow themselves."""
+        """The rows that follow `rows`; the last of an episode and the newest of a stream are followed by themselves."""
         stream, place = np.divmod(rows, self.length)
         newest = place == (self._place[stream] - 1) % self.length
         stay = newest | self.arrays["terminated"].numpy()[rows]
         return np.where(stay, rows, stream * self.length + (place + 1) % self.length)
 
     def sample(self, count: int) -> np.ndarray:
-        """Draw `count` of the drawable rows with replacement."""
+        """Draw `count` of the drawable rows, uniformly and with replacement."""
         return self.rng.choice(self.drawable(), count)
 
     def take(self, rows: np.ndarray, keys: tuple[str, ...] = OBSERVATION) -> dict[str, torch.Tensor]:
-        """Copies of some columns of `rows`, features in the precision that they are stored in."""
+        """Copies of some columns of `rows`; features have the precision that they are stored in."""
         index = torch.from_numpy(rows)
         return {key: self.arrays[key][index] for key in keys}
 
+    def following(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
+        """The observations that follow `rows`; after the last row of an episode there is none, and it stands again."""
+        return self.take(self.next(rows))
+
 
 class PrioritisedReplay(Replay):
-    """Drawn in proportion to priorities (Schaul et al., 2016); a new row has the highest seen so far.
+    """Rows are drawn in proportion to priority ** alpha (Schaul et al., 2016); a new row gets the highest one so far.
 
     Args:
-        size: as in `Replay`.
-        streams: as in `Replay`.
-        alpha: exponent of the priorities.
-        beta: exponent of the importance weights.
+        size: env steps kept, over all streams.
+        streams: number of game streams.
+        alpha: exponent of the priorities, above 0, at most 1.
+        beta: exponent of the importance weights, 0 to 1.
         rng: draws the samples.
-        n_step: as in `Replay`.
+        n_step: env steps of signal before the bootstrap.
     """
 
     def __init__(
@@ -129,24 +118,27 @@ class PrioritisedReplay(Replay):
         self.highest = self.lowest = 1.0
 
     def add(self, rows: dict[str, np.ndarray]) -> np.ndarray:
-        """Add one env step of some streams; see `Replay`."""
+        """See `Replay.add`."""
         index = super().add(rows)
         self.weight[index] = self.highest**self.alpha
         return index
 
     def sample(self, count: int) -> np.ndarray:
-        """Draw `count` of the drawable rows with replacement."""
+        """Draw `count` of the drawable rows by their priorities, with replacement."""
         rows = self.drawable()
         return self.rng.choice(rows, count, p=self.weight[rows] / self.weight[rows].sum())
 
     def importance(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) weights of the loss that undo the preference for `rows`, the largest of them 1."""
+        """(n,) float64 weights in the loss, weight ** -beta of each row over the largest of them: rare rows count most.
+
+        They undo the preference with which `rows` were drawn, in full at beta 1.
+        """
         weight = (self.weight[rows] / self.lowest) ** -self.beta
         return weight / weight.max()
 
     def prioritise(self, rows: np.ndarray, errors: np.ndarray) -> None:
-        """Set the priorities of `rows` from the absolute errors (n,) of their last update."""
-        # Python's floats, as a checkpoint gives them back: a power of numpy's float32 is rounded otherwise.
+        """Set the priorities of `rows` to the absolute errors (n,) of their last update."""
+        # In float64, as a checkpoint gives them back: the power of a float32 is rounded differently.
         priority = errors.astype(np.float64) + float(np.finfo(np.float32).eps)
         self.weight[rows] = priority**self.alpha
         self.highest = max(self.highest, float(priority.max()))
@@ -163,7 +155,7 @@ def make_replay(
         streams: number of game streams; each has its own part.
         rng: draws the samples.
         n_step: env steps of signal before the bootstrap.
-        priority: (alpha, beta) of prioritised replay; None draws uniformly.
+        priority: (alpha, beta) of prioritised replay; None: rows are drawn uniformly.
     """
     if priority is None:
         return Replay(size, streams, rng=rng, n_step=n_step)
@@ -171,12 +163,12 @@ def make_replay(
 
 
 def as_stored(observation: dict[str, np.ndarray], half: bool, where: str) -> dict[str, np.ndarray]:
-    """The three arrays of an observation as they are stored.
+    """Convert the three arrays of an observation to the types that they are stored in.
 
     Args:
         observation: `state`, `candidates`, `mask`.
         half: whether features become float16.
-        where: names the step in the error.
+        where: names the step in errors.
 
     Raises:
         RalsegError: if a feature is not finite, or too large for float16.

@@ -1,15 +1,14 @@
 """Stable-Baselines3 agents for the same game: PPO on the K choices at once, DQN on one choice after another.
 
-Both learn a `CompactQueryNetwork` (its outputs are PPO's logits or DQN's Q-values), so what they leave behind is an
+Both learn a `CompactQueryNetwork`, whose outputs are PPO's logits or DQN's Q-values. What they save is therefore an
 ordinary policy folder that `load_policy` reads: weights as safetensors, nothing pickled.
 """
 
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +17,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
+from ralseg.agents.env_spaces import boxes, env_spaces
 from ralseg.agents.options import SB3Options
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_network import CompactQueryNetwork
@@ -26,12 +26,17 @@ from ralseg.agents.sb3_networks import DQNFeatures, PPOFeatures, SlateActorCriti
 from ralseg.agents.single_unit import SingleUnitWrapper
 from ralseg.foundation import RalsegError, generator, integer
 
-# SB3 counts steps, we count episodes: it is told of twice the steps expected, and the callback ends the training.
+# SB3 counts steps and we count episodes: it is given twice the steps that are expected, and the callback stops it.
 _SLACK = 2
 
 
 class SeededEpisodes(gym.Wrapper):
-    """Episode e starts with the seed of the stream `("episode", e)`, as in `training.train`; rewards must be finite."""
+    """Starts episode e with the seed of the stream `("episode", e)`, as `training.train` does; checks the rewards.
+
+    Args:
+        env: the game.
+        seed: root seed.
+    """
 
     def __init__(self, env: gym.Env, seed: int) -> None:
         super().__init__(env)
@@ -43,15 +48,19 @@ class SeededEpisodes(gym.Wrapper):
         return self.env.reset(seed=integer(self.root, "episode", self.index), options=options)
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        """Step, refusing a reward that is not finite."""
-        result = self.env.step(action)
-        if not np.isfinite(result[1]):
-            raise RalsegError(f"episode {self.index}: the env's reward is {result[1]}; mend the env or its learner")
-        return result
+        """Step the game.
+
+        Raises:
+            RalsegError: if the reward is not finite.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if not np.isfinite(float(reward)):
+            raise RalsegError(f"episode {self.index}: the env's reward is {reward}; mend the env or its learner")
+        return observation, float(reward), terminated, truncated, info
 
 
 class _Episodes(BaseCallback):
-    """Stop after the given number of episodes; record and report them."""
+    """Records and reports the episodes, and stops the training after the given number of them."""
 
     def __init__(self, episodes: int, on_step: Callable[[Progress], None] | None) -> None:
         super().__init__()
@@ -109,21 +118,21 @@ def train_sb3(
 ) -> TrainingResult:
     """Train a Stable-Baselines3 agent on one game stream and save its policy into `run_folder`.
 
-    One random episode is played first: it gives the input scaling and the length of an episode. SB3 draws from the
-    global generators of numpy and torch, which are seeded here. A training that was killed starts anew.
+    One random episode is played first; the input scaling is fitted to it, and it shows how long an episode is. SB3
+    draws from the global generators of numpy and torch, which it seeds. A training that was killed starts again.
 
     Args:
         make_env: makes the env.
         options: the settings.
         run_folder: gets `policy.safetensors`, `policy.json` and `tensorboard/`.
         seed: root seed.
-        episodes: how many are learned from.
-        observation: how the observation is made; kept in `policy.json`.
+        episodes: number of episodes that are learned from.
+        observation: how the observation is made, JSON values; kept in `policy.json`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the game.
 
     Raises:
-        RalsegError: if `episodes` is below 1 or a reward is not finite.
+        RalsegError: if `episodes` is below 1, the env has other spaces than the agents need, or a reward is not finite.
     """
     if episodes < 1:
         raise RalsegError(f"episodes is {episodes}; it must be at least 1")
@@ -136,7 +145,7 @@ def train_sb3(
         for network in networks:
             network.fit_inputs(*(np.stack([obs[key] for obs in warm_up]) for key in ("state", "candidates", "mask")))
         counter = _Episodes(episodes, on_step)
-        turns = len(env.action_space.nvec) if options.algorithm == "sb3_dqn" else 1
+        turns = len(env_spaces(env)[1].nvec) if options.algorithm == "sb3_dqn" else 1
         model.learn(_SLACK * len(warm_up) * episodes * turns, callback=counter, log_interval=1)
     save_policy(folder, networks[0], observation=observation or {}, options=asdict(options))
     return TrainingResult(folder, networks[0], counter.env_steps, model._n_updates, counter.history)
@@ -154,10 +163,11 @@ def _random_episode(env: gym.Env, rng: np.random.Generator, seed: int) -> list[d
 
 
 def _make_model(env: gym.Env, options: SB3Options, episode_steps: int, seed: int, log: str | None) -> BaseAlgorithm:
-    space = env.observation_space
+    space, action_space = env_spaces(env)
+    parts = boxes(space)
     network = {
-        "state_features": space["state"].shape[-1],
-        "candidate_features": space["candidates"].shape[-1],
+        "state_features": parts["state"].shape[-1],
+        "candidate_features": parts["candidates"].shape[-1],
         "hidden": options.hidden,
         "context": options.context,
     }
@@ -183,7 +193,7 @@ def _make_model(env: gym.Env, options: SB3Options, episode_steps: int, seed: int
             },
             **common,
         )
-    slates = len(env.action_space.nvec)
+    slates = len(action_space.nvec)
     return DQN(
         SlateDQNPolicy,
         SingleUnitWrapper(env),
@@ -204,8 +214,19 @@ def _make_model(env: gym.Env, options: SB3Options, episode_steps: int, seed: int
     )
 
 
+@dataclass
+class _Seen:
+    """A view that holds an observation alone."""
+
+    observation: dict[str, np.ndarray]
+
+
 class SB3Predictor:
-    """A query policy with SB3's `predict`, for `stable_baselines3.common.evaluation.evaluate_policy`."""
+    """A query policy with SB3's `predict`.
+
+    Args:
+        policy: plays greedily.
+    """
 
     def __init__(self, policy: QueryPolicy) -> None:
         self.policy = policy
@@ -218,14 +239,24 @@ class SB3Predictor:
         episode_start: np.ndarray | None = None,
         deterministic: bool = True,
     ) -> tuple[np.ndarray, Any]:
-        """Actions (n, K) for observations with a leading axis, (K,) without; 0 where a slate is empty."""
+        """Choose, as SB3's `BasePolicy.predict` does; `episode_start` and `deterministic` are not used.
+
+        Args:
+            observation: `state`, `candidates` and `mask`, with a leading axis of n observations or without.
+            state: given back unchanged.
+            episode_start: not used.
+            deterministic: not used; the choice is greedy.
+
+        Returns:
+            Actions (n, K) or (K,) int64, 0 where a slate is empty, and `state`.
+        """
         if observation["mask"].ndim == 2:
-            chosen = self.policy.select(SimpleNamespace(observation=observation), self.rng)
+            chosen = self.policy.select(_Seen(observation), self.rng)
             return np.maximum(chosen, 0), state
         each = [{key: array[n] for key, array in observation.items()} for n in range(len(observation["mask"]))]
         return np.stack([self.predict(one)[0] for one in each]), state
 
 
 def as_sb3(policy: QueryPolicy) -> SB3Predictor:
-    """A policy that chooses from the observation alone, as SB3's tools expect it."""
+    """A trained policy as SB3's tools take it, e.g. `stable_baselines3.common.evaluation.evaluate_policy`."""
     return SB3Predictor(policy)

@@ -10,32 +10,33 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import nn
 
+from ralseg.agents.env_spaces import boxes
 from ralseg.agents.query_network import CompactQueryNetwork
 
 
 def _closed_last(scores: torch.Tensor, mask: torch.Tensor, below: float | None) -> torch.Tensor:
-    """Scores (B, K, N) with closed candidates at `below`, or just under the slate's lowest; empty slates unchanged."""
+    """Scores (B, K, N) with masked candidates at `below`, or None: 1 below the slate's lowest; not in empty slates."""
     low = scores.detach().amin(dim=-1, keepdim=True) - 1 if below is None else below
     closed = (mask == 0) & (mask != 0).any(dim=-1, keepdim=True)
     return torch.where(closed, low, scores)
 
 
 class PPOFeatures(BaseFeaturesExtractor):
-    """K x N logits, then the summary of the state for the value."""
+    """Features for PPO: K x N logits, then the summary of the state, from which the value is computed."""
 
     def __init__(self, observation_space: spaces.Dict, network: dict[str, Any]) -> None:
-        slates, size, _ = observation_space["candidates"].shape
+        slates, size, _ = boxes(observation_space)["candidates"].shape
         super().__init__(observation_space, slates * size + network["hidden"] // 2)
         self.network = CompactQueryNetwork(**network)
 
     def forward(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """(B, K x N + hidden // 2)."""
-        logits = _closed_last(self.network(obs)[0], obs["mask"], -1e8)
+        """(B, K x N + hidden // 2) float32."""
+        logits = _closed_last(self.network(obs), obs["mask"], -1e8)
         return torch.cat([logits.flatten(1), self.network.summary(obs["state"])], dim=1)
 
 
 class _Split(nn.Module):
-    """PPO's two latents: the logits as they are, the summary of the state through one layer."""
+    """PPO's two latents: the logits unchanged, and one layer on the summary of the state."""
 
     def __init__(self, logits: int, summary: int) -> None:
         super().__init__()
@@ -56,31 +57,35 @@ class SlateActorCritic(ActorCriticPolicy):
     """Actor-critic whose logits are the query network's outputs: no layer mixes the candidates after it."""
 
     def _build_mlp_extractor(self) -> None:
+        assert isinstance(self.action_space, spaces.MultiDiscrete)
         logits = int(self.action_space.nvec.sum())
         self.mlp_extractor = _Split(logits, self.features_dim - logits)
 
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         super()._build(lr_schedule)
         self.action_net = nn.Identity()
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
+        # Torch's base class has no lr, which all of its optimisers have.
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore[reportCallIssue]
 
 
 class DQNFeatures(BaseFeaturesExtractor):
-    """N Q-values of the slate whose turn it is.
+    """Features for DQN: the N Q-values of the slate whose turn it is.
 
-    The turn and what was chosen before it shift them all alike, so that the query network alone ranks the candidates.
+    The turn and the earlier choices of the step shift all N by the same amount, so that the query network alone ranks
+    the candidates.
     """
 
     def __init__(self, observation_space: spaces.Dict, network: dict[str, Any]) -> None:
-        super().__init__(observation_space, observation_space["candidates"].shape[1])
+        parts = boxes(observation_space)
+        super().__init__(observation_space, parts["candidates"].shape[1])
         self.network = CompactQueryNetwork(**network)
-        slates, width = observation_space["chosen"].shape
+        slates, width = parts["chosen"].shape
         self.turn = nn.Linear(slates, 1)
         self.worth = nn.Sequential(nn.Linear(width, network["hidden"]), nn.ReLU(), nn.Linear(network["hidden"], 1))
 
     def forward(self, obs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """(B, N)."""
-        scores = _closed_last(self.network(obs)[0], obs["mask"], None).squeeze(1)
+        """(B, N) float32."""
+        scores = _closed_last(self.network(obs), obs["mask"], None).squeeze(1)
         taken = 1 - obs["slate"].cumsum(dim=1)
         worth = self.worth(self.network.candidate_scale(obs["chosen"])).squeeze(-1)
         return scores + self.turn(obs["slate"]) + (worth * taken).sum(dim=1, keepdim=True)
@@ -92,5 +97,5 @@ class SlateDQNPolicy(DQNPolicy):
     def make_q_net(self) -> QNetwork:
         """A Q-network without layers of its own."""
         network = super().make_q_net()
-        network.q_net = nn.Identity()
+        network.q_net = nn.Sequential()
         return network

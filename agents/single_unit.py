@@ -1,26 +1,32 @@
-"""The game as one choice after another, for agents with a single discrete action."""
+"""The game played one choice after another, for agents with a single discrete action."""
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from ralseg.agents.env_spaces import boxes, env_spaces
+
 
 class SingleUnitWrapper(gym.Wrapper):
-    """One choice a step: K sub-steps make one step of the game, whose reward comes with the last.
+    """One choice per step: K sub-steps make one step of the game, and its reward comes with the last of them.
 
     Observation: `state` as in the game, `candidates` (1, N, F') and `mask` (1, N) of the slate whose turn it is,
-    `slate` (K,), which slate that is, one-hot, and `chosen` (K, F'), the candidates chosen so far, 0 elsewhere. Without
-    `chosen` a bootstrap could not tell one early choice from another: the reward for it comes with the last sub-step.
+    `slate` (K,) one-hot, which says which slate that is, and `chosen` (K, F'), the candidates chosen so far in the
+    step, 0 elsewhere. Without `chosen` a bootstrap could not tell one early choice from another, because their reward
+    comes with the last sub-step.
     Action: Discrete(N).
 
-    A discount applies at every sub-step: gamma of the game is gamma ** (1 / K) here. Credit over sub-steps is chained
-    through K bootstraps, which batch-mode DQN is not.
+    The discount applies at every sub-step: gamma of the game becomes gamma ** (1 / K) here. Credit reaches the early
+    sub-steps through K bootstraps, of which batch-mode DQN needs one.
+
+    Args:
+        env: the game, with the spaces that `ralseg.agents.env_spaces` checks.
     """
 
     def __init__(self, env: gym.Env) -> None:
         super().__init__(env)
-        space = env.observation_space
-        slates, size, width = space["candidates"].shape
+        space, _ = env_spaces(env)
+        slates, size, width = boxes(space)["candidates"].shape
         self.slates = slates
         self.action_space = spaces.Discrete(size)
         self.observation_space = spaces.Dict(
@@ -40,7 +46,7 @@ class SingleUnitWrapper(gym.Wrapper):
         return self._observation(), info
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict]:
-        """Choose in the slate whose turn it is; the game steps when all slates have had theirs."""
+        """Choose in the slate whose turn it is; with the choice in the last slate, the game steps."""
         self.chosen.append(int(action))
         if len(self.chosen) < self.slates:
             return self._observation(), 0.0, False, False, {}

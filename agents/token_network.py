@@ -1,4 +1,4 @@
-"""The query network that knows no classes by name: one token per class, the same weights for all of them."""
+"""The query network that knows no class by name: one token for each class, with the same weights for all of them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,28 +12,30 @@ from ralseg.foundation import RalsegError
 
 
 class TokenQueryNetwork(QueryNetwork):
-    """Q-values that do not change when classes or units of the state change places (Deep Sets, Zaheer et al. 2017).
+    """Q-values that do not depend on the order of classes or units of the state (Deep Sets, Zaheer et al. 2017).
 
-    A row holds T numbers per class, part by part, then numbers that belong to no class (`TokenLayout`). The numbers of
-    one class are its token. Every token of a candidate goes, with what the state says of the same class (the mean over
-    D_S of a layer of its tokens), through the same layer; a candidate is the sum of its tokens in proportion to the
-    first number of each, the predicted share, and their mean. From there on it is the compact network: the slate's mean
-    candidate as context, a small MLP, and the prior. C is read off the observation; C, S, K and N are in no weight.
+    A row holds T numbers for each class, part by part, then numbers that belong to no class (`TokenLayout`). The
+    numbers of one class are its token. Every token of a candidate goes through the same layer, together with what the
+    state says about the same class (the mean over D_S of a layer of its tokens). A candidate is then the sum of its
+    tokens, weighted by the first number of each, the predicted share, and beside it their mean. The rest is the compact
+    network: the slate's mean candidate as context, a small MLP, and the prior. The number of classes C is read from the
+    observation; no weight depends on C, S, K or N.
 
-    Shares are given to the layers beside their square roots, which tell a rare class from one that is not there.
+    The layers see the numbers of a token and their square roots, which tell a rare class from one that is absent.
 
     Args:
         state_tokens: numbers per class in a row of the state, 1 or more.
-        state_free: the numbers after them.
+        state_free: how many numbers follow them.
         candidate_tokens: numbers per class in a row of a candidate, in [0, 1], 1 or more.
-        candidate_free: the numbers after them.
+        candidate_free: how many numbers follow them.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
         prior: see `CompactQueryNetwork`.
-        prior_column: which of the numbers that belong to no class it is, negative, counted from the end of the row.
+        prior_column: the index of the prior's number, one of those that belong to no class; negative, counted from the
+            end of the row.
 
     Raises:
-        RalsegError: for a row without tokens, or a prior without its column.
+        RalsegError: if a row has no tokens, or if there is a prior without its column.
     """
 
     name = "tokens"
@@ -83,17 +85,17 @@ class TokenQueryNetwork(QueryNetwork):
         )
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """Fit all scalings, the same for all classes; only open candidates count."""
+        """Fit the scalings, which are the same for all classes; masked candidates are left out."""
         self.state_scale.fit(self._state_rows(as_tensor(states)).flatten(0, -2).numpy())
         tokens, free = self._split(as_tensor(candidates[masks == 1]), "candidate")
         self.token_scale.fit(_with_roots(tokens).flatten(0, -2).numpy())
         self.free_scale.fit(free.numpy())
 
-    def forward(self, obs: Mapping[str, Any], state: Any = None, info: Any = None) -> tuple[torch.Tensor, Any]:
-        """Q-values (B, K, N); see `ralseg.agents.query_network`.
+    def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
+        """Q-values (B, K, N) float32 of a batch of observations; see `ralseg.agents.query_network`.
 
         Raises:
-            RalsegError: if the rows of the observation are laid out in another way.
+            RalsegError: if the rows of the observation have another layout.
         """
         tokens, free = self._split(as_tensor(obs["candidates"]), "candidate")
         of_state = self.state_token(self.state_scale(self._state_rows(as_tensor(obs["state"])))).relu().mean(dim=1)
@@ -112,19 +114,21 @@ class TokenQueryNetwork(QueryNetwork):
             share = open_ / open_.sum(dim=-1, keepdim=True).clamp(min=1)
             values = values + self.from_slate((share[:, :, None] @ joined).squeeze(2))[:, :, None]
         learned = self.head(values).squeeze(-1)
-        return learned + self.prior(obs) if self.prior_weight else learned, state
+        return learned + self.prior(obs) if self.prior_weight else learned
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """See `CompactQueryNetwork.prior`."""
+        """See `QueryNetwork.prior`."""
+        if self.prior_column is None:
+            return super().prior(obs)
         return standardised(obs, self.prior_column, self.prior_weight)
 
     def _state_rows(self, state: torch.Tensor) -> torch.Tensor:
-        """(B, S, C, 2 T + free) of the state (B, S, F): a unit's own numbers stand beside those of each class."""
+        """The state (B, S, F) as (B, S, C, 2 T + free): the numbers of each class, with the unit's own beside them."""
         tokens, free = self._split(state, "state")
         return torch.cat([_with_roots(tokens), free[..., None, :].expand(*tokens.shape[:-1], -1)], dim=-1)
 
     def _split(self, rows: torch.Tensor, what: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (..., C, T) and the numbers that belong to no class, of rows (..., C x T + free)."""
+        """Split rows (..., C x T + free) into tokens (..., C, T) and the numbers that belong to no class."""
         count, free = self.arguments[f"{what}_tokens"], self.arguments[f"{what}_free"]
         classes, rest = divmod(rows.shape[-1] - free, count)
         if rest or classes < 2:

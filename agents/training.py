@@ -10,10 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from tianshou.data import Batch
 
-from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy, UpdateStats
+from ralseg.agents.batch_dqn import BatchModeDQN, UpdateStats
 from ralseg.agents.checkpoint import load_checkpoint, read_record, save_checkpoint
 from ralseg.agents.collection import MakeEnv, Observation, Step, Streams, open_streams
 from ralseg.agents.networks import build_network
@@ -21,7 +19,7 @@ from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_network import QueryNetwork
 from ralseg.agents.query_policy import save_policy
-from ralseg.agents.replay import OBSERVATION, as_stored, make_replay, standardise
+from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
 from ralseg.agents.training_log import TrainingLog
 from ralseg.features import TokenLayout
 from ralseg.foundation import RalsegError, generator, integer
@@ -43,31 +41,32 @@ def train(
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
 ) -> TrainingResult:
-    """Train a query network; the same arguments give the same weights, killed and resumed or not.
+    """Train a query network; the same arguments give the same weights, whether it is killed and resumed or not.
 
-    Episode e is played on stream e mod `streams` with the seed of the stream `("episode", e)`. A round is one episode
-    on every stream; they step together. Epsilon and learning rate follow the share of the episodes played before it.
+    Episode e is played on game stream e mod `streams`, with the seed of the random stream `("episode", e)`. A round is
+    one episode on every game stream; these step together. Epsilon and learning rate follow the share of the episodes
+    that were played before the round.
 
     Args:
-        make_env: makes the env; must be picklable (a dataclass with `__call__`) where `processes` is not 1. Or several,
-            one for each stream, e.g. games of other networks, with observations alike.
+        make_env: makes the env, or one for each stream, e.g. for games of several networks with the same observation
+            space; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
         options: the settings.
         run_folder: gets `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
         seed: root seed of network, exploration, replay and episodes.
-        episodes: how many are played.
-        streams: number of game streams; part of the result.
-        processes: 1 plays the streams in turn in this process, `streams` gives each its own (spawned); the result is
-            the same.
-        observation: how the observation is made; kept in `policy.json` and compared on resume.
-        prior_column: which of a candidate's numbers is that of `options.prior_of`; needed with `options.prior`.
-        tokens: how the rows of an observation are laid out; needed by `options.network=tokens`.
+        episodes: number of episodes, over all streams.
+        streams: number of game streams; another number gives other weights.
+        processes: 1 plays the streams in turn in this process, `streams` gives each a spawned process of its own; the
+            weights are the same.
+        observation: how the observation is made, JSON values; kept in `policy.json` and compared on resume.
+        prior_column: the index, among a candidate's numbers, of `options.prior_of`; needed with `options.prior`.
+        tokens: the layout of an observation's rows; needed by `options.network=tokens`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
-        resume: go on where a checkpoint in `run_folder` stands; False refuses a folder that holds one.
+        resume: whether to go on from a checkpoint in `run_folder`; False refuses a folder that holds one.
 
     Raises:
-        RalsegError: if an argument is out of range, the checkpoint is of other settings, or the env breaks its contract
-            (a reward that is not finite, a missing credit, a truncated episode).
+        RalsegError: if an argument is out of range, the checkpoint has other settings, or the env breaks its contract
+            (other spaces, a reward that is not finite, a missing credit, a truncated episode).
     """
     if episodes < 1 or streams < 1 or streams > episodes:
         raise RalsegError(
@@ -84,13 +83,13 @@ def train(
         "streams": streams,
         "observation": observation,
     }
-    settings = json.loads(json.dumps(settings))  # as the checkpoint gives them back: tuples are lists
+    settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back, with lists for tuples
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
     with (
         open_streams(make_env, streams, processes) as games,
-        TrainingLog(folder / "tensorboard", record and record["env_steps"], tensorboard) as log,
+        TrainingLog(folder / "tensorboard", record["env_steps"] if record else None, tensorboard) as log,
     ):
         network = partial(build_network, options, games.observation_space, prior_column, tokens)
         training = _Training(games, options, folder, settings, network, on_step)
@@ -98,7 +97,7 @@ def train(
             training.restore(record)
         training.run(log)
     save_policy(folder, training.network, observation=observation, options=asdict(options))
-    return TrainingResult(folder, training.network, training.env_steps, training.updates, training.history)
+    return TrainingResult(folder, training.network, training.env_steps, training.algorithm.updates, training.history)
 
 
 class _Training:
@@ -115,14 +114,10 @@ class _Training:
     ) -> None:
         self.games, self.options, self.folder, self.settings, self.on_step = games, options, folder, settings, on_step
         self.seed, self.episodes, self.streams = settings["seed"], settings["episodes"], settings["streams"]
-        action_space = games.action_space
-        if not isinstance(action_space, spaces.MultiDiscrete) or len(set(action_space.nvec)) != 1:
-            raise RalsegError(f"the env's action space is {action_space}; it must be MultiDiscrete([N] * K)")
         with torch.random.fork_rng():
             torch.manual_seed(integer(self.seed, "query network"))
             self.network = network()
-        policy = SlatePolicy(model=self.network, action_space=action_space, rng=generator(self.seed, "exploration"))
-        self.algorithm = BatchModeDQN(policy, options)
+        self.algorithm = BatchModeDQN(self.network, options, generator(self.seed, "exploration"))
         self.replay = make_replay(
             options.replay_size,
             self.streams,
@@ -130,15 +125,14 @@ class _Training:
             n_step=options.n_step,
             priority=(options.priority_alpha, options.priority_beta) if options.prioritised else None,
         )
-        self.round = self.env_steps = self.updates = 0
+        self.round = self.env_steps = 0
         self.history: list[dict[str, float]] = []
         self.stats: UpdateStats | None = None
 
     def restore(self, record: dict[str, Any]) -> None:
         """Continue after the last complete round."""
         load_checkpoint(self.folder / "checkpoint", record, self.algorithm, self.replay)
-        self.round, self.env_steps, self.updates = record["round"], record["env_steps"], record["gradient_steps"]
-        self.history = record["history"]
+        self.round, self.env_steps, self.history = record["round"], record["env_steps"], record["history"]
 
     def run(self, log: TrainingLog) -> None:
         """Play the remaining rounds."""
@@ -157,7 +151,6 @@ class _Training:
                 {
                     "settings": self.settings,
                     "env_steps": self.env_steps,
-                    "gradient_steps": self.updates,
                     "history": self.history,
                 },
             )
@@ -171,7 +164,7 @@ class _Training:
         rows = []
         step = 0
         while len(running):
-            act = self._act(observations)
+            act = self.algorithm.choose({key: np.stack([o[key] for o in observations]) for key in OBSERVATION})
             results = self.games.step({int(i): choice for i, choice in zip(running, act, strict=True)})
             row = self._row(observations, act, results, running, first, step)
             self.replay.add(row)
@@ -195,12 +188,6 @@ class _Training:
         self.history.extend(totals)
         return rows
 
-    def _act(self, observations: list[Observation]) -> np.ndarray:
-        batch = Batch(obs=Batch({key: np.stack([o[key] for o in observations]) for key in OBSERVATION}))
-        with torch.no_grad():
-            greedy = self.algorithm.policy(batch).act
-        return self.algorithm.policy.add_exploration_noise(greedy, batch)
-
     def _row(
         self,
         observations: list[Observation],
@@ -213,56 +200,36 @@ class _Training:
         entries = []
         for i, observation, (_, reward, _, truncated, info) in zip(running, observations, results, strict=True):
             where = f"episode {first + i}, step {step}"
-            if not np.isfinite(reward):
+            if not np.isfinite(float(reward)):
                 raise RalsegError(f"{where}: the env's reward is {reward}; mend the env or its learner")
             if truncated:
                 raise RalsegError(
                     f"{where}: the env truncated the episode; it must end by terminated alone (no TimeLimit)"
                 )
             stored = as_stored(observation, self.options.replay_half, where)
-            signal = self._signal(float(reward), info, stored, where)
-            entries.append(stored | {"signal": signal})
+            entries.append(stored | {"signal": self.algorithm.signal(float(reward), info, stored, where)})
         row = {key: np.stack([entry[key] for entry in entries]) for key in entries[0]}
         return row | {
             "act": act.astype(np.int64),
-            "rew": np.array([result[1] for result in results], np.float64),
+            "rew": np.array([float(result[1]) for result in results], np.float64),
             "terminated": np.array([result[2] for result in results], bool),
             "stream": running.astype(np.int64),
             "step": np.full(len(running), step),
         }
 
-    def _signal(self, reward: float, info: dict[str, Any], stored: Observation, where: str) -> np.ndarray:
-        weights, mask = self.options.signal, stored["mask"]
-        signal = np.where(mask == 1, np.float32(weights.reward * reward), np.float32(0))
-        for name in ("credit", "reference"):
-            if weight := getattr(weights, name):
-                values = info.get(f"candidate_{name}")
-                if values is None:
-                    raise RalsegError(
-                        f"signal.{name} is {weight}, but the env gives no info['candidate_{name}']; "
-                        f"make the env with it or set signal.{name}=0"
-                    )
-                if not np.isfinite(values).all():
-                    raise RalsegError(
-                        f"{where}: info['candidate_{name}'] holds a number that is not finite; mend the env"
-                    )
-                signal = signal + np.float32(weight) * standardise(values, mask)
-        if self.options.prior:
-            signal = signal + self.network.prior({key: array[None] for key, array in stored.items()})[0].numpy()
-        return signal
-
     def _learn(self, stepped: int) -> None:
         if self.env_steps < self.options.warm_up:
             return
         if self.env_steps - stepped < self.options.warm_up:
-            self.algorithm.fit_inputs(self.replay)
+            self.algorithm.fit_inputs(self.replay.take(self.replay.rows()))
         if not len(self.replay.drawable()):  # no row has the n steps of its target yet
             return
         for _ in range(stepped * self.options.updates_per_step):
             self.stats = self.algorithm.update(self.replay, self.options.batch_size)
-            self.updates += 1
             if not np.isfinite(self.stats.loss):
-                raise RalsegError(f"the loss is {self.stats.loss} after {self.updates} updates; lower learning_rate")
+                raise RalsegError(
+                    f"the loss is {self.stats.loss} after {self.algorithm.updates} updates; lower learning_rate"
+                )
 
     def _speed(self) -> float:
         return (self.env_steps - self.first_steps) / max(1e-9, time.perf_counter() - self.begun)
@@ -278,7 +245,7 @@ class _Training:
                 env_steps=self.env_steps,
                 miou=float(np.mean([total["miou"] for total in totals])),
                 episode_return=float(np.mean([total["return"] for total in totals])),
-                exploration=self.algorithm.policy.eps_training,
+                exploration=self.algorithm.epsilon,
                 loss=self.stats.loss if self.stats else None,
                 steps_per_second=speed,
                 seconds_left=seconds_left(self.history, self.episodes, self.env_steps, speed),

@@ -1,4 +1,4 @@
-"""TensorBoard files of a training; the x axis is env steps."""
+"""TensorBoard files of a training; their x axis is env steps."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -14,8 +14,8 @@ class TrainingLog:
 
     Args:
         folder: of the event files.
-        resumed_at: env steps of the checkpoint that the training goes on from, None at a start; what was logged later
-            by the run that was killed is purged, so that nothing appears twice.
+        resumed_at: env steps of the checkpoint that the training goes on from, None at a start. What the killed run
+            logged after it is purged, so that no point appears twice.
         enabled: False writes nothing.
     """
 
@@ -39,7 +39,7 @@ class TrainingLog:
     def round(self, env_steps: int, algorithm: BatchModeDQN, stats: UpdateStats | None, speed: float) -> None:
         """Log the end of a round: epsilon, learning rate, speed and the last update's loss and mean Q-value."""
         points: dict[str, Any] = {
-            "agent/epsilon": algorithm.policy.eps_training,
+            "agent/epsilon": algorithm.epsilon,
             "agent/learning_rate": algorithm.learning_rate,
             "speed/env_steps_per_second": speed,
         }

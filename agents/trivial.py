@@ -1,4 +1,4 @@
-"""A game in milliseconds with the contract of the real one: the proof that an agent can learn at all."""
+"""A game of milliseconds with the contract of the real one, to show that an agent can learn at all."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +90,7 @@ class TrivialEnv(gym.Env):
 
 @dataclass(frozen=True)
 class MakeTrivialEnv:
-    """A factory that a spawned process can unpickle."""
+    """Makes a `TrivialEnv`; unlike a lambda it can be sent to a spawned process."""
 
     slates: int = 2
     size: int = 5

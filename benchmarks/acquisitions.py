@@ -1,5 +1,6 @@
 """Seconds and memory of every acquisition, for the candidates of a step and for a whole pool."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -13,33 +14,33 @@ from ralseg.envs import Game, World
 from ralseg.foundation import generator
 
 DEFAULTS = ("network.dropout=0.5",)
-"""All share the network that BALD needs."""
+"""All acquisitions share the network that BALD needs."""
 ROUNDS = 5
 OFFERS = {"step": "clustered", "pool": "pool"}
-"""What is chosen from, and the draw that offers it."""
+"""What an acquisition chooses from -> the draw that offers it."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of a choice and of the forward passes in it, by turns; peak memory in a fresh process each.
+    """Measure the CPU seconds of a choice and of its forward passes by turns, and the peak memory in fresh processes.
 
     Args:
         overrides: of `train_agent.yaml`.
-        share: of the rounds.
+        share: share of the rounds, above 0 and at most 1; one round is always played.
     """
     found: dict[str, dict[str, Any]] = {name: {} for name in names()}
     for offer in OFFERS:
         game = offered(overrides, offer)
-        images = len(set(game.images_of(game.units[game.mask]).tolist()))
+        images = len(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist()))
         works = {name: choosing(game, name) for name in names()}
         works |= {f"{name} forward": passing(game, name) for name in names()}
-        # What is computed once an image, for mirrored ones and by the informed network, is there before it is timed.
+        # Some maps are computed once for each image: those of mirrored images and of the informed network.
         for name in ("entropy", "equal", "class_truth", "reducible_loss", "look_ahead"):
             works[name]()
         seconds = {n: median(rounds) for n, rounds in alternate(works, max(1, round(share * ROUNDS))).items()}
         for name in names():
             peak = in_fresh_process(peak_of, overrides=list(overrides), offer=offer, name=name)["result"]
             found[name][offer] = {
-                "candidates": int(game.mask.sum()),
+                "candidates": int(game.offer.mask.sum()),
                 "images": images,
                 "seconds": seconds[name],
                 "over_entropy": seconds[name] / seconds["entropy"],
@@ -50,7 +51,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """An acquisition a line; memory as the peak of its process less that of random choice."""
+    """One line for each acquisition; memory is the peak of its process less that of random choice."""
     acquisitions = found["acquisitions"]
     cells = ("CPU seconds", "over entropy", "own ms an image", "MB over random")
     table = [["acquisition", *(f"{offer}: {cell}" for offer in OFFERS for cell in cells)]]
@@ -64,36 +65,44 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def offered(overrides: Sequence[str], offer: str) -> Game:
-    """A game that has begun, with theta_0, whose first turn offers the candidates of a step, or the whole pool."""
+    """A game after its reset, at theta_0, whose first turn offers the candidates of a step or the whole pool."""
     game = World(configured(DEFAULTS, [*overrides, f"game.draw={OFFERS[offer]}"])).game("train", observed=False)
     game.reset(0)
     return game
 
 
 def choosing(game: Game, name: str) -> Callable[[], Any]:
-    """An acquisition's choice among what is offered, everything computed anew."""
+    """A call that chooses with an acquisition among what is offered, computing everything anew."""
     policy, rng = FixedPolicy(make(name)), generator(0, "benchmark")
-    return lambda: policy.select(game.view(policy.needs, policy.needs_observation), rng)
+
+    def work() -> None:
+        game.learner.forget()
+        policy.select(game.view(policy.needs, policy.needs_observation), rng)
+
+    return work
 
 
 def passing(game: Game, name: str) -> Callable[[], Any]:
-    """The forward passes of that choice alone, noisy predictions included."""
+    """A call that makes only the forward passes of that choice, including noisy predictions."""
     needs = make(name).needs
-    images = sorted(set(game.images_of(game.units[game.mask]).tolist())) if needs else []
+    images = (
+        sorted(set(game.pool.images[game.pool.locate(game.offer.units[game.offer.mask])[0]].tolist())) if needs else []
+    )
     noises = list(dict.fromkeys(reducer.noise for reducer in needs if reducer.noise))
     rng = torch.Generator().manual_seed(0)
     labelled = any(reducer.labelled for reducer in needs)
 
     def work() -> None:
-        game.learner.predict(images, [], noises, rng)
+        game.learner.forget()
+        deque(game.learner.predict(images, noises, rng), maxlen=0)
         if labelled:
-            game.learner.predict(game.state, [], again=True)
+            deque(game.learner.predict(game.state, again=True), maxlen=0)
 
     return work
 
 
 def peak_of(overrides: Sequence[str], offer: str, name: str) -> float:
-    """Peak MB of this process, in which one acquisition chooses twice."""
+    """The peak MB of this process after one acquisition has chosen twice."""
     one_thread()
     choose = choosing(offered(overrides, offer), name)
     choose()

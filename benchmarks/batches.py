@@ -1,4 +1,4 @@
-"""Images in a forward pass: seconds an image of the inference path at several batch sizes."""
+"""The seconds an image takes in a forward pass at several batch sizes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,11 +17,11 @@ ROUNDS = 5
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds an image, medians over rounds in which all sizes take turns.
+    """Measure the CPU seconds an image, medians over rounds in which all batch sizes take turns.
 
     Args:
-        overrides: none are read.
-        share: of the rounds; below a half the largest batches are left out as well.
+        overrides: not read.
+        share: share of the rounds, above 0 and at most 1; below a half the largest batches are left out as well.
     """
     sizes = SIZES if share >= 0.5 else SIZES[:2]
     rounds = max(1, round(share * ROUNDS))
@@ -36,7 +36,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 def seconds_an_image(
     network: SegmentationNetwork, size: tuple[int, int], precision: str, sizes: Sequence[int], rounds: int
 ) -> dict[str, float]:
-    """Batch size -> CPU seconds an image of the whole network."""
+    """Batch size -> CPU seconds that an image takes in the whole network."""
     twin = InferenceTwin(network, "full", getattr(torch, precision)).network
     images = {n: torch.zeros(n, 3, *size).to(memory_format=torch.channels_last) for n in sizes}
     with torch.inference_mode():
@@ -45,7 +45,7 @@ def seconds_an_image(
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A line for each network and precision."""
+    """One line for each network and precision."""
     networks = found["seconds_an_image"].items()
     lines = [[name, precision, *seconds.values()] for name, kinds in networks for precision, seconds in kinds.items()]
     sizes = next(iter(found["seconds_an_image"].values()))["float32"]

@@ -4,43 +4,45 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ralseg.agents.networks import build_network
-from ralseg.agents.options import agent_options
 from ralseg.agents.query_policy import QueryPolicy
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
-from ralseg.benchmarks.measure import cpu_seconds, peak_megabytes
+from ralseg.benchmarks.measure import batch_dqn, cpu_seconds, peak_megabytes
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, World
 from ralseg.foundation import generator
 from ralseg.segmentation.datasets.cityscapes import cityscapes_files
 from ralseg.segmentation.datasets.palettes import CITYSCAPES
 from ralseg.segmentation.datasets.streets_as_cityscapes import write_pair
+from ralseg.segmentation.evaluation import Evaluator
 
 SIZE = (1024, 2048)
 TRAIN, VAL, TOWNS = 2975, 500, 20
 ROLES = {"state": 10, "train": 150, "reward": 200}
-"""Images of D_S, D_T and D_R; the other images of train are D_V."""
+"""Number of images in D_S, D_T and D_R; the other images of train are D_V."""
 DIFFERENT = 64
-"""Images that are written; the others are links to them, read and stored like any."""
+"""Number of images that are written; the others are links to them, but are read and stored like any image."""
 SLATES, CANDIDATES = 256, 100
 PATCH = 8
-"""Pixels a side that every label has of every class."""
+"""Side in pixels of the square of each class that every label holds."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds and peak MB (10^6 bytes), mapped files included, of three processes: files to store and theta_0, a
-    step of the env with a query network's choice, results on val.
+    """Measure the CPU seconds and peak MB (10^6 bytes), mapped files included, of three processes.
+
+    One reads all files into the image store and makes theta_0, one plays a step of the env with a query network's
+    choice, one computes results on val.
 
     Args:
         overrides: of `train_agent.yaml`.
-        share: of images, slates and candidates.
+        share: share of the images, slates and candidates, above 0 and at most 1.
     """
     scaled = {role: max(8, round(share * count)) for role, count in ROLES.items()}
     train, val = max(60, round(share * TRAIN)), max(4, round(share * VAL))
@@ -62,7 +64,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A phase a line, the peak of its process behind the last one."""
+    """One line for each phase; the last phase of a process holds the peak of that process."""
     table = [["phase", "CPU seconds", "peak MB of the process"]]
     for process in found["processes"].values():
         phases = list(process["seconds"].items())
@@ -72,7 +74,7 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def write_tree(root: Path, train: int, val: int, different: int) -> None:
-    """Drawn streets as Cityscapes is shared."""
+    """Write drawn streets in the layout of Cityscapes."""
     store, classes = GeneratedStore(different, SIZE), np.arange(len(CITYSCAPES), dtype=np.uint8)
     written: list[tuple[Path, Path]] = []
     for number in range(train + val):
@@ -80,7 +82,7 @@ def write_tree(root: Path, train: int, val: int, different: int) -> None:
         pair = cityscapes_files(root, "train" if number < train else "val", name)
         if number < different:
             label = store.label(number).copy()
-            # D_S must have every class, and no few drawn streets have.
+            # D_S must hold every class, which a few drawn streets alone do not.
             label[:PATCH, : PATCH * len(classes)] = classes.repeat(PATCH)
             write_pair(pair, store.image(number), label)
             written.append(pair)
@@ -91,15 +93,26 @@ def write_tree(root: Path, train: int, val: int, different: int) -> None:
 
 
 def read(overrides: Sequence[str]) -> dict[str, Any]:
-    """Every file decoded into the image store; theta_0."""
+    """Decode every file into the image store and make theta_0."""
     world = World(composed("train_agent", overrides))
     seconds = {"files to store": cpu_seconds(lambda: world.store), "theta_0, 20 steps": cpu_seconds(world.theta0)}
     stored = sum(path.stat().st_size for path in world.store.folder.glob("*.bin"))
     return {"seconds": seconds, "peak_megabytes": peak_megabytes(), "store_megabytes": stored / 1e6}
 
 
+@dataclass
+class Offer:
+    """The part of a view that a query network reads.
+
+    Attributes:
+        observation: `state`, `candidates` and `mask`, as the env gives them.
+    """
+
+    observation: dict[str, np.ndarray]
+
+
 def one_step(overrides: Sequence[str]) -> dict[str, Any]:
-    """The env made and reset, a query network's choice, the env's step: it learns, is rewarded on D_R, and observes."""
+    """Make and reset the env, choose with a query network, and play a step: learning, reward on D_R, observation."""
     config = composed("train_agent", overrides)
     seconds = {}
 
@@ -112,19 +125,20 @@ def one_step(overrides: Sequence[str]) -> dict[str, Any]:
     make = EnvFactory(config, "compare", credit=False, reference=False)
     env = timed("env made, components fitted", make)
     observation, _ = timed("reset and observation", lambda: env.reset(seed=0))
-    spec, options = World(config).spec, agent_options(config["agent"])
+    spec, options = World(config).spec, batch_dqn(config)
     network = build_network(options, env.observation_space, spec.prior_column(options.prior_of), spec.token_layout)
-    policy, view = QueryPolicy(network, {}), SimpleNamespace(observation=observation)
+    policy, view = QueryPolicy(network, {}), Offer(observation)
     chosen = timed("choice", lambda: policy.select(view, generator(0, "benchmark")))
     timed("step", lambda: env.step(chosen))
     return {"seconds": seconds, "peak_megabytes": peak_megabytes()}
 
 
 def evaluate(overrides: Sequence[str]) -> dict[str, Any]:
-    """The mIoU on val."""
+    """Compute the mIoU on val."""
     world = World(composed("train_agent", overrides))
     learner = world.learner("compare")
+    evaluator = Evaluator(world.store, learner.classes)
     return {
-        "seconds": {"val": cpu_seconds(lambda: learner.evaluate(world.images("test")))},
+        "seconds": {"val": cpu_seconds(lambda: evaluator(learner, world.images("test")))},
         "peak_megabytes": peak_megabytes(),
     }

@@ -1,4 +1,4 @@
-"""A function in a fresh process, with the CPU seconds of the process and of all that it started.
+"""Calls a function in a fresh process and measures the CPU seconds of that process and of all that it starts.
 
 `python -m ralseg.benchmarks.fresh MODULE:FUNCTION ARGUMENTS` prints what the function returns; both are JSON.
 """
@@ -19,15 +19,16 @@ def in_fresh_process(function: Callable[..., Any], cache: str | Path | None = No
     """Call a function of a module in a new Python process.
 
     Args:
-        function: found again by module and name.
-        cache: of the stores and weights; None: this process's own.
-        arguments: JSON values.
+        function: a function at the top level of a module; the new process finds it by module and name.
+        cache: folder of image stores and weights; None means the cache of this process.
+        arguments: keyword arguments of the function, JSON values.
 
     Returns:
-        `result`, what the function returned, and `cpu_seconds` of the process and its children, imports included.
+        `result`, the function's return value after a round trip through JSON, and `cpu_seconds`, the CPU seconds of the
+        process and of its children, imports included.
 
     Raises:
-        RalsegError: if it fails; what it met is printed.
+        RalsegError: if the process fails. Its traceback has been printed by then.
     """
     name = f"{function.__module__}:{function.__qualname__}"
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"RALSEG_CACHE": str(cache)} if cache else {})
@@ -37,17 +38,18 @@ def in_fresh_process(function: Callable[..., Any], cache: str | Path | None = No
         env=environment,
         text=True,
     )
+    assert child.stdout is not None
     printed = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     child.stdout.close()
     if child.returncode:
-        raise RalsegError(f"{name} ended with status {child.returncode}; what it met is printed above")
+        raise RalsegError(f"{name} ended with status {child.returncode}; its traceback is printed above")
     return {"result": json.loads(printed.splitlines()[-1]), "cpu_seconds": usage.ru_utime + usage.ru_stime}
 
 
 def main(name: str, arguments: str) -> None:
-    """Call the function that is named and print what it returns as the last line."""
+    """Call the named function (`MODULE:FUNCTION`) and print its return value as the last line, in JSON."""
     module, _, function = name.partition(":")
     result = getattr(importlib.import_module(module), function)(**json.loads(arguments))
     print(json.dumps(result))

@@ -1,4 +1,4 @@
-"""What a policy costs from nothing, in one game: imports, image store, theta_0, cached maps and every step."""
+"""The cost of a policy from nothing in one game: imports, image store, theta_0, cached maps and every step."""
 
 import tempfile
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from ralseg.configs import composed
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of one training in fresh processes with an empty cache.
+    """Measure the CPU seconds of one training in fresh processes with an empty cache.
 
     Args:
-        overrides: of `train_agent.yaml`; `game` and `training.processes` among them.
-        share: of the episodes.
+        overrides: of `train_agent.yaml`; they choose the game and `training.processes`.
+        share: share of the episodes that is played, above 0 and at most 1.
     """
     config = composed("train_agent", overrides)
     processes = config["training"]["processes"]

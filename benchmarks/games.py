@@ -1,4 +1,4 @@
-"""The three games: what a step costs, what a policy costs from nothing, and what a second process costs."""
+"""The cost of the three games: a step, a policy from nothing, and a training with a second process."""
 
 import tempfile
 import time
@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import active_children
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
-from ralseg.agents.options import agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.training import train
 from ralseg.benchmarks.fresh import in_fresh_process
-from ralseg.benchmarks.measure import Clock, cpu_seconds_of, one_thread, peak_megabytes
+from ralseg.benchmarks.measure import Clock, batch_dqn, cpu_seconds_of, one_thread, peak_megabytes, random_choice
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, World
 from ralseg.foundation import generator
@@ -22,22 +21,22 @@ from ralseg.foundation import generator
 GAMES = ("frozen", "partial", "full")
 LEARNED = ("partial", "frozen")
 EPISODES = 100
-"""Episodes of a policy from nothing: 2000 steps of 20."""
+"""Episodes of a policy from nothing, of 20 steps each."""
 COMPARED = 12
-"""Episodes of each training with one and with two processes."""
+"""Episodes of each training that compares one process with two."""
 ROUNDS = 3
 TRAININGS = 2
-"""Trainings with one and with two processes, by turns."""
+"""How many trainings there are with one and with two processes, by turns."""
 START = 1 / 3
-"""Share of a training after which its steps are timed: imports, image store and first maps lie before."""
+"""Share of a training that is not timed, as imports, the image store and the first maps fall into it."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of steps and of trainings.
+    """Measure the CPU seconds of steps and of trainings.
 
     Args:
         overrides: of `train_agent.yaml`; those of the agent decide which hindsight the env gives.
-        share: of the episodes of the trainings.
+        share: share of the trainings' episodes that is played, above 0 and at most 1.
     """
     steps = {game: step_seconds([*overrides, f"game={game}"]) for game in GAMES}
     whole, compared = (max(4, round(share * number)) for number in (EPISODES, COMPARED))
@@ -48,7 +47,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """Steps phase by phase; below, trainings."""
+    """A table of steps, phase by phase, and two of trainings below it."""
     phases = ("learn", "reward", "observe", "rest", "step")
     table = [["CPU seconds of a step", *phases]]
     table += [[game, *(seconds[phase] for phase in phases)] for game, seconds in found["step_seconds"].items()]
@@ -65,10 +64,11 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def step_seconds(overrides: Sequence[str]) -> dict[str, float]:
-    """CPU seconds of an env step and its phases, by random choices: medians over some episodes.
+    """CPU seconds of an env step and of its phases under random choices, medians over some episodes.
 
-    `learn` is the learner's turn, `reward` the evaluation of D_R, `observe` the forward passes and features of state
-    and candidates, `rest` the oracle, the ledger, the draw and the env's own. A first episode fills the caches.
+    `learn` is the learner's turn, `reward` the evaluation of D_R, `observe` the forward passes and the features of
+    state and candidates, `rest` the oracle, the ledger, the draw and the env itself. A first episode fills the
+    caches and is not counted.
     """
     config = composed("train_agent", overrides)
     env = EnvFactory(config, **hindsight(config))()
@@ -84,7 +84,7 @@ def step_seconds(overrides: Sequence[str]) -> dict[str, float]:
         clock.seconds.clear()
         begun, steps, over = time.process_time(), 0, False
         while not over:
-            over = env.step(rng.integers(env.action_space.nvec))[2]
+            over = env.step(random_choice(env, rng))[2]
             steps += 1
         phases = dict(clock.seconds) | {"step": time.process_time() - begun}
         phases["rest"] = phases["step"] - sum(clock.seconds.values())
@@ -93,13 +93,13 @@ def step_seconds(overrides: Sequence[str]) -> dict[str, float]:
 
 
 def from_nothing(overrides: Sequence[str], episodes: int, folder: str) -> dict[str, Any]:
-    """A training in fresh processes with an empty cache: imports, image store, theta_0, cached maps and every step."""
+    """The cost of a training with an empty cache: imports, image store, theta_0, cached maps and every step."""
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         return trained(overrides, episodes, 2, folder, cache)
 
 
 def processes_compared(overrides: Sequence[str], episodes: int, folder: str) -> dict[str, Any]:
-    """Steps per CPU second of one and of two processes on a filled cache, start-up left out and counted in."""
+    """Steps per CPU second with one and with two processes on a filled cache, without and with the start-up."""
     World(composed("train_agent", overrides)).theta0()
     runs: dict[str, list[dict[str, Any]]] = {"1": [], "2": []}
     for _ in range(TRAININGS):
@@ -118,7 +118,7 @@ def processes_compared(overrides: Sequence[str], episodes: int, folder: str) -> 
 def trained(
     overrides: Sequence[str], episodes: int, processes: int, folder: str, cache: str | None = None
 ) -> dict[str, Any]:
-    """What a training in fresh processes costs; see `training`."""
+    """The result of `training` in a fresh process, with the `cpu_seconds` of all its processes."""
     with tempfile.TemporaryDirectory(dir=folder) as run:
         settings = [*overrides, f"training.episodes={episodes}", f"training.processes={processes}"]
         found = in_fresh_process(training, cache, overrides=[*settings, "training.streams=2"], run=run)
@@ -130,23 +130,25 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
 
     Args:
         overrides: of `train_agent.yaml`.
-        run: folder of what is written.
-        held: bytes that this process keeps beside it, in the place of a replay that is full.
+        run: folder that the training writes into.
+        held: bytes that this process allocates beside the training, to stand for a full replay.
 
     Returns:
-        `steps`, `theta0_seconds` (CPU, imports included), `steps_per_cpu_second` of parent and workers together, the
-        start left out, and `peak_megabytes` of each.
+        `steps`, `theta0_seconds` (CPU, imports included), `steps_per_cpu_second` of parent and workers together without
+        the start, and `peak_megabytes` of each process.
     """
     one_thread()
     ballast = np.ones(held, np.uint8)
     config = composed("train_agent", overrides)
     world = World(config)
     world.theta0()
-    agent = agent_options(config["agent"])
-    prepared, options, peaks, marks = time.process_time(), config["training"], {}, []
+    agent = batch_dqn(config)
+    prepared, options = time.process_time(), config["training"]
+    peaks: dict[int, float] = {}
+    marks: list[tuple[int, float]] = []
 
     def watch(at: Progress) -> None:
-        workers = [worker.pid for worker in active_children()]
+        workers = [worker.pid for worker in active_children() if worker.pid is not None]
         peaks.update({worker: peak_megabytes(worker) for worker in workers})
         marks.append((at.env_steps, time.process_time() + sum(map(cpu_seconds_of, workers))))
 
@@ -172,7 +174,14 @@ def training(overrides: Sequence[str], run: str, held: int = 0) -> dict[str, Any
     }
 
 
-def hindsight(config: Mapping[str, Any]) -> dict[str, bool]:
-    """Which hindsight the agent of a configuration learns from, as `EnvFactory` takes it."""
+class Hindsight(TypedDict):
+    """The arguments of `EnvFactory` that say which hindsight the env gives."""
+
+    credit: bool
+    reference: bool
+
+
+def hindsight(config: Mapping[str, Any]) -> Hindsight:
+    """The hindsight that the agent of a configuration learns from."""
     signal = config["agent"].get("signal", {})
-    return {name: bool(signal.get(name)) for name in ("credit", "reference")}
+    return {"credit": bool(signal.get("credit")), "reference": bool(signal.get("reference"))}

@@ -1,83 +1,88 @@
-"""Images made when they are asked for: pools of any size, image size and number of classes, without a file."""
+"""Images that are generated on demand: pools of any size, image size and number of classes, without files."""
 
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 
 import numpy as np
 
 from ralseg.foundation import generator
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.store import count_classes, shrink
+from ralseg.segmentation.store import ImageStore, count_classes, shrink
 
 SCENES = 4
-"""Drawn scenes that all images are cut from."""
+"""Number of drawn scenes that all images are made from."""
 DRAWN = 19
-"""Classes of the drawn scenes, Cityscapes'."""
+"""Number of classes in the drawn scenes: those of Cityscapes."""
 STEP = 16
-"""Images are shifted by multiples of so many pixels: whole pixels at any scale down to a sixteenth."""
+"""Images are shifted by multiples of this many pixels, which are whole pixels at any scale down to a sixteenth."""
+
+
+def streets(size: tuple[int, int]) -> Streets:
+    """Drawn streets with the classes of Cityscapes."""
+    return Streets(9, size, variant="cityscapes")
 
 
 @cache
 def drawn_scenes(size: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(image, label) of a few drawn streets with the classes of Cityscapes."""
-    streets = Streets(9, size, variant="cityscapes")
-    return [streets.load(name) for name in streets.names[:SCENES]]
+    """(image, label) of the first few drawn streets."""
+    dataset = streets(size)
+    return [dataset.load(name) for name in dataset.names[:SCENES]]
 
 
-class GeneratedStore:
-    """An image store that holds a few drawn streets; image i is one of them, shifted round and mirrored by its number.
+class GeneratedStore(ImageStore):
+    """An image store in memory: image i is one of a few drawn streets, shifted around and mirrored by its number.
 
-    It has the methods of `ralseg.segmentation.store.ImageStore` that a game uses.
+    A game can be played on it. Nothing is stored in files, so it has no `content` and cannot be sent to a process.
 
     Args:
-        images: how many there are.
-        size: (height, width) of each, the width a multiple of 16.
-        classes: number of classes; other than the 19 that are drawn, labels are strewn in blocks.
-        scale: input size over own size.
+        images: number of images.
+        size: (height, width) of every image, the width a multiple of 16.
+        classes: number of classes. If it is not the 19 of the drawn streets, labels are random blocks of 8x8 pixels.
+        scale: input size over the image's own size.
 
     Attributes:
-        folder: beside which maps below the cut are kept, as long as the store lives; nothing lies in it.
+        folder: an empty folder. Maps below the cut are kept beside it for as long as the store lives.
     """
 
     def __init__(self, images: int, size: tuple[int, int], classes: int = DRAWN, scale: float = 1.0) -> None:
-        self.dataset = SimpleNamespace(classes=tuple(f"class {i}" for i in range(classes)))
-        self.names, self.scale, self.classes = range(images), scale, classes
+        self.dataset = streets(size)
+        self.dataset.classes = tuple(f"class {i}" for i in range(classes))
+        self.names, self.scale, self.classes = tuple(map(str, range(images))), scale, classes
+        self._indices = {name: i for i, name in enumerate(self.names)}
         self._kept = TemporaryDirectory()
         self.folder = Path(self._kept.name) / "generated"
         scenes = drawn_scenes(size)
-        self._images = [shrink(image, scale) for image, _ in scenes]
-        self._labels = [self._strewn(label, i) for i, (_, label) in enumerate(scenes)]
-
-    def __len__(self) -> int:
-        return len(self.names)
+        self._pictures = [shrink(image, scale) for image, _ in scenes]
+        self._truths = [self._strewn(label, i) for i, (_, label) in enumerate(scenes)]
 
     def image(self, i: int) -> np.ndarray:
         """See `ImageStore.image`."""
-        return self._turned(self._images, i)
+        return self._turned(self._pictures, i)
 
     def label(self, i: int) -> np.ndarray:
         """See `ImageStore.label`."""
-        return self._turned(self._labels, i)
+        return self._turned(self._truths, i)
 
     def size(self, i: int) -> tuple[int, int]:
         """See `ImageStore.size`."""
-        return self._labels[i % SCENES].shape
+        height, width = self._truths[i % SCENES].shape
+        return height, width
 
     def input_size(self, i: int) -> tuple[int, int]:
         """See `ImageStore.input_size`."""
-        return self._images[i % SCENES].shape[:2]
+        height, width = self._pictures[i % SCENES].shape[:2]
+        return height, width
 
     def class_counts(self) -> np.ndarray:
-        """See `ImageStore.class_counts`; a shifted image has the counts of its scene."""
-        counts = np.stack([count_classes(label, self.classes) for label in self._labels])
+        """See `ImageStore.class_counts`. A shifted image has the counts of its scene."""
+        counts = np.stack([count_classes(label, self.classes) for label in self._truths])
         return counts[np.arange(len(self)) % SCENES]
 
     def _turned(self, scenes: list[np.ndarray], i: int) -> np.ndarray:
         scene = scenes[i % SCENES]
         turn, mirrored = divmod(i // SCENES, 2)
-        width = self._labels[0].shape[1]
+        width = self._truths[0].shape[1]
         shift = turn * STEP * 7 % width * scene.shape[1] // width
         turned = np.roll(scene, shift, axis=1)
         return np.ascontiguousarray(turned[:, ::-1]) if mirrored else turned

@@ -13,7 +13,7 @@ from ralseg.envs import Game, GameOptions, Pool, draw_candidates
 from ralseg.envs.candidates import Draw
 from ralseg.features import ObservationSpec, kl_histogram, linear_edges
 from ralseg.foundation import RalsegError, generator
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import SmallFPN
 
 ROUNDS = 5
@@ -21,13 +21,13 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Growth:
-    """One row.
+    """One row of the table.
 
     Attributes:
-        part: of a step.
-        against: what grows.
-        asked: exponent of the work asked for.
-        sizes: values of what grows, each twice the one before.
+        part: the part of a step that is measured.
+        against: the quantity that grows.
+        asked: the exponent of the requested work itself.
+        sizes: values of that quantity, each the same multiple of the one before.
         make: a size -> the call to be measured.
     """
 
@@ -39,11 +39,14 @@ class Growth:
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of each part at each size, and the exponent of their growth.
+    """Measure the CPU seconds of each part at each size, and the exponent of their growth.
 
     Args:
-        overrides: none; everything is generated.
-        share: of the sizes.
+        overrides: must be empty, as everything is generated.
+        share: share of the full sizes, above 0 and at most 1.
+
+    Raises:
+        RalsegError: if there are overrides.
     """
     if overrides:
         raise RalsegError(f"growth takes no overrides, everything in it is generated; leave out {' '.join(overrides)}")
@@ -59,7 +62,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A part a line: least and largest size with their CPU seconds, the exponent and the one asked for."""
+    """One line for each part: smallest and largest size with their CPU seconds, its exponent and the work's own."""
     table = [["part", "against", "from", "to", "seconds", "to", "exponent", "asked"]]
     for line in found["growth"]:
         ends = [line["sizes"][0], line["sizes"][-1], line["seconds"][0], line["seconds"][-1]]
@@ -68,30 +71,30 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """The p of `seconds = a + b * sizes ** p`: the slope of the increments over the sizes, both logarithmic.
+    """The p of `seconds = a + b * sizes ** p`, fitted as the slope of the log increments over the log sizes.
 
-    With sizes in geometric progression the increments are in proportion to `sizes ** p`, whatever the constant a. The
-    fit weighs each by its own size: small increments drown in noise. What does not grow has the exponent 0.
+    With sizes in geometric progression the increments are proportional to `sizes ** p`, whatever the constant a. The
+    fit weighs each increment by its own size, because small ones drown in noise. Seconds that do not grow give 0.
 
     Args:
-        sizes: three or more, each the same multiple of the one before.
-        seconds: as many.
+        sizes: three sizes or more, each the same multiple of the one before.
+        seconds: the seconds at each size.
     """
-    sizes, increments = np.asarray(sizes[:-1], float), np.diff(seconds)
+    starts, increments = np.asarray(sizes[:-1], float), np.diff(seconds)
     growing = increments > 0
     if growing.sum() < 2 or increments[growing].sum() < 0.1 * seconds[0]:
         return 0.0
     steps = increments[growing]
-    return float(np.polyfit(np.log(sizes[growing]), np.log(steps), 1, w=np.sqrt(steps / steps.max()))[0])
+    return float(np.polyfit(np.log(starts[growing]), np.log(steps), 1, w=np.sqrt(steps / steps.max()))[0])
 
 
 def growths(share: float) -> list[Growth]:
-    """All rows, their sizes by a share of the full ones."""
+    """All rows, at a share of their full sizes."""
 
     def sizes(least: int) -> tuple[int, ...]:
         return tuple(max(2, round(least * share)) * 2**doubling for doubling in range(4))
 
-    # Sides of 3 : 4, the area four times that of the one before.
+    # Sides are 3 : 4, and each area is four times the one before.
     areas = tuple(12288 * 4**step for step in range(4 if share == 1 else 3))
     return [
         Growth("KL among candidates", "K x N", 2, sizes(3200), lambda n: kl(n, n)),
@@ -110,31 +113,31 @@ def growths(share: float) -> list[Growth]:
 
 
 def kl(candidates: int, references: int) -> Callable[[], Any]:
-    """KL histograms of random shares of 19 classes."""
+    """A call that computes KL histograms of random shares of 19 classes."""
     rng = generator(0, "growth")
     own, others = (rng.dirichlet(np.full(19, 0.3), n).astype(np.float32) for n in (candidates, references))
     return lambda: kl_histogram(own, others, linear_edges())
 
 
 def draw(images: int, kind: Draw) -> Callable[[], Any]:
-    """Draws of 24 x 20 of `images` x 128 units, for fifty turns: one alone is over too soon to be measured."""
+    """A call that draws 24 x 20 of `images` x 128 units for fifty turns; one draw alone is too short to be measured."""
     pool = Pool(GeneratedStore(images, (96, 128)), range(images), (12, 8))
     return lambda: [draw_candidates(pool, 24, 20, kind, 0, turn) for turn in range(50)]
 
 
 def observation(**sizes: int) -> Callable[[], Any]:
-    """Forward passes, unit features and KL of the state and the candidates of one turn."""
+    """A call that computes one turn's observation: forward passes, unit features and KL of state and candidates."""
     game = generated_game(**sizes)
     return lambda: game.view().observation
 
 
 def reward(**sizes: int) -> Callable[[], Any]:
-    """Forward passes and confusion matrix of D_R."""
+    """A call that evaluates D_R: forward passes and the confusion matrix."""
     return generated_game(**sizes).evaluate_reward
 
 
 def turn(slates: int) -> Callable[[], Any]:
-    """A game's start and its first purchase, with the learner's fixed number of steps."""
+    """A call that resets a game and plays its first turn, in which the learner takes a fixed number of steps."""
     game = generated_game(slates=slates)
 
     def play() -> None:
@@ -147,20 +150,20 @@ def turn(slates: int) -> Callable[[], Any]:
 def generated_game(
     slates: int = 24, candidates: int = 4, images: int = 16, classes: int = 19, area: int = 49152
 ) -> Game:
-    """A partial game on generated images of 16 units, its pool just large enough.
+    """A partial game on generated images of 16 units, with a pool that is just large enough.
 
     Args:
         slates: K.
         candidates: N.
-        images: in D_R.
+        images: number of images in D_R.
         classes: number of classes.
-        area: pixels of an image, 192 times a square.
+        area: pixels of an image, 192 times a square number.
     """
     height, width = (side * round((area / 12) ** 0.5) for side in (3, 4))
     state, pooled = 4, slates * candidates // 16 + 2
     store = GeneratedStore(state + pooled + images, (height, width), classes)
     torch.manual_seed(0)
-    learner = SupervisedLearner(SmallFPN(classes), store, LearnOptions(cut="partial"))
+    learner = SupervisedLearner(SmallFPN(classes), LearnerImages(store), LearnOptions(cut="partial"))
     places = np.split(np.arange(len(store)), [state, state + pooled])
     pool = Pool(store, places[1].tolist(), (height // 4, width // 4))
     options = GameOptions(slates=slates, candidates=candidates, budget=slates * candidates)

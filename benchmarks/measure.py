@@ -1,4 +1,4 @@
-"""What all tables measure with: CPU seconds, alternated works, the machine's convolution rate, peak memory."""
+"""What all tables share: CPU seconds, alternating measurements, convolution rate, peak memory, configurations."""
 
 import os
 import platform
@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
+from gymnasium.spaces import MultiDiscrete
 
+from ralseg.agents.options import BatchDQNOptions, agent_options
 from ralseg.configs import composed
-from ralseg.envs import Game
+from ralseg.envs import Game, RegionSelectionEnv
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.devices import single_thread
 
@@ -22,23 +25,27 @@ CONVOLUTION_FLOP = 2 * 90 * 120 * 256 * 256 * 9
 
 
 def one_thread() -> None:
-    """Keep torch, numpy and OpenCV on one thread: CPU seconds are then what the work costs, on any number of cores."""
+    """Keep torch, numpy and OpenCV on one thread, so that CPU seconds do not depend on the number of cores."""
     single_thread()
     cv2.setNumThreads(1)
 
 
 def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU seconds of this process that a call takes."""
+    """The CPU seconds of this process that one call of `work` takes."""
     begun = time.process_time()
     work()
     return time.process_time() - begun
 
 
 def alternate(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of some works, one after the other in every round, so that a noisy machine slows all of them alike.
+    """Measure several calls by turns, each once in a round, so that a noisy machine slows all of them alike.
+
+    Args:
+        works: name -> the call.
+        rounds: how often each call is made.
 
     Returns:
-        name -> the seconds of each round.
+        name -> the CPU seconds of each round.
     """
     found: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
@@ -48,7 +55,7 @@ def alternate(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, 
 
 
 class Clock:
-    """Adds up the CPU seconds of methods while others call them.
+    """Adds up the CPU seconds of some methods, whoever calls them.
 
     Attributes:
         seconds: phase -> CPU seconds so far.
@@ -58,7 +65,7 @@ class Clock:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def watch(self, owner: object, method: str, phase: str) -> None:
-        """Count what a method of an object takes towards a phase; no method may call another one that is watched."""
+        """Add the CPU seconds of an object's method to a phase; a watched method must not call another watched one."""
         original = getattr(owner, method)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -72,29 +79,32 @@ class Clock:
 
 
 def convolution_rate(dtype: torch.dtype) -> float:
-    """GFLOP/s of a 3x3 convolution from 256 to 256 channels on 90x120, batch 1, channels last: the best of 10."""
-    layer = torch.nn.Conv2d(256, 256, 3, padding=1).to(dtype, memory_format=torch.channels_last)
+    """GFLOP/s of a 3x3 convolution with 256 channels in and out on 90x120, batch 1, channels last; the best of 10."""
+    layer = torch.nn.Conv2d(256, 256, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
     maps = torch.zeros(1, 256, 90, 120, dtype=dtype).to(memory_format=torch.channels_last)
     with torch.inference_mode():
         return CONVOLUTION_FLOP / min(cpu_seconds(lambda: layer(maps)) for _ in range(10)) / 1e9
 
 
 def peak_megabytes(process: int | str = "self") -> float:
-    """The most memory (MB of 10^6 bytes) that a process has had resident, shared pages included.
+    """The peak resident memory of a process in MB (10^6 bytes), shared pages included.
+
+    Args:
+        process: its id, or `self`.
 
     Raises:
-        RalsegError: where the system does not tell.
+        RalsegError: if the process is not in /proc, as on any system but Linux.
     """
     return _resident(process, "VmHWM")
 
 
 def resident_megabytes() -> float:
-    """The memory (MB of 10^6 bytes) that this process has resident now. Raises as `peak_megabytes`."""
+    """The memory in MB (10^6 bytes) that is resident in this process now; raises as `peak_megabytes` does."""
     return _resident("self", "VmRSS")
 
 
 def cpu_seconds_of(process: int) -> float:
-    """CPU seconds of another process so far, its children left out, to a hundredth. Raises as `peak_megabytes`."""
+    """CPU seconds of another process so far, to a hundredth, without its children; raises as `peak_megabytes` does."""
     # The name, in brackets, may hold anything.
     fields = _proc(process, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -116,7 +126,7 @@ def _proc(process: int | str, name: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, those of `FLAGS` that it has, torch's version and threads."""
+    """The processor, those of `FLAGS` that it has, and torch's version and number of threads."""
     cpuinfo = Path("/proc/cpuinfo")
     facts = {}
     for line in reversed(cpuinfo.read_text().splitlines() if cpuinfo.exists() else []):
@@ -131,7 +141,7 @@ def machine() -> dict[str, Any]:
 
 
 def random_turns(game: Game, seed: int) -> Iterator[None]:
-    """Play a game with random choices; stops after the reset and after every turn."""
+    """Play a game with random choices; the iterator stops after the reset and after every turn."""
     rng = generator(seed, "benchmark")
     game.reset(seed)
     yield
@@ -141,10 +151,36 @@ def random_turns(game: Game, seed: int) -> Iterator[None]:
 
 
 def configured(defaults: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
-    """The configuration of `train_agent.py` with a table's defaults below what the command line says.
+    """The configuration of `train_agent.py` with a table's defaults, over which the command line takes precedence.
 
-    Where the command line chooses a group anew (`dataset=camvid`), the defaults inside that group are dropped.
+    Where the command line chooses another option of a group (`dataset=camvid`), the defaults inside that group are
+    dropped.
+
+    Args:
+        defaults: overrides of the table.
+        overrides: those of the command line.
     """
     chosen = {override.split("=")[0] for override in overrides}
     kept = [d for d in defaults if d.split("=")[0] not in chosen and d.split(".")[0] not in chosen]
     return composed("train_agent", [*kept, *overrides])
+
+
+def batch_dqn(config: Mapping[str, Any]) -> BatchDQNOptions:
+    """The options of a configuration's agent.
+
+    Raises:
+        RalsegError: if it is an agent of Stable-Baselines3, which no table measures.
+    """
+    options = agent_options(config["agent"])
+    if not isinstance(options, BatchDQNOptions):
+        raise RalsegError(
+            f"agent={options.algorithm} is not measured by these tables; choose another, e.g. agent=ralseg"
+        )
+    return options
+
+
+def random_choice(env: RegionSelectionEnv, rng: np.random.Generator) -> np.ndarray:
+    """A choice for each slate, masked candidates included: (K,) int64."""
+    space = env.action_space
+    assert isinstance(space, MultiDiscrete)
+    return rng.integers(space.nvec)

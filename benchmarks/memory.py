@@ -1,4 +1,4 @@
-"""Peak memory, each figure in a fresh process: trainings, envs, KL histograms, a pool of the size of Cityscapes."""
+"""Peak memory of trainings, envs, KL histograms and a pool as large as Cityscapes, each in a fresh process."""
 
 import tempfile
 import time
@@ -10,17 +10,23 @@ import numpy as np
 import torch
 
 from ralseg.agents.acquisitions import FixedPolicy, make
-from ralseg.agents.options import agent_options
 from ralseg.agents.replay import as_stored
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.games import GAMES, hindsight, training
 from ralseg.benchmarks.generated import GeneratedStore
-from ralseg.benchmarks.measure import cpu_seconds, one_thread, peak_megabytes, resident_megabytes
+from ralseg.benchmarks.measure import (
+    batch_dqn,
+    cpu_seconds,
+    one_thread,
+    peak_megabytes,
+    random_choice,
+    resident_megabytes,
+)
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, Game, GameOptions, Pool, World
 from ralseg.features import ObservationSpec, kl_histogram, linear_edges
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SmallFPN
 
 EPISODES = 4
@@ -28,16 +34,16 @@ KL_UNITS, KL_CLASSES = 25_600, 19
 POOLS = (300, 1000, 2615)
 SLATES, CANDIDATES = 256, 100
 TURNS = {"full": 3, "partial": 16}
-"""Turns that touch most of a pool where maps below the cut are kept; where none are, any number will do."""
+"""Cut -> turns that are played. In the partial game they touch most of the pool, whose maps below the cut are kept."""
 CITY = {"size": (1024, 2048), "unit": (128, 128), "scale": 0.25}
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """Peak MB (10^6 bytes) of processes, shared pages included.
+    """Measure the peak MB (10^6 bytes) of processes, shared pages included.
 
     Args:
         overrides: of `train_agent.yaml`, for the training and the envs.
-        share: of episodes, KL histograms and pools.
+        share: share of the episodes, KL histograms and pools, above 0 and at most 1.
     """
     overrides = list(overrides)
     envs = {}
@@ -47,7 +53,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         envs[game] = in_fresh_process(env_peak, overrides=settings)["result"]
     replay = in_fresh_process(replay_bytes, overrides=overrides)["result"]
     kl = in_fresh_process(kl_peak, units=max(100, round(share * KL_UNITS)))["result"]
-    city = {"slates": max(4, round(share * SLATES)), "candidates": max(4, round(share * CANDIDATES))}
+    city: dict[str, Any] = {"slates": max(4, round(share * SLATES)), "candidates": max(4, round(share * CANDIDATES))}
     with tempfile.TemporaryDirectory() as folder:
         episodes = [f"training.episodes={max(2, round(share * EPISODES))}", "training.streams=2"]
         settings = [*overrides, *episodes, "training.processes=2"]
@@ -63,7 +69,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A process a line."""
+    """One line for each process."""
     kl, parent = found["kl"], found["training"]
     table = [["process", "peak MB", "CPU seconds"], ["torch imported, nothing done", found["imports"], ""]]
     table.append([f"training: parent, with {parent['replay']:.0f} MB of full replay", parent["parent"], ""])
@@ -77,33 +83,33 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def prepare(overrides: Sequence[str]) -> None:
-    """Image store and theta_0, so that no env is charged with their making."""
+    """Make the image store and theta_0, so that no env is charged with them."""
     World(composed("train_agent", overrides)).theta0()
 
 
 def env_peak(overrides: Sequence[str]) -> float:
-    """An env in which two episodes are played at random."""
+    """The peak MB of this process after two episodes with random choices."""
     config = composed("train_agent", overrides)
     env = EnvFactory(config, **hindsight(config))()
     for seed in range(2):
         rng, over = generator(seed, "benchmark"), False
         env.reset(seed=seed)
         while not over:
-            over = env.step(rng.integers(env.action_space.nvec))[2]
+            over = env.step(random_choice(env, rng))[2]
     return peak_megabytes()
 
 
 def replay_bytes(overrides: Sequence[str]) -> int:
-    """Bytes of a full replay: observations as they are stored, a signal for each candidate, the choice."""
+    """Bytes of a full replay: the stored observations, a signal for each candidate, and the choices."""
     config = composed("train_agent", overrides)
-    options, env = agent_options(config["agent"]), EnvFactory(config)()
+    options, env = batch_dqn(config), EnvFactory(config)()
     stored = as_stored(env.reset(seed=0)[0], options.replay_half, "the first step")
     row = sum(part.nbytes for part in stored.values()) + stored["mask"].size * 4 + len(stored["mask"]) * 8
     return options.replay_size * row
 
 
 def kl_peak(units: int) -> dict[str, float]:
-    """Histograms of the KL of so many units to each other, 32 bins."""
+    """Seconds and MB of the KL histograms (32 bins) of that many units against each other."""
     one_thread()
     shares = generator(0, "kl").dirichlet(np.full(KL_CLASSES, 0.3), units).astype(np.float32)
     before, begun = resident_megabytes(), time.process_time()
@@ -112,11 +118,11 @@ def kl_peak(units: int) -> dict[str, float]:
 
 
 def pool_peak(cut: Cut, images: int, slates: int, candidates: int) -> dict[str, Any]:
-    """Drawing candidates from a pool of generated images and scoring them by entropy, each turn another draw."""
+    """Seconds and MB of drawing candidates from a pool of generated images and scoring them by entropy."""
     one_thread()
     store = GeneratedStore(images + 8, CITY["size"], scale=CITY["scale"])
     torch.manual_seed(0)
-    learner = SupervisedLearner(SmallFPN(store.classes), store, LearnOptions(cut=cut))
+    learner = SupervisedLearner(SmallFPN(store.classes), LearnerImages(store), LearnOptions(cut=cut))
     pool = Pool(store, range(images), CITY["unit"])
     options = GameOptions(slates=slates, candidates=candidates, budget=slates)
     spec = ObservationSpec.preset("compact", store.classes)

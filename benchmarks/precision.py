@@ -1,4 +1,4 @@
-"""The reward in bfloat16 against float32: the same weights, the same images, step by step."""
+"""The reward in bfloat16 against float32 with the same weights and images, step by step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from ralseg.segmentation.learners import SupervisedLearner
 
 EPISODES = 10
 CLEAR = 0.02
-"""Points of mIoU: rewards above it have a sign that a claim could rest on."""
+"""Points of mIoU above which the sign of a reward is clear enough to support a claim."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
     Args:
         overrides: of `train_agent.yaml`.
-        share: of the episodes.
+        share: share of the episodes that is played, above 0 and at most 1.
     """
     world = World(configured(("precision=float32",), overrides))
     game, copy = world.game("train", observed=False), world.network()
@@ -38,17 +38,17 @@ def evaluated(game: Any, copy: Any) -> tuple[float, float]:
     """MIoU on D_R (percent) in float32 and in bfloat16, with the weights of the game's learner.
 
     Args:
-        game: in float32.
-        copy: a network like the learner's, overwritten.
+        game: a game in float32.
+        copy: a network like the learner's, whose weights are overwritten.
     """
     learner = game.learner
     copy.load_state_dict(learner.weights())
-    rough = SupervisedLearner(copy, learner.store, learner.options, precision="bfloat16")
-    return learner.evaluate(game.reward).miou, rough.evaluate(game.reward).miou
+    rough = SupervisedLearner(copy, learner.images, learner.options, precision="bfloat16")
+    return game.evaluator(learner, game.reward).miou, game.evaluator(rough, game.reward).miou
 
 
 def compared(float32: np.ndarray, bfloat16: np.ndarray) -> dict[str, Any]:
-    """How rewards of the same steps differ: mean, deviation and largest difference, share of equal signs."""
+    """Differences between rewards of the same steps: mean, deviation, largest, and the share of equal signs."""
     difference, same = bfloat16 - float32, np.sign(bfloat16) == np.sign(float32)
     clear = np.abs(float32) > CLEAR
     return {
@@ -65,6 +65,6 @@ def compared(float32: np.ndarray, bfloat16: np.ndarray) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """One figure a line."""
+    """One line for each figure."""
     names = ("steps", "mean", "sd", "largest", "within_0.02", "same_sign", "same_sign_of_clear", "sd_of_reward")
     return [["reward, bfloat16 less float32", "points of mIoU"], *([name, found[name]] for name in names)]

@@ -1,6 +1,6 @@
 """The reference row of `same_work`: a step with the operations that RALIS's released code runs, at the same shapes.
 
-Written from a description of what it does. Images are not decoded again in every step, as they are there.
+Written from a description of that code. Unlike there, images are not decoded anew in every step.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ BINS = 32
 
 
 class ReferenceStep:
-    """Features, training and reward of one step, each as slow as it is there.
+    """Features, training and reward of one step, each as slow as in the released code.
 
-    Every image of the features passes the network twice at batch 1, once for its classes and once for its entropy, and
+    For the features every image passes the network twice at batch 1, once for its classes and once for its entropy, and
     both maps are made at full size. D_R passes at batch 4. Autograd records throughout, so activations are kept. Maps
-    are contiguous float32. The confusion matrix goes through all pairs of classes.
+    are contiguous float32. The confusion matrix is counted pair of classes by pair of classes.
 
     Args:
-        network: its weights are trained.
+        network: the segmentation network; training changes its weights.
         store: images and labels.
-        grid: the units of an image, all images being of one size.
-        crop: (height, width) of the training windows.
+        grid: the units of an image; all images have the same size.
+        crop: (height, width) of the training windows in pixels.
     """
 
     def __init__(self, network: SegmentationNetwork, store: ImageStore, grid: UnitGrid, crop: tuple[int, int]) -> None:
@@ -44,7 +44,7 @@ class ReferenceStep:
         self.optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.95, weight_decay=1e-4)
 
     def unit_vectors(self, images: Sequence[int]) -> np.ndarray:
-        """(images x units, C + 1 + 192) float32: predicted counts, then the entropy's minima, means and maxima."""
+        """(images x units, C + 1 + 192) float32: predicted pixels of each class; minima, means, maxima of entropy."""
         self.network.eval()
         rows = []
         for image in images:
@@ -56,7 +56,7 @@ class ReferenceStep:
         return torch.stack(rows).detach().numpy()
 
     def candidate_vectors(self, own: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-        """Unit vectors of the candidates with two KL histograms, to the labelled units and to all candidates.
+        """Append two KL histograms to the candidates' vectors, against the labelled units and against all candidates.
 
         Args:
             own: (n, C + 1 + 192) from `unit_vectors`.
@@ -68,19 +68,19 @@ class ReferenceStep:
         counts = own[:, : self.network.classes + 1].astype(np.float64)
         histograms = []
         for candidate in counts:
-            pair = [entropy(candidate[:, None], others.T) for others in (labelled, counts)]
+            pair = [np.atleast_1d(entropy(candidate[:, None], others.T)) for others in (labelled, counts)]
             histograms.append(np.concatenate([np.histogram(kl, bins=BINS)[0] / len(kl) for kl in pair]))
         return np.concatenate([own, np.stack(histograms)], axis=1).astype(np.float32)
 
     def train(
         self, units: Sequence[tuple[int, tuple[float, float]]], labels: PartialLabels, rng: np.random.Generator
     ) -> float:
-        """One SGD step on a window around each unit, batch norm in training mode; the loss."""
+        """Take one SGD step on a window around each unit, with batch norm in training mode; returns the loss."""
         self.network.train()
         windows = [self._window(image, centre, labels, rng) for image, centre in units]
         inputs = torch.cat([window for window, _ in windows])
         known = torch.stack([label for _, label in windows])
-        logits = functional.interpolate(self.network(inputs)[0], size=known.shape[1:], mode="bilinear")
+        logits = functional.interpolate(self.network((inputs,)).logits, size=known.shape[1:], mode="bilinear")
         loss = functional.cross_entropy(logits, known, ignore_index=IGNORE)
         self.optimiser.zero_grad()
         loss.backward()
@@ -89,7 +89,7 @@ class ReferenceStep:
         return loss.item()
 
     def evaluate(self, images: Sequence[int], batch: int = 4) -> Confusion:
-        """The confusion matrix of full labels, one whole-tensor comparison after another for each pair of classes."""
+        """The confusion matrix of full labels, with comparisons of whole tensors for each pair of classes."""
         self.network.eval()
         classes = self.network.classes
         counts = np.zeros((classes, classes), np.int64)
@@ -103,7 +103,7 @@ class ReferenceStep:
         return Confusion(counts)
 
     def _full_size(self, images: Sequence[int]) -> Tensor:
-        logits = self.network(torch.cat([self._input(self.store.image(i)) for i in images]))[0]
+        logits = self.network((torch.cat([self._input(self.store.image(i)) for i in images]),)).logits
         return functional.interpolate(logits, size=self.store.size(images[0]), mode="bilinear")
 
     @staticmethod

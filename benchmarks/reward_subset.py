@@ -1,6 +1,6 @@
-"""The reward on a part of D_R against that on all of it: bias, noise and what it saves.
+"""The reward on a part of D_R against the reward on all of it: bias, noise and time saved.
 
-`reward_subset.py [overrides of train_agent.yaml ...]` is `run.py reward_subset ...`.
+`reward_subset.py [overrides of train_agent.yaml ...]` is short for `run.py reward_subset ...`.
 """
 
 import sys
@@ -18,7 +18,7 @@ from ralseg.segmentation.metrics import Confusion
 EPISODES = 10
 SHARES = (1 / 2, 1 / 4, 1 / 8)
 SUBSETS = 20
-"""Subsets of each kind and share; the figures are means over them."""
+"""Number of subsets of each kind and share; figures are means over them."""
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
     Args:
         overrides: of `train_agent.yaml`.
-        share: of the episodes.
+        share: share of the episodes that is played, above 0 and at most 1.
     """
     world = World(configured((), overrides))
     game = world.game("train", observed=False)
@@ -59,29 +59,29 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def random_subset(groups: Sequence[str], counts: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """As `stratified_subset`, plainly at random."""
+    """Draw a share of the images at random; arguments and result are those of `stratified_subset`."""
     return rng.choice(len(groups), max(1, round(share * len(groups))), replace=False)
 
 
 def played(game: Game, seed: int, images: Sequence[int]) -> np.ndarray:
-    """(turns + 1, images, C, C) confusion matrices of each image after each turn of a game with random choices."""
+    """Play a game with random choices; returns (turns + 1, images, C, C) int64 confusion matrices after each turn."""
     return np.stack([each(game, images) for _ in random_turns(game, seed)])
 
 
 def each(game: Game, images: Sequence[int]) -> np.ndarray:
-    """(images, C, C) confusion matrices: they add up, so one pass over D_R serves all subsets."""
-    return np.stack([game.learner.evaluate([image]).counts for image in images])
+    """(images, C, C) int64 confusion matrices. They are additive, so one pass over D_R serves all subsets."""
+    return np.stack([game.evaluator(game.learner, [image]).counts for image in images])
 
 
 def rewards(episodes: Sequence[np.ndarray], places: np.ndarray) -> np.ndarray:
-    """Rewards of all steps where only some images of D_R are looked at."""
+    """(steps,) the rewards that only the images at some places of D_R would have given."""
     return np.concatenate(
         [np.diff([Confusion(matrices[places].sum(0)).miou for matrices in episode]) for episode in episodes]
     )
 
 
 def compared(whole: np.ndarray, part: np.ndarray) -> dict[str, float]:
-    """How the rewards of a part of D_R differ from those of all of it."""
+    """Bias, deviation, correlation and share of equal signs of the rewards of a part of D_R against all of it."""
     difference = part - whole
     return {
         "bias": float(difference.mean()),
@@ -92,21 +92,26 @@ def compared(whole: np.ndarray, part: np.ndarray) -> dict[str, float]:
 
 
 def averaged(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each figure over subsets; of the bias also its size, as signs would cancel out."""
+    """The mean of each figure over subsets, and also that of the absolute bias, because signs would cancel out."""
     size = {"bias_size": float(np.mean([abs(row["bias"]) for row in rows]))}
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} | size
 
 
 def evaluation_seconds(game: Game, images: Sequence[int]) -> float:
-    """CPU seconds of one evaluation, the least of five; what is computed once is there already."""
-    game.learner.evaluate(images)
-    return min(cpu_seconds(lambda: game.learner.evaluate(images)) for _ in range(5))
+    """CPU seconds of one evaluation, the least of five, after one that fills the caches of images and labels."""
+
+    def work() -> None:
+        game.learner.forget()
+        game.evaluator(game.learner, images)
+
+    work()
+    return min(cpu_seconds(work) for _ in range(5))
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A kind of subset a line."""
+    """One line for each kind of subset."""
     names = ("images", "bias", "bias_size", "sd", "correlation", "same_sign", "seconds")
-    table = [["reward on a part of D_R", *names]]
+    table: list[list[Any]] = [["reward on a part of D_R", *names]]
     table.append(["all of it", found["images"], 0.0, 0.0, 0.0, 1.0, 1.0, found["seconds"]])
     table += [[name, *(row.get(key, "") for key in names)] for name, row in found["kinds"].items()]
     return [*table, [f"sd of the reward itself, {found['steps']} steps", "", "", "", found["sd_of_reward"], "", "", ""]]

@@ -1,4 +1,4 @@
-"""The cost of the game, table by table: `run.py TABLE [--share S] [--out FILE] [overrides of train_agent.yaml ...]`.
+"""Measures the cost of the game: `run.py TABLE [--share S] [--out FILE] [overrides of train_agent.yaml ...]`.
 
 Prints a readable table and, as the last line, one JSON object. docs/speed.md says what each table holds.
 """
@@ -34,12 +34,14 @@ TABLES = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure one table; returns the exit status, 2 for bad input."""
+    """Measure one table; returns the exit status, which is 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("overrides", nargs="*", help="of train_agent.yaml, e.g. dataset=camvid dataset.root=<folder>")
-    parser.add_argument("--share", type=float, default=1.0, help="of the work, above 0 and at most 1; 1 is for results")
-    parser.add_argument("--out", help="file that gets the JSON object as well")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the work, above 0 and at most 1; results need 1"
+    )
+    parser.add_argument("--out", help="file to write the JSON object to")
     arguments = parser.parse_intermixed_args(argv)
     one_thread()
     table = importlib.import_module(f"ralseg.benchmarks.{arguments.table}")
@@ -58,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def facts(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a raw result is worth nothing without: command, date, commit, machine."""
-    # Where somebody keeps a data set is nobody else's business.
+    """The command, date, commit and machine, without which a raw result is worth nothing."""
+    # Where a user keeps a data set must not end up in published results.
     shown = ["dataset.root=<folder>" if o.startswith("dataset.root=") else shlex.quote(o) for o in arguments.overrides]
     share = [] if arguments.share == 1 else [f"--share {arguments.share:g}"]
     return {
@@ -72,7 +74,7 @@ def facts(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines of Markdown tables: numbers to four digits and to the right; an empty row ends a table."""
+    """Lines of Markdown tables with numbers to four digits, aligned to the right; an empty row ends a table."""
     lines = []
     for empty, group in groupby(rows, key=lambda row: not row):
         if empty:

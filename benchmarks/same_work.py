@@ -1,5 +1,6 @@
-"""A step of the RALIS game, phase by phase: the project's own parts against the operations of the released code."""
+"""A step of the RALIS game, phase by phase: this project against the operations of the released code."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
@@ -15,8 +16,9 @@ from ralseg.benchmarks.reference_step import ReferenceStep
 from ralseg.envs import Game, Pool, World, draw_candidates
 from ralseg.features import ObservationSpec, released_true_shares
 from ralseg.foundation import RalsegError, generator, integer
+from ralseg.segmentation.devices import Precision
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, SupervisedLearner
 from ralseg.segmentation.networks import SegmentationNetwork, normalise
 
 DEFAULTS = (
@@ -34,15 +36,15 @@ DEFAULTS = (
 STATE, POOL, REWARD = 10, 100, 101
 ROUNDS = 2
 PHASES = ("features", "choice", "training", "reward")
-PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+PRECISIONS: dict[str, Precision] = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of each phase in the reference row and in ours, and what the processor could do.
+    """Measure the CPU seconds of each phase in the reference row and in ours, and the processor's convolution rate.
 
     Args:
-        overrides: of `train_agent.yaml`, above `DEFAULTS`.
-        share: of the images of D_R.
+        overrides: of `train_agent.yaml`; they take precedence over `DEFAULTS`.
+        share: share of the images of D_R, above 0 and at most 1.
     """
     work = SameWork(World(configured(DEFAULTS, overrides)), share)
     sides = {"reference": ReferenceRow(work), **{name: OurRow(work, kind) for name, kind in PRECISIONS.items()}}
@@ -70,7 +72,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """CPU seconds of the phases, the speed-up, and how near the forward passes come to a bare convolution."""
+    """CPU seconds of the phases, the speed-up, and the forward passes' share of the rate of a bare convolution."""
     table = [["CPU seconds", *PHASES, "step", "speed-up", "forward GFLOP/s", "convolution GFLOP/s", "share"]]
     for name, phases in found["seconds"].items():
         line = [name, *phases.values(), found["step_seconds"][name], found.get(f"speedup_{name}", 1.0)]
@@ -79,18 +81,24 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
     return table
 
 
+def passes(game: Game, images: Sequence[int]) -> None:
+    """The forward passes of images, and nothing else."""
+    game.learner.forget()
+    deque(game.learner.predict(images), maxlen=0)
+
+
 def forward_rates(game: Game, precision: str, gflop: float) -> dict[str, float]:
-    """GFLOP/s of the learner's forward passes and of the convolution, in turns: medians of three.
+    """GFLOP/s of the learner's forward passes and of a convolution, measured by turns; medians of three.
 
     Args:
-        game: whose D_R is predicted.
-        precision: of its learner, and of the convolution.
-        gflop: of one image.
+        game: the game whose D_R is predicted.
+        precision: precision of its learner and of the convolution.
+        gflop: operations of the forward pass of one image, in 10^9.
     """
     images = game.reward[:32]
     found = [
         (
-            gflop * len(images) / cpu_seconds(lambda: game.learner.predict(images, [])),
+            gflop * len(images) / cpu_seconds(lambda: passes(game, images)),
             convolution_rate(getattr(torch, precision)),
         )
         for _ in range(3)
@@ -99,22 +107,23 @@ def forward_rates(game: Game, precision: str, gflop: float) -> dict[str, float]:
 
 
 class SameWork:
-    """The second turn of a game: what the rows share.
+    """The second turn of a game, which all rows play alike.
 
-    The first candidate of each slate is bought, so that all train on the same units whatever their query network says.
+    The first candidate of each slate is bought, so that all rows train on the same units whatever their query network
+    says.
 
     Args:
         world: data, network and game.
-        share: of the images of D_R.
+        share: share of the images of D_R, above 0 and at most 1.
 
     Attributes:
-        seed: of a game whose second turn draws as many images as hold more than K x N units, 11 by default: some of
-            their units are labelled already, as in most turns.
-        units: (K x N,) candidates.
-        images: of the candidates.
-        bought: (image, centre) of the units that the turn buys.
-        labels: of all units bought by its end.
-        labelled_shares: (K, C + 1) true shares of the units bought in the first turn.
+        seed: seed of a game whose second turn draws one image more than K x N units fill (11 images by default). Some
+            of their units are labelled already, as in most turns.
+        units: (K x N,) int64 flat unit numbers of the candidates.
+        images: the images in which the candidates lie.
+        bought: (image, centre) of the units that the turn buys, the centre as shares of height and width.
+        labels: labels of all units that are bought by the end of the turn.
+        labelled_shares: (K, C + 1) true class shares of the units bought in the first turn.
 
     Raises:
         RalsegError: if the data set is too small.
@@ -128,10 +137,11 @@ class SameWork:
         self.grid = self.pool.grid(self.state[0])
         self._theta0 = self._calibrated()
         images = self.options.slates * self.options.candidates // len(self.grid) + 1
-        self.seed = next((seed for seed in range(10_000) if len(self._touched(seed)) == images), None)
-        if self.seed is None:
+        seed = next((seed for seed in range(10_000) if len(self._touched(seed)) == images), None)
+        if seed is None:
             raise RalsegError(f"no second turn touches {images} images of {len(self.pool.images)}; give it more images")
-        first, self.units = self._turns(self.seed)
+        self.seed = seed
+        first, self.units = self._turns(seed)
         self.images = self.pool.images[self._touched(self.seed)].tolist()
         self.labels = PartialLabels(len(world.dataset.classes))
         shares, _ = self._reveal(first[:, 0])
@@ -140,23 +150,23 @@ class SameWork:
         self.units = self.units.reshape(-1)
 
     def network(self) -> SegmentationNetwork:
-        """A network at theta_0: random weights, batch norm measured on D_S, so that its maps look like maps."""
+        """A network at theta_0: random weights, with batch norm measured on D_S so that its maps are realistic."""
         network = self.world.network()
         network.load_state_dict(self._theta0)
         return network.eval()
 
     def rows_of_units(self) -> np.ndarray:
-        """Where the candidates stand among all units of `images`."""
+        """(K x N,) places of the candidates among all units of `images`."""
         places, local = self.pool.locate(self.units)
         return np.unique(places, return_inverse=True)[1] * len(self.grid) + local
 
     def gflop(self) -> dict[str, float]:
-        """Counted: of an image's forward pass, of the training windows there and back, and of both steps."""
+        """Counted operations in 10^9: an image's forward pass, training on the windows, and a step of either kind."""
         network, options = self.network(), self.world.learn_options
         image = normalise(torch.from_numpy(self.store.image(self.state[0])[None].copy()))
         window = image[..., : options.crops.size[0], : options.crops.size[1]]
-        forward = _gflop(lambda: network(image))
-        training = options.batch * _gflop(lambda: network(window)[0].sum().backward())
+        forward = _gflop(lambda: network((image,)))
+        training = options.batch * _gflop(lambda: network((window,)).logits.sum().backward())
         once, again = len(self.reward) * forward + training, (len(self.state) + len(self.images)) * forward
         return {"forward": forward, "training": training, "reference_step": once + 2 * again, "our_step": once + again}
 
@@ -168,7 +178,7 @@ class SameWork:
                 module.momentum = None
         with torch.no_grad():
             for image in self.state:
-                network(normalise(torch.from_numpy(self.store.image(image)[None].copy())))
+                network((normalise(torch.from_numpy(self.store.image(image)[None].copy())),))
         return network.state_dict()
 
     def _turns(self, seed: int) -> list[np.ndarray]:
@@ -196,7 +206,7 @@ class SameWork:
 
 
 class ReferenceRow:
-    """The phases of the turn in the operations of the released code."""
+    """The phases of the turn with the operations of the released code."""
 
     def __init__(self, work: SameWork) -> None:
         self.work, self.rng = work, generator(0, "same work")
@@ -205,37 +215,39 @@ class ReferenceRow:
         self.query = PublishedQueryNetwork(len(work.state) * len(work.grid), own, own + 64).eval()
 
     def start(self) -> None:
-        """A few images, so that nothing is met for the first time while the clock runs."""
+        """Warm up on a few images, so that nothing happens for the first time while the clock runs."""
         self.step.unit_vectors(self.work.state[:1])
         self.step.evaluate(self.work.state[:4])
 
     def features(self) -> None:
-        """State and candidates: two forward passes an image, pooling at full size, KL with scipy."""
+        """Compute state and candidates: two forward passes an image, pooling at full size, KL with scipy."""
         self.state = self.step.unit_vectors(self.work.state)
         own = self.step.unit_vectors(self.work.images)[self.work.rows_of_units()]
         self.candidates = self.step.candidate_vectors(own, self.work.labelled_shares)
 
     def choice(self) -> None:
-        """The query network on all candidates."""
+        """Run the query network on all candidates."""
         shape = (1, self.work.options.slates, self.work.options.candidates, -1)
         observation = {"state": self.state[None], "candidates": self.candidates.reshape(shape)}
         self.query(observation)[0].argmax(-1)
 
     def training(self) -> None:
-        """One SGD step."""
+        """Take one SGD step."""
         self.step.train(self.work.bought, self.work.labels, self.rng)
 
     def reward(self) -> None:
-        """D_R."""
+        """Evaluate D_R."""
         self.step.evaluate(self.work.reward)
 
 
 class OurRow:
-    """The phases of the turn in a game of the project, its draws and its ledger included."""
+    """The phases of the turn in a game of this project, including its draws and its ledger."""
 
-    def __init__(self, work: SameWork, precision: str) -> None:
+    def __init__(self, work: SameWork, precision: Precision) -> None:
         self.work = work
-        learner = SupervisedLearner(work.network(), work.store, work.world.learn_options, precision=precision)
+        learner = SupervisedLearner(
+            work.network(), LearnerImages(work.store), work.world.learn_options, precision=precision
+        )
         spec = ObservationSpec.preset("published", learner.classes)
         pool = Pool(work.store, work.pool.images.tolist(), work.world.unit)
         self.game = Game(learner, pool, work.state, work.reward, spec, work.options)
@@ -243,25 +255,25 @@ class OurRow:
         self.query = PublishedQueryNetwork(units, spec.state_width, spec.candidate_width).eval()
 
     def start(self) -> None:
-        """The first turn."""
+        """Play the first turn."""
         self.game.reset(self.work.seed)
         self.training()
 
     def features(self) -> None:
-        """State and candidates."""
+        """Compute state and candidates."""
         self.observation = self.game.view().observation
 
     def choice(self) -> None:
-        """The query network on all candidates."""
+        """Run the query network on all candidates."""
         with torch.inference_mode():
             self.query({key: values[None] for key, values in self.observation.items()})[0].argmax(-1)
 
     def training(self) -> None:
-        """The oracle's answer, one optimiser step, the next draw."""
+        """Buy labels, take one optimiser step and draw the next candidates."""
         self.game.step(np.zeros(self.work.options.slates, np.int64))
 
     def reward(self) -> None:
-        """D_R."""
+        """Evaluate D_R."""
         self.game.evaluate_reward()
 
 

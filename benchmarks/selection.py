@@ -1,4 +1,4 @@
-"""What the choice of a batch costs: k-center greedy, MaxHerding, regions that do not overlap."""
+"""The cost of choosing a batch: k-center greedy, MaxHerding, and regions that do not overlap."""
 
 from collections.abc import Callable, Sequence
 from statistics import median
@@ -24,18 +24,21 @@ KINDS = ("gaussian", "clustered")
 
 
 def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
-    """CPU seconds of each choice, and of its definition where that ends within a minute or so.
+    """Measure the CPU seconds of each choice, and of its plain definition where that takes a minute at most.
 
     Args:
-        overrides: none; everything is generated.
-        share: of points, picks and pixels.
+        overrides: must be empty, as everything is generated.
+        share: share of the points, picks and pixels, above 0 and at most 1.
+
+    Raises:
+        RalsegError: if there are overrides.
     """
     if overrides:
         raise RalsegError(
             f"selection takes no overrides, everything in it is generated; leave out {' '.join(overrides)}"
         )
 
-    def sizes(full: dict[str, int]) -> dict[str, int]:
+    def sizes(full: dict[str, int]) -> dict[str, Any]:
         return {name: max(least, round(share * full[name])) for name, least in (("points", 100), ("picks", 10))}
 
     def fresh(function: Callable[..., Any], full: dict[str, int]) -> list[dict[str, Any]]:
@@ -51,7 +54,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
-    """A choice a line; then MaxHerding and the regions beside their definitions."""
+    """One line for each choice; below, MaxHerding and the regions beside their definitions."""
     table = [["choice", "points", "picks", "CPU seconds", "peak MB", "MB beyond the points"]]
     for name in ("k_center", "max_herding"):
         for line in found[name]:
@@ -73,7 +76,7 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 
 def cloud(kind: str, count: int, features: int, dtype: type = np.float32) -> np.ndarray:
-    """(count, features) points: one gaussian, or 200 narrow ones."""
+    """(count, features) points of one Gaussian (`gaussian`) or of 200 narrow ones (`clustered`)."""
     rng = generator(0, "selection", kind)
     points = rng.standard_normal((count, features), np.float32)
     if kind == "clustered":
@@ -84,13 +87,13 @@ def cloud(kind: str, count: int, features: int, dtype: type = np.float32) -> np.
 
 
 def centres(kind: str, points: int, picks: int) -> dict[str, Any]:
-    """k-center greedy with a hundredth of the points labelled already."""
+    """Measure k-center greedy with a hundredth of the points labelled already."""
     own = cloud(kind, points, FEATURES)
     return _charged(kind, own, picks, lambda: k_center(own, own[: points // 100], picks, Free(points)))
 
 
 def herd(kind: str, points: int, picks: int) -> dict[str, Any]:
-    """MaxHerding with nothing labelled."""
+    """Measure MaxHerding with nothing labelled."""
     own = cloud(kind, points, FEATURES)
     kernel = Rbf(median_bandwidth(own, generator(0, "bandwidth")))
     return _charged(kind, own, picks, lambda: max_herding(own, own[:0], picks, Free(points), kernel))
@@ -106,7 +109,7 @@ def _charged(kind: str, own: np.ndarray, picks: int, work: Callable[[], Any]) ->
 
 
 def lazy_and_dense(kind: str, points: int, picks: int) -> dict[str, Any]:
-    """MaxHerding, lazily and by its definition, in float64: seconds, objectives, whether the first picks agree."""
+    """Compare lazy MaxHerding with its definition in float64: seconds, objectives, whether the first picks agree."""
     own = cloud(kind, points, COMPARED_FEATURES, np.float64)
     kernel = Rbf(median_bandwidth(own, generator(0, "bandwidth")))
     chosen: dict[str, np.ndarray] = {}
@@ -129,14 +132,14 @@ def lazy_and_dense(kind: str, points: int, picks: int) -> dict[str, Any]:
 
 
 def dense_herding(points: np.ndarray, picks: int, kernel: Rbf) -> np.ndarray:
-    """MaxHerding by its definition: the whole kernel matrix, all gains anew for every pick."""
+    """MaxHerding by its definition: the whole kernel matrix, and all gains computed anew for every pick."""
     norms = np.einsum("ij,ij->i", points, points)
     similar = kernel(np.maximum(norms[:, None] + norms - 2 * points @ points.T, 0))
     covered, gain, chosen = np.zeros(len(points)), np.empty_like(similar), []
     for _ in range(picks):
         np.subtract(similar, covered, out=gain)
         np.maximum(gain, 0, out=gain)
-        # Steps in which equal gains tie, as they do in the lazy one.
+        # Rounded as in the lazy version, so that equal gains tie here as well.
         ranked = np.rint(gain.mean(axis=1) / RESOLUTION)
         ranked[chosen] = -1
         chosen.append(int(ranked.argmax()))
@@ -145,7 +148,7 @@ def dense_herding(points: np.ndarray, picks: int, kernel: Rbf) -> np.ndarray:
 
 
 def regions(height: int, width: int, share: float) -> dict[str, Any]:
-    """RIPU's regions of 3 x 3 for one round, and the greedy definition, on a map with the grain of such regions."""
+    """Compare the choice of RIPU's 3 x 3 regions for one round with its greedy definition, on an equally smooth map."""
     noise = generator(0, "regions").random((height + 2, width + 2), np.float32)
     score = np.lib.stride_tricks.sliding_window_view(noise, (3, 3)).mean(axis=(2, 3), dtype=np.float32)
     picks = regions_per_round(height, width, share)
@@ -161,7 +164,7 @@ def regions(height: int, width: int, share: float) -> dict[str, Any]:
 
 
 def greedy_regions(score: np.ndarray, picks: int, radius: int) -> list[int]:
-    """`separated` by its definition, a search of the whole map for every pick."""
+    """`separated` by its definition: a search of the whole map for every pick."""
     rest, chosen = score.copy(), []
     for _ in range(picks):
         row, column = divmod(int(rest.argmax()), score.shape[1])

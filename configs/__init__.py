@@ -5,38 +5,72 @@ if __name__ != "ralseg.configs":
 
 import difflib
 import re
-from collections.abc import Sequence
-from typing import Any
-
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from ralseg.foundation import RalsegError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# Hydra takes half a second to import: it is imported where something is composed.
+
 OPEN = re.compile(r"protocol\.(counts|fractions|unseen)\b")
-"""Settings that a protocol may have beyond those in its file; `splits_from_config` checks them."""
+"""Settings that a protocol may have although its file does not name them; `splits_from_config` checks them."""
 
 
-def composed(door: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+def composed(door: str, overrides: Sequence[str] = (), complete: bool = True) -> dict[str, Any]:
     """The configuration of a door as a plain dict, every interpolation resolved.
+
+    A Hydra that the caller has initialised stays as it is.
 
     Args:
         door: `train_agent` or `evaluate_policy`.
         overrides: as on the command line, e.g. ["dataset=camvid", "dataset.root=/data/camvid"].
+        complete: whether every value that must be given has to be; otherwise a missing one is "???".
 
     Raises:
-        RalsegError: for an unknown key or choice, with the valid ones named, or a value that must be given and is not.
+        RalsegError: for an unknown key or choice, with the valid ones named, or a missing value that must be given.
     """
-    GlobalHydra.instance().clear()
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
-        with initialize_config_module("ralseg.configs", version_base="1.3"):
-            config = compose(door, overrides=[f"++{o}" if OPEN.match(o) else o for o in overrides])
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        config = _composed(door, [f"++{o}" if OPEN.match(o) else o for o in overrides])
+        return _plain(OmegaConf.to_container(config, resolve=True, throw_on_missing=complete))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RalsegError(_explained(door, overrides, error)) from error
+
+
+def _composed(door: str, overrides: Sequence[str] = ()) -> "DictConfig":
+    from hydra import compose, initialize_config_module
+
+    with _untouched_hydra(), initialize_config_module("ralseg.configs", version_base="1.3"):
+        return compose(door, overrides=list(overrides))
+
+
+@contextmanager
+def _untouched_hydra() -> Iterator[None]:
+    """Composing goes through Hydra's global instance and version; both are put back as they were."""
+    from hydra import version
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+
+    before = {cls: Singleton._instances.pop(cls, None) for cls in (GlobalHydra, version.VersionBase)}
+    try:
+        yield
+    finally:
+        for cls, instance in before.items():
+            Singleton._instances.pop(cls, None)
+            if instance is not None:
+                Singleton._instances[cls] = instance
+
+
+def _plain(config: object) -> dict[str, Any]:
+    assert isinstance(config, dict)
+    return config
 
 
 def _explained(door: str, overrides: Sequence[str], error: Exception) -> str:
@@ -52,11 +86,12 @@ def _explained(door: str, overrides: Sequence[str], error: Exception) -> str:
 
 
 def _valid(door: str, overrides: Sequence[str], key: str) -> str:
-    """The settings beside an unknown key: those of the deepest group on its path that exists."""
-    with initialize_config_module("ralseg.configs", version_base="1.3"):
-        groups = [name for name, value in compose(door).items() if OmegaConf.is_dict(value)]
-        chosen = [override for override in overrides if override.split("=")[0] in groups]
-        node = OmegaConf.to_container(compose(door, overrides=chosen), resolve=False)
+    """What to set in place of an unknown key: the settings of the deepest group on its path that exists."""
+    from omegaconf import OmegaConf
+
+    groups = [name for name, value in _composed(door).items() if OmegaConf.is_dict(value)]
+    chosen = [override for override in overrides if override.split("=")[0] in groups]
+    node = _plain(OmegaConf.to_container(_composed(door, chosen), resolve=False))
     parts = key.split(".")
     path: list[str] = []
     while parts[:-1] and isinstance(node, dict) and parts[0] in node and isinstance(node[parts[0]], dict):

@@ -1,17 +1,30 @@
-"""What the doors share: command line in, one clear line out where something is wrong."""
+"""What the commands share: the command line, the help, and one clear line where something is wrong."""
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Any
 
+import yaml
+
+from ralseg.configs import composed
 from ralseg.foundation import RalsegError
 
 HELP = """usage: {door}.py [group=choice ...] [group.key=value ...]
 
 {epilog}
 
-Groups and settings with their defaults ({door}.yaml):
-{settings}"""
+Groups and their choices:
+
+{choices}
+
+Settings outside of the groups ({door}.yaml):
+
+{settings}
+
+Settings inside the groups, as group.key=value. Those of another choice are shown by {door}.py group=choice --help.
+
+{inside}"""
 
 
 def run_door(
@@ -20,25 +33,23 @@ def run_door(
     argv: Sequence[str] | None,
     epilog: str,
 ) -> int:
-    """Compose the configuration of a door and play it.
+    """Compose the configuration of a command and run it.
 
     Args:
-        door: `train_agent` or `evaluate_policy`; the name of its YAML.
+        door: `train_agent` or `evaluate_policy`, which is also the name of its YAML file.
         play: called with the composed configuration and the overrides.
-        argv: the overrides; None: those of the command line.
-        epilog: what `--help` says above the settings.
+        argv: the overrides; None takes those of the command line.
+        epilog: what `--help` prints above the settings.
 
     Returns:
-        The exit status: 0, 2 for bad input (one line on stderr says what), 130 when interrupted.
+        The exit status: 0, 2 for bad input (which one line on stderr explains), or 130 when interrupted.
     """
     overrides = list(sys.argv[1:] if argv is None else argv)
-    if {"-h", "--help"} & set(overrides):
-        print(HELP.format(door=door, epilog=epilog.strip(), settings=_settings(door)))
-        return 0
+    asked = [override for override in overrides if override not in ("-h", "--help")]
     try:
-        # Hydra takes half a second to import, which --help and a typing error need not wait for twice.
-        from ralseg.configs import composed
-
+        if asked != overrides:
+            print(_help(door, asked, epilog))
+            return 0
         play(composed(door, overrides), overrides)
     except RalsegError as error:
         print(f"{door}: {error}", file=sys.stderr)
@@ -49,17 +60,18 @@ def run_door(
     return 0
 
 
-def _settings(door: str) -> str:
-    from importlib.resources import files
-
+def _help(door: str, overrides: Sequence[str], epilog: str) -> str:
     root = files("ralseg.configs")
     # Acquisitions are named in `policies`.
     groups = sorted(
-        entry for entry in root.iterdir() if entry.is_dir() and entry.name not in ("__pycache__", "acquisition")
+        entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in ("__pycache__", "acquisition")
     )
-    names = {group.name: sorted(entry.name for entry in group.iterdir()) for group in groups}
-    choices = [
-        f"{group}: {', '.join(name.removesuffix('.yaml') for name in files if name.endswith('.yaml'))}"
-        for group, files in names.items()
-    ]
-    return "\n".join(["", *choices, "", (root / f"{door}.yaml").read_text()])
+    choices = (sorted(entry.name.removesuffix(".yaml") for entry in (root / group).iterdir()) for group in groups)
+    inside = {key: part for key, part in composed(door, overrides, complete=False).items() if key in groups}
+    return HELP.format(
+        door=door,
+        epilog=epilog.strip(),
+        choices="\n".join(f"{group}: {', '.join(names)}" for group, names in zip(groups, choices, strict=True)),
+        settings=(root / f"{door}.yaml").read_text().rstrip(),
+        inside=yaml.safe_dump(inside, sort_keys=False, default_flow_style=None, width=100).rstrip(),
+    )

@@ -1,33 +1,41 @@
 """From a composed configuration to a game: the one place where all parts are put together."""
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from multiprocessing import parent_process
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 
 from ralseg.configs import composed
 from ralseg.envs.game import Game
+from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.options import GameOptions
 from ralseg.envs.pool import Pool
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset
-from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
-from ralseg.features.prediction import as_array
+from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config
+from ralseg.features.prediction import Noise
+from ralseg.features.reduction import reduce_units
+from ralseg.features.unit_features import feature_reducers
 from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.pretraining import Theta0Options, theta0
+from ralseg.segmentation.sources import Source, check_noise
 from ralseg.segmentation.splits import Splits, splits_from_config
 from ralseg.segmentation.store import ImageStore, cache_folder
 
 Role = Literal["train", "compare"]
+SUPERVISED = {"_target_": "ralseg.segmentation.learners.SupervisedLearner"}
+"""The learner of configurations that were recorded before there was a choice."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,33 @@ class World:
         return spec_from_config(self.config["features"], len(self.dataset.classes))
 
     def network(self) -> SegmentationNetwork:
-        """An untrained network."""
-        return _made(self.config["network"], "network", classes=len(self.dataset.classes))
+        """An untrained network.
+
+        Raises:
+            RalsegError: if it has stages of its own where there is a source, or none where there is none.
+        """
+        config, source = self.config["network"], self.source
+        if getattr(_target(config, "network"), "per_pixel", False) != (source is not None):
+            raise RalsegError(
+                "a network with stages of its own has no other feature source, and a per-pixel network needs one; "
+                "set network=pixel_mlp with source=timm, or another network with source=stages"
+            )
+        given = {} if source is None else {"widths": list(source.widths), "stride": source.stride}
+        return _made(config, "network", classes=len(self.dataset.classes), **given)
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The frozen feature source that the network reads; None: its own stages below the cut."""
+        # Configurations that were recorded before there were sources say nothing of them.
+        config = self.config.get("source") or {}
+        if config.get("_target_") is None:
+            return None
+        source = _made(config, "source")
+        if not isinstance(source, Source):
+            raise RalsegError(
+                f"source: {config['_target_']} is no ralseg.segmentation.sources.Source; derive it from it"
+            )
+        return source
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
         """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
@@ -146,6 +179,7 @@ class World:
             cache=cache_folder(),
             device=self.config["device"],
             precision=self.config["precision"],
+            source=self.source,
             on_step=on_step,
         )
 
@@ -158,15 +192,34 @@ class World:
         taught = {"fit": replace(fit, steps=steps, max_steps=max(steps, fit.max_steps)), "use_train": "yes"}
         options = replace(self.theta0_options, streets=0, file=None, use_state=True, **taught)
         network = self._trained(role, options, "full", on_step)
-        return self._learner(network, LearnOptions(cut="full", loss=self.config["loss"]))
+        return SupervisedLearner(*self._given(network, LearnOptions(cut="full", loss=self.config["loss"])))
 
-    def learner(self, role: Role = "train", options: LearnOptions | None = None) -> SupervisedLearner:
+    def learner(self, role: Role = "train", options: LearnOptions | None = None) -> Learner:
         """A learner at theta_0, with the game's options where none are given."""
-        return self._learner(self.theta0(role), options or self.learn_options)
+        return self._make_learner(*self._given(self.theta0(role), options or self.learn_options))
 
-    def _learner(self, network: SegmentationNetwork, options: LearnOptions) -> SupervisedLearner:
+    def _given(self, network: SegmentationNetwork, options: LearnOptions) -> tuple[Any, ...]:
+        """What every learner is made with."""
         where = (self.config[key] for key in ("device", "precision", "compile"))
-        return SupervisedLearner(network, self.store, options, *where)
+        return network, LearnerImages(self.store), options, *where, self.source
+
+    @cached_property
+    def _make_learner(self) -> Callable[..., Learner]:
+        """Makes a learner of `_given`.
+
+        Raises:
+            RalsegError: for a target that does not exist, or options that it does not have.
+        """
+        config = self.config.get("learner") or SUPERVISED
+        make = _made({**config, "_partial_": True}, "learner")
+        try:
+            inspect.signature(make).bind(*range(7))
+        except TypeError as error:
+            options = [key for key in config if not key.startswith("_")]
+            raise RalsegError(
+                f"learner: {config['_target_']} cannot be made with options {options}: {error}"
+            ) from error
+        return make
 
     def check(self, observed: bool = True) -> None:
         """Make everything that is cheap to make.
@@ -192,8 +245,10 @@ class World:
         for name, value in switches.items():
             if type(value) is not bool:
                 raise RalsegError(f"{name}={value!r} is no choice; set true or false")
-        _ = self.game_options, self.learn_options, self.theta0_options
+        _ = self.game_options, self.learn_options, self.theta0_options, self._make_learner
         network = self.network()
+        if self.source is not None and self.learn_options.cut != "frozen":
+            raise RalsegError("what lies below a source is frozen whole; set game=frozen for it")
         if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
             raise RalsegError(
                 f"features.components={self.spec.embedding_width} is more than the network's embedding has, "
@@ -203,6 +258,16 @@ class World:
         Pool(self.store, self.images("state"), self.unit)
         if self.theta0_options.file:
             self.theta0()
+
+    def check_noises(self, noises: Iterable[Noise | None]) -> None:
+        """Refuse noise that neither networks nor the feature source can make.
+
+        Raises:
+            RalsegError: naming the kinds that exist.
+        """
+        for noise in noises:
+            if noise is not None:
+                check_noise(noise.kind, self.source.variants if self.source else ())
 
     def game(self, role: Role, credit: bool = False, reference: bool = False, observed: bool = True) -> Game:
         """A game on D_T (`train`) or D_V (`compare`).
@@ -216,12 +281,13 @@ class World:
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
         spec = self.fitted_spec(learner, pool, self.spec) if observed else None
-        state, options = self.images("state"), self.game_options
         known = [*self.images("reward"), *self.images("train")]
-        hindsight = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
-        return Game(learner, pool, state, self.rewarded, spec, options, **hindsight)
+        asked = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
+        hindsight = Hindsight(learner, self.store, self.rewarded, self.game_options, self.config["loss"], **asked)
+        given = self.images("state"), self.rewarded, spec, self.game_options
+        return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
 
-    def fitted_spec(self, learner: SupervisedLearner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
+    def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
         """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
         if "embedding" not in spec.needs:
             return spec
@@ -232,21 +298,20 @@ class World:
 
 
 def fit_components(
-    learner: SupervisedLearner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
+    learner: Learner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
 ) -> PrincipalComponents:
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
-
-    def embed(prediction, chunk):
-        maps = [as_array(m) for m in prediction.embedding]
-        return unit_features(as_array(prediction.logits), maps, pool.grid(chunk[0]), {"embedding"})
-
-    rows = learner.predict(images, [embed])["embedding"]
+    every = {image: np.arange(len(pool.grid(image))) for image in images}
+    rows = reduce_units(learner.predict(images), feature_reducers({"embedding"}), pool.grid, every)["embedding"]
     return PrincipalComponents.fit(np.concatenate(rows), width, fewer)
 
 
 @dataclass(frozen=True)
 class EnvFactory:
     """Makes the environment of a configuration, in this process or in a spawned one.
+
+    In a process that multiprocessing has started it computes in one thread; in any other, threads stay as they are.
+    The commands set one thread themselves.
 
     Attributes:
         config: a composed configuration, plain values.
@@ -261,8 +326,10 @@ class EnvFactory:
     reference: bool = True
 
     def __call__(self) -> RegionSelectionEnv:
-        """A new environment; the process computes in one thread from then on."""
-        single_thread()
+        """A new environment."""
+        # Games in processes of their own share the cores; in the caller's process the threads are the caller's affair.
+        if parent_process() is not None:
+            single_thread()
         return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
 
 
@@ -275,6 +342,10 @@ def make_env(
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
+    The threads of torch and a Hydra of the caller's stay as they are. Torch adds numbers up in another order in several
+    threads, so that observations and rewards agree with those of the commands to the last bits only after
+    `torch.set_num_threads(1)`, which is also the faster choice where several games share the cores.
+
     Args:
         game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
         overrides: of that configuration, as on the command line.
@@ -284,7 +355,14 @@ def make_env(
     """
     if game is not None:
         return RegionSelectionEnv(game)
-    return EnvFactory(composed("train_agent", overrides), role, credit, reference)()
+    return RegionSelectionEnv(World(composed("train_agent", overrides)).game(role, credit, reference))
+
+
+def _target(config: Mapping[str, Any], group: str) -> Any:
+    try:
+        return get_object(config["_target_"])
+    except Exception as error:
+        raise RalsegError(f"{group}._target_={config['_target_']!r} cannot be found: {error}") from error
 
 
 def _made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:

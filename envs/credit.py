@@ -4,7 +4,7 @@ Beside the shared reward stands, for each candidate, the agreement of its loss g
 this unit alone lowers the loss on D_R, to first order, in the weights of the last layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from ralseg.envs.targets import Targets
-from ralseg.features import UnitGrid
+from ralseg.features.arrays import Array
 from ralseg.features.prediction import Prediction, as_array
+from ralseg.features.units import Reducer, Units
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.learners import SupervisedLearner
 
@@ -35,42 +36,44 @@ class GradientCredit:
     Args:
         learner: whose last layer is meant.
         targets: true labels.
-        reward: D_R, indices in the store.
+        class_counts: (C,) labelled pixels of each class in D_R.
         loss: of D_R: `balanced_cross_entropy` (the mean over classes of the classes' mean cross-entropy) or `soft_iou`
             (one minus the mean over classes of the soft IoU over all of D_R).
+
+    Attributes:
+        reducer: finds `credit`, (B, units) float32: the mean over the unit's pixels, larger is better; void pixels
+            count as 0.
 
     Raises:
         RalsegError: for an unknown loss.
     """
 
-    name, noise, labelled = "credit", None, False
-
-    def __init__(self, learner: SupervisedLearner, targets: Targets, reward: Sequence[int], loss: CreditLoss) -> None:
+    def __init__(
+        self, learner: SupervisedLearner, targets: Targets, class_counts: np.ndarray, loss: CreditLoss
+    ) -> None:
         if loss not in CREDIT_LOSSES:
             raise RalsegError(f"game.credit={loss!r} is unknown; choose from {', '.join(CREDIT_LOSSES)}")
         self._learner, self._targets, self._loss = learner, targets, loss
-        counts = np.zeros(learner.classes)
-        for i in reward:
-            label = learner.store.label(i)
-            counts += np.bincount(label[label < learner.classes], minlength=learner.classes)
+        self.reducer = Reducer("credit", self._of_units)
+        counts = np.asarray(class_counts, float)
         present = counts > 0
-        self._weights = torch.zeros(learner.classes)
-        self._weights[present] = torch.from_numpy(1 / (counts[present] * present.sum())).float()
+        weights = np.zeros(learner.classes)
+        weights[present] = 1 / (counts[present] * present.sum())
+        self._weights = torch.from_numpy(weights).float()
         self._present = torch.from_numpy(present)
         self._seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self._sum: tuple[Tensor, Tensor] | None = None
         self._gradient: tuple[Tensor, Tensor] | None = None
 
-    def observe(self, prediction: Prediction, images: Sequence[int]) -> None:
+    def observe(self, prediction: Prediction) -> None:
         """Take in the prediction of a batch of D_R."""
-        targets = self._targets(images, prediction.logits.shape[-2:])
-        probabilities = prediction.logits.float().softmax(1)
+        probabilities, decoded, targets = self._read(prediction)
         if self._loss == "soft_iou":
             # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
-            self._seen.append((probabilities, targets, prediction.decoded.float()))
+            self._seen.append((probabilities, targets, decoded))
             return
         weighted = targets * self._weights.to(targets)[:, None, None]
-        self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, prediction.decoded.float())
+        self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, decoded)
 
     def finish(self) -> None:
         """Close the pass over D_R."""
@@ -78,18 +81,22 @@ class GradientCredit:
             self._close_iou()
         self._gradient, self._sum = self._sum, None
 
-    def __call__(self, prediction: Prediction, images: Sequence[int], grid: UnitGrid) -> Mapping[str, np.ndarray]:
-        """A reducer: `credit` (B, units) float32, mean over the unit's pixels, larger is better; void pixels give 0."""
+    def _of_units(self, prediction: Prediction, units: Units) -> Array:
         if self._gradient is None:
             raise RalsegError("credit needs the gradient of D_R; evaluate D_R with this observer first")
-        targets = self._targets(images, prediction.logits.shape[-2:])
-        residual = prediction.logits.float().softmax(1) * targets.sum(1, keepdim=True) - targets
+        probabilities, decoded, targets = self._read(prediction)
+        residual = probabilities * targets.sum(1, keepdim=True) - targets
         weight, bias = self._gradient
-        response = functional.conv2d(prediction.decoded.float(), weight, bias, padding=self._learner.head.padding)
-        height, width = self._learner.store.size(images[0])
-        cell = height * width / (targets.shape[-2] * targets.shape[-1])
+        response = functional.conv2d(decoded, weight, bias, padding=self._learner.head.padding)
+        cell = units.height * units.width / (targets.shape[-2] * targets.shape[-1])
         agreement = (residual * response).sum(1) / cell
-        return {"credit": grid.pool(as_array(agreement))}
+        return units.pool(as_array(agreement))
+
+    def _read(self, prediction: Prediction) -> tuple[Tensor, Tensor, Tensor]:
+        """Probabilities, the last layer's input and the true counts of a batch."""
+        logits, decoded = torch.as_tensor(prediction.logits).float(), torch.as_tensor(prediction.decoded).float()
+        height, width = logits.shape[-2:]
+        return logits.softmax(1), decoded, self._targets(prediction.images, (height, width))
 
     def _add(self, residual: Tensor, decoded: Tensor) -> None:
         head = self._learner.head
@@ -104,7 +111,7 @@ class GradientCredit:
 
     def _close_iou(self) -> None:
         def total(term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-            return sum(term(p, y).sum((0, 2, 3)) for p, y, _ in self._seen)
+            return torch.stack([term(p, y).sum((0, 2, 3)) for p, y, _ in self._seen]).sum(0)
 
         hits = total(lambda p, y: p * y)
         union = total(lambda p, y: p * y.sum(1, keepdim=True) + y) - hits

@@ -1,26 +1,29 @@
-"""The annotation game: who offers, who answers, who learns, and what it was worth."""
+"""The annotation game in three moves: ask for labels, take in the answers, learn."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ralseg.envs.candidates import draw_candidates
+from ralseg.envs.campaign import Campaign
 from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.observer import Observer
+from ralseg.envs.offer import chosen_units, draw_offer
 from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
-from ralseg.envs.reducers import UnitReducer, of_asked, only_asked
+from ralseg.envs.reader import PoolReader
+from ralseg.envs.records import Record, decoded
 from ralseg.envs.true_counts import TrueCounts
-from ralseg.envs.view import CandidatesView
 from ralseg.features import ObservationSpec
-from ralseg.features.prediction import FEATURE_NOISE
-from ralseg.foundation import RalsegError, generator, integer
+from ralseg.features.units import Reducer
+from ralseg.features.view import CandidatesView
+from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import Predictor, SupervisedLearner
+from ralseg.segmentation.learners import Learner, TrainingSet, taught
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Turn:
     """What one step did.
 
     Attributes:
-        units: (n,) int64 flat numbers of the units bought.
-        refused: choices that bought nothing.
+        units: (n,) int64 flat numbers of the units that were answered, and so bought.
+        refused: choices that asked for nothing.
         class_counts: (C,) int64 true pixels per class that were bought.
         loss: the learner's mean loss of the turn, a 0-d tensor on its device.
     """
@@ -43,6 +46,9 @@ class Turn:
 class Game:
     """One game at a time on one pool, with one learner.
 
+    A step is three moves: `ask` for the chosen units, `collect` (or `answer`) what the oracle says, `learn`. Answers
+    may come in a later step, in another process, or never.
+
     Args:
         learner: trained by what is bought; starts each game from theta_0.
         pool: D_T while a policy is learned, D_V while policies are compared.
@@ -51,37 +57,52 @@ class Game:
         spec: what an observation holds; None where nobody observes. It may be set between games.
         options: see `GameOptions`.
         oracle: who answers; default: ground truth.
-        credit: whether candidates get gradient credit, in learning only: labels of the pool are read for it, and D_R's
-            gradient is taken after every turn.
-        reference: whether candidates get the score of `options.reference`, in learning only: it reads the pool's
-            labels.
-        informed: see `Hindsight`.
-        known: see `Hindsight`.
+        hindsight: what candidates were worth, in learning only; None: nobody will ask for it.
+        rehearse: whether the learner learns from D_S, too.
+        on_record: gets a record of each move when it is made, e.g. `RecordsFile.append`.
+
+    Attributes:
+        campaign: pool, labels, ledger and records.
+        offer: what the present turn offers.
+        turn: number of turns that were learned from.
     """
 
     def __init__(
         self,
-        learner: SupervisedLearner,
+        learner: Learner,
         pool: Pool,
         state: Sequence[int],
         reward: Sequence[int],
         spec: ObservationSpec | None,
         options: GameOptions,
+        *,
         oracle: Oracle | None = None,
-        credit: bool = False,
-        reference: bool = False,
-        informed: Callable[[], Predictor] | None = None,
-        known: Sequence[int] = (),
+        hindsight: Hindsight | None = None,
+        rehearse: bool = True,
+        on_record: Callable[[Record], None] | None = None,
     ) -> None:
-        self.learner, self.pool, self.options, self.spec = learner, pool, options, spec
+        self.learner, self.pool, self.options = learner, pool, options
         self.state, self.reward = list(state), list(reward)
-        self.oracle = oracle or GroundTruth(learner.store)
+        self.oracle = oracle or GroundTruth(pool.store)
+        self.evaluator = Evaluator(pool.store, learner.classes)
+        known = self.state if rehearse else ()
+        self.campaign = Campaign(pool, lambda: revealed(pool.store, known), on_record)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
-        hindsight = {"credit": credit, "reference": reference, "informed": informed, "known": known}
-        self._hindsight, self._observer = Hindsight(self, **hindsight), Observer(self)
+        self._hindsight = hindsight
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
         self._true_counts = TrueCounts(pool, learner.classes)
         self._started, self._first = False, None
+        self.spec = spec
+
+    @property
+    def spec(self) -> ObservationSpec | None:
+        """What an observation holds."""
+        return None if self._observer is None else self._observer.spec
+
+    @spec.setter
+    def spec(self, spec: ObservationSpec | None) -> None:
+        given = self.learner, self.evaluator, self.campaign, self.state
+        self._observer = None if spec is None else Observer(*given, spec)
 
     def reset(self, seed: int) -> None:
         """Start a game: nothing is labelled, the learner is at theta_0.
@@ -91,87 +112,152 @@ class Game:
         """
         self.seed, self.turn, self._started = seed, 0, True
         self.learner.reset()
-        self.pool.reset()
-        self.ledger = Ledger(self.pool.pixels)
-        rehearse = self.learner.options.rehearse
-        self.labels = revealed(self.learner.store, self.state) if rehearse else PartialLabels(self.learner.classes)
-        self.bought_counts = np.zeros(self.learner.classes, np.int64)
-        self._observer.reset()
-        self._touched: set[int] = set()
+        self.campaign.begin(seed)
+        if self._observer is not None:
+            self._observer.forget()
         self._draw()
+
+    def restore(self, records: Sequence[Record]) -> None:
+        """Play the records of a game back; what follows is what would have followed there, bit for bit.
+
+        Args:
+            records: of a game with the same configuration, see `Campaign.records`.
+
+        Raises:
+            RalsegError: if they do not begin with a game's begin, or are of another pool.
+        """
+        if not records or records[0].get("move") != "begin":
+            raise RalsegError("these records do not begin a game; give all of them, in their order")
+        self.reset(records[0]["seed"])
+        for record in records[1:]:
+            units = self.pool.find(record.get("units", ()))
+            sides = [unit[3:] for unit in record.get("units", ())]
+            labels = [decoded(runs, *side) for runs, side in zip(record.get("labels", ()), sides, strict=False)]
+            match record["move"]:
+                case "ask":
+                    self._ask(units)
+                case "answer":
+                    self.answer(units, labels)
+                case "correct":
+                    self.campaign.correct(units, labels)
+                case "withdraw":
+                    self.campaign.withdraw(units)
+                case "learn":
+                    self.learn()
+                case other:
+                    raise RalsegError(f"the records hold an unknown move {other!r}; they are of another version")
+
+    @property
+    def labels(self) -> PartialLabels:
+        """All that is known, D_S included where it is rehearsed."""
+        return self.campaign.labels
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was paid."""
+        return self.campaign.ledger
+
+    @property
+    def bought_counts(self) -> np.ndarray:
+        """(C,) int64 pixels per class that were bought."""
+        return self.campaign.class_counts
 
     @property
     def over(self) -> bool:
         """Whether nothing can be bought any more: the budget is spent or no candidate is left."""
-        return not self.mask.any()
+        return not self.offer.mask.any()
 
-    @property
-    def whole(self) -> bool:
-        """Whether the whole pool is on offer, as one slate."""
-        return self.options.draw == "pool"
+    def view(self, reducers: Sequence[Reducer] = (), observed: bool = True) -> CandidatesView:
+        """What is offered now.
 
-    @property
-    def can_pay(self) -> int:
-        """Units of the smallest size on offer that the budget still pays."""
-        measure = self.options.budget_measure
-        prices = self.ledger.prices(self.pool.areas(self.units[self.units >= 0]), measure)
-        return self.ledger.left(self.options.budget, measure) // int(prices.min()) if len(prices) else 0
-
-    def view(self, reducers: Sequence[UnitReducer] = (), observed: bool = True) -> CandidatesView:
-        """What is offered now; see `CandidatesView`.
+        Args:
+            reducers: what will be asked for, so that one forward pass serves all of it.
+            observed: whether the observation will be asked for, too.
 
         Raises:
             RalsegError: if it is to be observed, and the game has no `spec`.
         """
-        if observed and self.spec is None:
-            raise RalsegError("an observation is asked for and the game has no spec of one; set game.spec")
-        choices = min(self.options.slates, self.can_pay, int(self.mask.sum())) if self.whole else None
-        return CandidatesView(self, self.units, self.mask, self.bought_counts.copy(), reducers, observed, choices)
+        if observed:
+            if self._observer is None:
+                raise RalsegError("an observation is asked for and the game has no spec of one; set game.spec")
+            reducers = (*reducers, *self._observer.reducers)
+        named = {reducer.name: reducer for reducer in reducers}
+        return CandidatesView(self._reader(), self.offer, self.bought_counts.copy(), tuple(named.values()))
 
     def step(self, choice: np.ndarray) -> Turn:
-        """Buy the chosen units and learn from them.
+        """Ask for the chosen units, collect what the oracle answers, and learn.
 
         Args:
             choice: (K,) integers, one index into each slate, or all into the one slate of a whole pool; -1, a masked
-                index, or one for the second time buys nothing.
+                index, or one for the second time asks for nothing.
+
+        Raises:
+            RalsegError: see `ask`.
+        """
+        asked = self.ask(choice)
+        units, counts = self.collect()
+        return Turn(units, len(choice) - len(asked), counts.sum(0), self.learn())
+
+    def ask(self, choice: np.ndarray) -> np.ndarray:
+        """Ask for the labels of chosen units.
+
+        Args:
+            choice: see `step`.
+
+        Returns:
+            (n,) int64 flat numbers of the units that were asked for.
 
         Raises:
             RalsegError: if the choice has another shape or an index is out of range, or the game was not reset.
         """
         if not self._started:
             raise RalsegError("the game has not begun; call reset(seed) first")
-        choice = np.asarray(choice)
-        slates, size = self.options.slates, self.units.shape[1]
-        fits = choice.ndim == 1 and (len(choice) <= slates if self.whole else len(choice) == slates)
-        if not fits or not np.issubdtype(choice.dtype, np.integer):
-            what = f"at most {slates} integers" if self.whole else f"{slates} integers, one for each slate"
-            raise RalsegError(f"a choice is {what}; got {choice.dtype} {choice.shape}")
-        if len(choice) and (choice.min() < -1 or choice.max() >= size):
-            raise RalsegError(
-                f"choice {choice.min() if choice.min() < -1 else choice.max()} is out of range -1 to {size - 1}"
-            )
-        slate = np.zeros(len(choice), np.int64) if self.whole else np.arange(slates)
-        slate, choice, asked = slate[choice >= 0], choice[choice >= 0], len(choice)
-        units = self.units[slate, choice][self.mask[slate, choice]]
-        units = self._affordable(units[np.sort(np.unique(units, return_index=True)[1])])
-        new, counts = self._reveal(units)
-        loss = self.learner.learn(self.labels, new, generator(self.seed, "training", self.turn))
+        units = chosen_units(self.offer, choice, self.options)
+        units = units[: self._affordable(units)]
+        self._ask(units)
+        return units
+
+    def collect(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ask the oracle for all that is pending, and take in what it answers.
+
+        Returns:
+            (n,) int64 flat numbers of the units that were answered, (n, C) int64 their pixels per class.
+        """
+        pending = np.array(self.campaign.pending, np.int64)
+        labels = self.oracle.answer(self.pool.records(pending)) if len(pending) else ()
+        given = [(unit, label) for unit, label in zip(pending, labels, strict=True) if label is not None]
+        units = np.array([unit for unit, _ in given], np.int64)
+        return units, self.answer(units, [label for _, label in given])
+
+    def answer(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
+        """Take in the labels of units that were asked for; see `Campaign.answer`."""
+        return self.campaign.answer(units, labels)
+
+    def learn(self) -> torch.Tensor:
+        """Learn from what was answered since the last time, and draw the next offer.
+
+        Returns:
+            The learner's mean loss, a 0-d tensor on its device; 0 if nothing is new.
+        """
+        data = TrainingSet(self.labels, self.campaign.fresh, self.pool.unlabelled_images)
+        loss = taught(self.learner, data, generator(self.seed, "training", self.turn))
+        self.campaign.learned()
         self.turn += 1
         self._draw()
-        return Turn(units, asked - len(units), counts.sum(0), loss)
+        return loss
 
     def evaluate_reward(self) -> float:
         """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
-        gradient = self._hindsight.gradient
+        gradient = None if self._hindsight is None else self._hindsight.gradient
         observer = None if gradient is None else gradient.observe
-        found = [self.learner.evaluate(images, observer).miou for images in self._rewarded]
+        found = [self.evaluator(self.learner, images, observer).miou for images in self._rewarded]
         if gradient is not None:
             gradient.finish()
         return min(found)
 
     def first_miou(self) -> float:
         """`evaluate_reward` at theta_0, where all games begin: looked up where a game has asked for it before."""
-        if self._first is None or self._hindsight.gradient is not None:
+        if self._first is None or (self._hindsight is not None and self._hindsight.gradient is not None):
             self._first = self.evaluate_reward()
         return self._first
 
@@ -185,105 +271,40 @@ class Game:
             `credit` (gradient credit) and `reference` (the score of `options.reference`), each only where the game has
             it.
         """
-        return self._hindsight.of(view)
+        return {} if self._hindsight is None else self._hindsight.of(view)
 
     @property
-    def credit_reducers(self) -> tuple[UnitReducer, ...]:
+    def credit_reducers(self) -> tuple[Reducer, ...]:
         """What a view must reduce so that `credit` can be read from it."""
-        return self._hindsight.reducers
+        return () if self._hindsight is None else self._hindsight.reducers
 
-    @property
-    def bought(self) -> np.ndarray:
-        """See `CandidatesSource`."""
-        return self.pool.bought
+    def _ask(self, units: np.ndarray) -> None:
+        if self._observer is not None and len(units):
+            if not self._observer.remembers_offer:
+                # Nobody has looked at this turn's candidates.
+                _ = self.view().observation
+            self._observer.remember(units)
+        self.campaign.ask(units)
 
-    def images_of(self, units: np.ndarray) -> np.ndarray:
-        """See `CandidatesSource`."""
-        return self.pool.images[self.pool.locate(units)[0]]
-
-    def groups_of(self, units: np.ndarray) -> np.ndarray:
-        """See `CandidatesSource`."""
-        groups, store = self.learner.store.dataset.groups, self.learner.store
-        numbers = {group: number for number, group in enumerate(sorted(set(groups.values())))}
-        of_places = np.array([numbers[groups[store.names[image]]] for image in self.pool.images])
-        return of_places[self.pool.locate(units)[0]]
-
-    def boxes_of(self, units: np.ndarray) -> np.ndarray:
-        """See `CandidatesSource`."""
-        return self.pool.boxes(units)
-
-    def reduce_candidates(
-        self, units: np.ndarray, reducers: Sequence[UnitReducer], observed: bool = False
-    ) -> dict[str, np.ndarray]:
-        """See `CandidatesSource`; with the observation's features if `observed`."""
-        if not len(units) or not (reducers or observed):
-            return {}
-        order, images, local = self.pool.by_image(units)
-        asked = dict(zip(images, local, strict=True))
-        noises = list(dict.fromkeys(reducer.noise for reducer in reducers if reducer.noise))
-        if observed and "disagreement" in self.spec.needs:
-            noises = list(dict.fromkeys([*noises, FEATURE_NOISE]))
-        generator_ = torch.Generator(self.learner.device) if noises else None
-        if noises:
-            generator_.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
-        every = [of_asked(self._hindsight.provided(reducer), self.pool, asked) for reducer in reducers]
-        every += [only_asked(asked, self._observer.features)] * observed
-        rows = self.learner.predict(images, every, noises, generator_)
-        return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
-
-    def reduce_state(self, reducers: Sequence[UnitReducer]) -> dict[str, np.ndarray]:
-        """See `CandidatesSource`."""
-        asked = {image: self._observer.some_units(image) for image in self.state}
-        some = [of_asked(reducer, self.pool, asked) for reducer in reducers]
-        rows = self.learner.predict(self.state, some, again=True) if some else {}
-        return {name: np.concatenate(parts) for name, parts in rows.items()}
-
-    def observe(self, units: np.ndarray, mask: np.ndarray, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `ViewSource`."""
-        return self._observer.observe(units, mask, features)
-
-    def true_counts(self, units: np.ndarray) -> np.ndarray:
-        """See `ViewSource`."""
-        return self._true_counts(units)
+    def _reader(self) -> PoolReader:
+        references = {}
+        if self._hindsight is not None:
+            references = self._hindsight.references(self.labels.class_counts, self.seed, self.turn)
+        return PoolReader(
+            self.learner, self.pool, self.state, self._true_counts, self.seed, self.turn, self._observer, references
+        )
 
     def _by_group(self, images: Sequence[int]) -> list[list[int]]:
-        store, found = self.learner.store, {}
+        store, found = self.pool.store, {}
         for image in images:
             found.setdefault(store.dataset.groups[store.names[image]], []).append(image)
         return list(found.values())
 
-    def _draw(self) -> None:
-        options = self.options
-        offer = options.slates, options.candidates, options.draw
-        self.units = draw_candidates(self.pool, *offer, self.seed, self.turn, options.pool_per_image)
-        left = self.ledger.left(options.budget, options.budget_measure)
-        self.mask = self.units >= 0
-        prices = self.ledger.prices(self.pool.areas(self.units[self.mask]), options.budget_measure)
-        # A unit that the budget cannot pay alone is never on offer: whoever asks for it again and again would not end.
-        self.mask[self.mask] = prices <= left
-        self.mask[np.cumsum(self.mask.any(axis=1)) > self.can_pay] = False
-
-    def _affordable(self, units: np.ndarray) -> np.ndarray:
+    def _affordable(self, units: np.ndarray) -> int:
+        """How many of the first of these units the budget pays."""
         measure = self.options.budget_measure
         prices = self.ledger.prices(self.pool.areas(units), measure)
-        return units[np.cumsum(prices) <= self.ledger.left(self.options.budget, measure)]
+        return int((np.cumsum(prices) <= self.campaign.left(self.options.budget, measure)).sum())
 
-    def _reveal(self, units: np.ndarray) -> tuple[list, np.ndarray]:
-        self._observer.before_purchase(units)
-        self.pool.buy(units)
-        places, local = self.pool.locate(units)
-        new, counts = [], np.zeros((len(units), self.learner.classes), np.int64)
-        for row, (image, unit) in enumerate(zip(self.pool.images[places].tolist(), local, strict=True)):
-            size, box = self.learner.store.size(image), self.pool.grid(image).boxes[unit].tolist()
-            before = self.labels.class_counts.copy()
-            self.labels.reveal(image, size, box, self.oracle.reveal(image, box))
-            counts[row] = self.labels.class_counts - before
-            new.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
-            self._touched.add(image)
-        self._observer.after_purchase(counts)
-        self.bought_counts += counts.sum(0)
-        self.ledger.units += len(units)
-        self.ledger.pixels += int(self.pool.areas(units).sum())
-        self.ledger.clicks += int((counts > 0).sum())
-        self.ledger.images = len(self._touched)
-        return new, counts
+    def _draw(self) -> None:
+        self.offer = draw_offer(self.campaign, self.options, self.seed, self.turn)

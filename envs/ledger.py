@@ -1,12 +1,11 @@
 """The ledger: what was paid, in every measure that a budget can be set in."""
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
-from ralseg.foundation import RalsegError
-
-MEASURES = ("units", "pixels", "share")
+Measure = Literal["units", "pixels", "share"]
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Ledger:
         return self.pixels / self.total
 
     def paid(self, measure: str) -> float:
-        """What was paid in one of `MEASURES`."""
+        """What was paid in one of the measures."""
         return getattr(self, measure)
 
     def left(self, budget: float, measure: str) -> int:
@@ -51,15 +50,3 @@ class Ledger:
         row = asdict(self) | {"share": self.share}
         del row["total"]
         return row
-
-
-def check_budget(budget: float, measure: str) -> None:
-    """Refuse a budget that cannot be paid.
-
-    Raises:
-        RalsegError: for an unknown measure or a budget of 0 or less (a share above 1).
-    """
-    if measure not in MEASURES:
-        raise RalsegError(f"game.budget_measure={measure!r} is unknown; choose from {', '.join(MEASURES)}")
-    if not 0 < budget < float("inf") or (measure == "share" and budget > 1):
-        raise RalsegError(f"game.budget={budget} {measure} is out of range; it must be above 0 (a share at most 1)")

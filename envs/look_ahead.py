@@ -1,13 +1,14 @@
 """The look ahead: the learner as it would be after some steps on all labels that learning knows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.learners import SupervisedLearner, TrainingSet, taught
+from ralseg.segmentation.store import ImageStore
 
 BATCH = 24
 """Images in a step."""
@@ -21,19 +22,13 @@ class LookAhead:
 
     Args:
         learner: of the game; it is not changed.
+        store: the labels.
         images: whose labels are known, indices in the store.
         steps: optimiser steps, at the learning rate and with the loss of the game.
-        rng: gives the generator of the present turn's batches.
     """
 
-    def __init__(
-        self,
-        learner: SupervisedLearner,
-        images: Sequence[int],
-        steps: int,
-        rng: Callable[[], np.random.Generator],
-    ) -> None:
-        self._learner, self._images, self._rng = learner, images, rng
+    def __init__(self, learner: SupervisedLearner, store: ImageStore, images: Sequence[int], steps: int) -> None:
+        self._learner, self._store, self._images = learner, store, images
         self._options = replace(learner.options, steps=steps, batch=BATCH, averaging=0.0)
         self._version: int | None = None
 
@@ -43,13 +38,17 @@ class LookAhead:
 
     @cached_property
     def _labels(self) -> PartialLabels:
-        return revealed(self._learner.store, self._images)
+        return revealed(self._store, self._images)
 
-    def __call__(self) -> SupervisedLearner:
-        """The learner after these steps from its present weights; taken once for each of its versions."""
+    def at(self, rng: np.random.Generator) -> SupervisedLearner:
+        """The learner after these steps from its present weights; taken once for each of its versions.
+
+        Args:
+            rng: source of the batches.
+        """
         if self._version != self._learner.version:
             self._ahead.start_from(self._learner)
             everywhere = [(image, (0.5, 0.5)) for image in self._images]
-            self._ahead.learn(self._labels, everywhere, self._rng())
+            taught(self._ahead, TrainingSet(self._labels, everywhere), rng)
             self._version = self._learner.version
         return self._ahead

@@ -1,35 +1,39 @@
-"""Who answers: ground truth in simulation."""
+"""Who answers: ground truth in simulation, people otherwise."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 
+from ralseg.envs.records import Unit
 from ralseg.segmentation.store import ImageStore
 
 
 class Oracle(Protocol):
-    """Whoever knows labels."""
+    """Whoever knows labels, now, later, of some units, or never."""
 
-    def reveal(self, image: int, box: Iterable[int]) -> np.ndarray:
-        """The label of one unit.
+    def answer(self, units: Sequence[Unit]) -> Sequence[np.ndarray | None]:
+        """The labels of units that were asked for.
 
         Args:
-            image: index in the store.
-            box: y, x, height, width, pixels.
+            units: image name, y, x, height, width of each; those without an answer are asked for again in each turn.
 
         Returns:
-            (height, width) uint8, ids 0..C-1, 255 where not labelled (never background).
+            (height, width) uint8 of each: ids 0..C-1, 255 where not labelled (never background); None: no answer yet.
         """
+        ...
 
 
 class GroundTruth:
-    """The data set's own labels."""
+    """The data set's own labels.
+
+    Args:
+        store: the labels.
+    """
 
     def __init__(self, store: ImageStore) -> None:
         self._store = store
 
-    def reveal(self, image: int, box: Iterable[int]) -> np.ndarray:
-        """See `Oracle.reveal`."""
-        y, x, height, width = box
-        return self._store.label(image)[y : y + height, x : x + width]
+    def answer(self, units: Sequence[Unit]) -> list[np.ndarray]:
+        """See `Oracle.answer`; everything is answered at once."""
+        return [self._store.label(self._store.index(name))[y : y + h, x : x + w] for name, y, x, h, w in units]

@@ -1,6 +1,7 @@
 """The pool: all units, labelled and not, with its append-only history."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -23,9 +24,10 @@ class Pool:
         images: (n,) int64 indices in the store.
         offsets: (n + 1,) int64; image `p` of the pool holds the units offsets[p] to offsets[p + 1].
         pixels: of all images together.
-        labelled: (units,) bool.
+        asked: (units,) bool, those whose label was asked for; they are not on offer.
+        labelled: (units,) bool, those whose label is known.
         void: (units,) bool, those found by `look`.
-        free: (n,) int64, units of each image that are neither labelled nor known to be void.
+        free: (n,) int64, units of each image that are neither asked for nor known to be void.
         history: one int64 array per turn, the units bought in it.
 
     Raises:
@@ -47,13 +49,20 @@ class Pool:
         self.offsets = np.concatenate([[0], np.cumsum([len(grid) for grid in grids])])
         self.pixels = sum(grid.height * grid.width for grid in grids)
         self._sides = np.array([(g.height, g.width, g.unit_height, g.unit_width) for g in grids])
-        self.labelled, self.void = (np.zeros(self.offsets[-1], bool) for _ in range(2))
+        self.asked, self.labelled, self.void = (np.zeros(self.offsets[-1], bool) for _ in range(3))
         self._looked = np.full(len(images), offer_void)
         self._voids = np.zeros(len(images), np.int64)
         self.reset()
 
     def __len__(self) -> int:
         return len(self.labelled)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(n,) int64 number of the group (clip, city) of each image, the names of all groups in order."""
+        of_images = self.store.dataset.groups
+        numbers = {group: number for number, group in enumerate(sorted(set(of_images.values())))}
+        return np.array([numbers[of_images[self.store.names[image]]] for image in self.images], np.int64)
 
     def grid(self, image: int) -> UnitGrid:
         """The grid of an image of the store, one object per size."""
@@ -63,8 +72,9 @@ class Pool:
         return self._grids[size]
 
     def reset(self) -> None:
-        """Nothing is labelled, the history is empty."""
-        self.labelled[:] = False
+        """Nothing is asked for or labelled, the history is empty."""
+        self.asked[:] = self.labelled[:] = False
+        self._unlabelled = np.diff(self.offsets)
         self.free = np.diff(self.offsets) - self._voids
         self.history: list[np.ndarray] = []
 
@@ -78,12 +88,12 @@ class Pool:
             void = ~np.logical_or.reduceat(rows, grid.column_edges[:-1], axis=1).ravel()
             self.void[units] = void
             self._voids[place] = void.sum()
-            self.free[place] -= (void & ~self.labelled[units]).sum()
+            self.free[place] -= (void & ~self.asked[units]).sum()
             self._looked[place] = True
 
     def open(self, units: np.ndarray | slice) -> np.ndarray:
-        """(n,) bool: whether units are neither labelled nor known to be void."""
-        return ~(self.labelled[units] | self.void[units])
+        """(n,) bool: whether units are neither asked for nor known to be void."""
+        return ~(self.asked[units] | self.void[units])
 
     def locate(self, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(places in `images`, unit numbers within the image) of flat unit numbers, int64.
@@ -130,20 +140,60 @@ class Pool:
         names = (self.store.names[i] for i in self.images[places])
         return [(name, *box) for name, box in zip(names, self.boxes(units).tolist(), strict=True)]
 
-    def buy(self, units: np.ndarray) -> None:
-        """Mark units as labelled and append them to the history.
+    def find(self, records: Sequence[Sequence]) -> np.ndarray:
+        """The inverse of `records`: flat numbers (n,) int64.
 
         Raises:
-            RalsegError: if a unit is out of range, labelled already, or there twice.
+            RalsegError: if one is no unit of this pool.
+        """
+        places = {self.store.names[image]: place for place, image in enumerate(self.images.tolist())}
+        units = np.empty(len(records), np.int64)
+        for row, (name, y, x, height, width) in enumerate(records):
+            grid = self.grid(int(self.images[places[name]])) if name in places else None
+            unit = -1 if grid is None else y // grid.unit_height * grid.columns + x // grid.unit_width
+            if grid is None or not 0 <= unit < len(grid) or grid.boxes[unit].tolist() != [y, x, height, width]:
+                raise RalsegError(f"{[name, y, x, height, width]} is no unit of this pool; its images or units differ")
+            units[row] = self.offsets[places[name]] + unit
+        return units
+
+    def ask(self, units: np.ndarray) -> None:
+        """Mark units as asked for.
+
+        Raises:
+            RalsegError: if a unit is out of range, asked for already, or there twice.
         """
         units = np.asarray(units, np.int64)
         places, _ = self.locate(units)
-        if self.labelled[units].any() or len(np.unique(units)) != len(units):
-            twice = units[self.labelled[units]] if self.labelled[units].any() else units
-            raise RalsegError(f"unit {twice[0]} is labelled already; a label is bought once")
-        self.labelled[units] = True
+        if self.asked[units].any() or len(np.unique(units)) != len(units):
+            twice = units[self.asked[units]] if self.asked[units].any() else units
+            raise RalsegError(f"unit {twice[0]} is asked for already; a label is bought once")
+        self.asked[units] = True
         np.subtract.at(self.free, places[~self.void[units]], 1)
+
+    def withdraw(self, units: np.ndarray) -> None:
+        """Units that were asked for and not answered are open again."""
+        places, _ = self.locate(units)
+        self.asked[units] = False
+        np.add.at(self.free, places[~self.void[units]], 1)
+
+    def buy(self, units: np.ndarray) -> None:
+        """Mark units that were asked for as labelled and append them to the history.
+
+        Raises:
+            RalsegError: if a unit is out of range, labelled already, there twice, or was not asked for.
+        """
+        units = np.asarray(units, np.int64)
+        places, _ = self.locate(units)
+        if self.labelled[units].any() or len(np.unique(units)) != len(units) or not self.asked[units].all():
+            raise RalsegError(f"units {units[:3].tolist()}... are labelled already or were never asked for")
+        self.labelled[units] = True
+        np.subtract.at(self._unlabelled, places, 1)
         self.history.append(units)
+
+    @property
+    def unlabelled_images(self) -> list[int]:
+        """Indices in the store of the images that are not wholly labelled."""
+        return self.images[self._unlabelled > 0].tolist()
 
     @property
     def bought(self) -> np.ndarray:
@@ -153,15 +203,13 @@ class Pool:
 
 def unit_grid(size: tuple[int, int], unit: tuple[int, int] | str) -> UnitGrid:
     """The grid of an image of (height, width) for a unit as `Pool` takes it."""
-    if unit == "image":
-        return UnitGrid.of_images(*size)
-    if unit == "pixel":
-        return UnitGrid.of_pixels(*size)
-    return UnitGrid(*size, *(min(side, limit) for side, limit in zip(unit, size, strict=True)))
+    if isinstance(unit, str):
+        return UnitGrid.of_images(*size) if unit == "image" else UnitGrid.of_pixels(*size)
+    return UnitGrid(*size, min(unit[0], size[0]), min(unit[1], size[1]))
 
 
 def _checked_unit(unit: Sequence[int] | str) -> tuple[int, int] | str:
-    if unit in ("image", "pixel"):
+    if isinstance(unit, str) and unit in ("image", "pixel"):
         return unit
     sides = unit if isinstance(unit, Sequence) and not isinstance(unit, str) else ()
     if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, int | np.integer) or s < 1 for s in sides):

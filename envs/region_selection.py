@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from ralseg.envs.game import Game
-from ralseg.envs.view import CandidatesView
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 
@@ -40,7 +40,8 @@ class RegionSelectionEnv(gymnasium.Env):
 
     ## Starting State
     Nothing of the pool is labelled, the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit, in
-    every process; without a seed the episodes follow from the last one.
+    every process; without a seed the episodes follow from the last one. `reset(options={"records": records})` takes up
+    a game where its records (`game.campaign.records`) end, and it goes on as if it had never stopped.
 
     ## Episode End
     Terminated when the budget is spent or no candidate is left. Never truncated: wrap it in a `TimeLimit` for that.
@@ -67,8 +68,10 @@ class RegionSelectionEnv(gymnasium.Env):
     metadata = {"render_modes": []}
 
     def __init__(self, game: Game) -> None:
-        if game.whole:
+        if game.options.draw == "pool":
             raise RalsegError("game.draw=pool is for acquisitions; an env offers slates, set game.draw=clustered")
+        if game.spec is None:
+            raise RalsegError("an env observes and its game has no spec of an observation; set game.spec")
         self.game = game
         self._view: CandidatesView | None = None
         spec, options = game.spec, game.options
@@ -82,12 +85,17 @@ class RegionSelectionEnv(gymnasium.Env):
         self.action_space = spaces.MultiDiscrete([options.candidates] * options.slates)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode; see the class."""
+        """Start an episode, or take one up where its records end; see the class."""
         super().reset(seed=seed)
-        self.game.reset(int(self.np_random.integers(2**62)))
-        self._miou = self.game.first_miou()
-        observation = self._look()
-        return observation, self._info(0)
+        records = (options or {}).get("records")
+        if records is None:
+            self.game.reset(int(self.np_random.integers(2**62)))
+            self._miou = self.game.first_miou()
+        else:
+            self.game.restore(records)
+            self._miou = self.game.evaluate_reward()
+        self._view, observation = self._look()
+        return observation, self._info(self._view, 0)
 
     def step(self, action: np.ndarray) -> tuple[dict, float, bool, bool, dict]:
         """Buy, learn, evaluate; see the class.
@@ -112,17 +120,20 @@ class RegionSelectionEnv(gymnasium.Env):
         miou = self.game.evaluate_reward()
         reward, self._miou = miou - self._miou, miou
         bought = turn.class_counts / max(turn.class_counts.sum(), 1)
-        observation = self._look()
-        info |= self._info(turn.refused) | {"loss": float(turn.loss), "class_shares": bought.astype(np.float32)}
+        self._view, observation = self._look()
+        info |= self._info(self._view, turn.refused) | {
+            "loss": float(turn.loss),
+            "class_shares": bought.astype(np.float32),
+        }
         return observation, float(reward), self.game.over, False, info
 
-    def _look(self) -> dict[str, np.ndarray]:
-        self._view = self.game.view(self.game.credit_reducers)
-        return {key: array.copy() for key, array in self._view.observation.items()}
+    def _look(self) -> tuple[CandidatesView, dict[str, np.ndarray]]:
+        view = self.game.view(self.game.credit_reducers)
+        return view, {key: array.copy() for key, array in view.observation.items()}
 
-    def _info(self, refused: int) -> dict[str, Any]:
+    def _info(self, view: CandidatesView, refused: int) -> dict[str, Any]:
         return {
-            "action_mask": tuple(self._view.mask.astype(np.int8)),
+            "action_mask": tuple(view.offer.mask.astype(np.int8)),
             "miou": self._miou,
             "refused": refused,
             "ledger": self.game.ledger.to_dict(),

@@ -8,7 +8,7 @@ from torch import Tensor
 from ralseg.foundation import Kept
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.labels import soft_targets
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.store import ImageStore
 
 KEPT_BYTES = 1 << 28
 """Targets of so many bytes are kept, the first to come: a pool of large images would fill the memory."""
@@ -18,21 +18,23 @@ class Targets:
     """Counts of the true pixels per class in each cell of the logits' map, counted when an image is first asked for.
 
     Args:
-        learner: whose images and classes are meant.
+        store: the labels.
+        classes: number of classes C.
+        device: where the targets are wanted.
     """
 
-    def __init__(self, learner: SupervisedLearner) -> None:
-        self._learner = learner
+    def __init__(self, store: ImageStore, classes: int, device: torch.device) -> None:
+        self._store, self._classes, self._device = store, classes, device
         self._kept: Kept[Tensor] = Kept(KEPT_BYTES, replace=False)
 
     def __call__(self, images: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """(B, C, h, w) float32 on the learner's device for B images (indices in the store) of one size."""
-        return torch.stack([self._of(image, tuple(size)) for image in images])
+        """(B, C, h, w) float32 on the device for B images (indices in the store) of one size."""
+        return torch.stack([self._of(image, size) for image in images])
 
     def _of(self, image: int, size: tuple[int, int]) -> Tensor:
         target = self._kept.get(image)
         if target is None:
-            counts = soft_targets(self._learner.store.label(image), self._learner.classes, size)
-            target = to_device(counts, self._learner.device)
+            counts = soft_targets(self._store.label(image), self._classes, size)
+            target = to_device(counts, self._device)
             self._kept.put(image, target, target.nbytes)
         return target

@@ -1,16 +1,16 @@
-"""The gallery: a few images of D_V, and what the network makes of them before and after a game."""
+"""The gallery: a few images of D_V with the network's predictions before and after a game."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
-from torch.nn import functional
 
 from ralseg.envs import World
 from ralseg.evaluation.results import class_entropy, file_name
+from ralseg.features.prediction import resized
 from ralseg.foundation import RalsegError, atomic_write
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.learners import Learner
 
 IMAGES = 4
 DRAW = 0
@@ -25,25 +25,25 @@ Maps = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 def gallery_images(world: World, count: int = IMAGES) -> list[int]:
-    """Indices in the store of the gallery's images: see `RULE`. Of equals the one with the most even class shares."""
+    """Indices in the store of the gallery's images, chosen by `RULE`; ties go to the most even class shares."""
     names, groups, counts = world.store.names, world.dataset.groups, world.store.class_counts()
     images = sorted(world.images("compare"), key=lambda i: (groups[names[i]], names[i]))
     parts = np.array_split(images, min(count, len(images)))
     return [max(part.tolist(), key=lambda i: ((counts[i] > 0).sum(), class_entropy(counts[i]))) for part in parts]
 
 
-def class_maps(learner: SupervisedLearner, images: list[int]) -> list[np.ndarray]:
+def class_maps(learner: Learner, images: list[int]) -> list[np.ndarray]:
     """The predicted class of every pixel at the label's own size, as mIoU is counted: uint8 (H, W) for each image."""
-
-    def resized(prediction, chunk):
-        logits = functional.interpolate(prediction.logits, size=learner.store.size(chunk[0]), mode="bilinear")
-        return {"classes": logits.argmax(1).byte()}
-
-    return learner.predict(images, [resized]).get("classes", [])
+    found: dict[int, np.ndarray] = {}
+    for prediction in learner.predict(images):
+        size = learner.images.size(prediction.images[0])
+        maps = resized(prediction.logits, size).argmax(1).byte().numpy(force=True)
+        found |= dict(zip(prediction.images, maps, strict=True))
+    return [found[image] for image in images]
 
 
 def write_maps(folder: str | Path, run_id: str, maps: Maps) -> None:
-    """Write the predictions of one run: `gallery/<run id>/<image>-before.png` and `-after.png`, a class id a pixel."""
+    """Write the maps of one run as `gallery/<run id>/<image>-before.png` and `-after.png`; a pixel is a class id."""
     for image, pair in maps.items():
         for path, classes in zip(_paths(folder, run_id, image), pair, strict=True):
             with atomic_write(path) as file:
@@ -51,7 +51,7 @@ def write_maps(folder: str | Path, run_id: str, maps: Maps) -> None:
 
 
 def read_maps(folder: str | Path, run_id: str, image: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """What `write_maps` wrote of one image; None where the run was played without.
+    """The predictions that `write_maps` wrote of one image; None if the run kept none.
 
     Raises:
         RalsegError: if a file is damaged.

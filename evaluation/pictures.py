@@ -1,4 +1,4 @@
-"""Pictures of a comparison: curves, class shares, bought regions drawn on images."""
+"""Pictures of a comparison as PNG: curves, class shares, and bought regions drawn on images."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,11 @@ import cv2
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Results, bought_path
-from ralseg.evaluation.summary import TWO_SET_MEAN
-from ralseg.evaluation.tables import NAMES
+from ralseg.evaluation.cells import split_name
+from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.segmentation.datasets import Dataset
 
 # Okabe and Ito's palette, told apart by all common kinds of colour vision; chance is grey.
@@ -20,7 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 MARKERS = "osD^vPX"
 MOST_SHOWN = 8
 """Policies side by side in a picture."""
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130, "figure.dpi": 130}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"savefig.dpi": 130, "figure.dpi": 130}
 
 
 def style_of(names: Sequence[str], references: Collection[str] = ()) -> dict[str, dict[str, Any]]:
@@ -67,7 +67,7 @@ def curves(summary: Mapping[str, Any], game: str) -> Figure:
                     line_at(full, color="black", lw=1, ls=":", label="fully supervised")
                 if what == "random":
                     (axis.axvline if single else axis.axhline)(0, color="#808080", lw=1)
-                axis.set_title(_split_title(split) if what == "interval" else "", fontsize=10)
+                axis.set_title(split_name(split) if what == "interval" else "", fontsize=10)
                 axis.set_xlabel(label if single else ("units labelled" if row == len(axes) - 1 else ""))
             if not single:
                 line[0].set_ylabel(label)
@@ -196,21 +196,14 @@ def _runs(entries: Sequence[Mapping]) -> str:
     return f"{draws} draw{'s' * (draws > 1)}" + (f" of up to {seeds} training seeds" if seeds > 1 else "")
 
 
-def _split_title(split: str) -> str:
-    return "mean of dev and test" if split == TWO_SET_MEAN else NAMES.get(split, split)
-
-
 def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
     """Policy -> what its games bought, draw by draw; without the runs whose `bought/` is not here."""
-    runs = {
-        row["run_id"]: row
-        for row in results.rows
-        if not row["game"].endswith("+fit") and bought_path(results.folder, row["run_id"]).exists()
-    }
+    runs = {row["run_id"]: row for row in results.rows if not row["game"].endswith("+fit")}
     order = results.comparison["policies"]
     found: dict[str, list] = {}
     for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
-        found.setdefault(row["policy"], []).append(results.bought(run_id))
+        if (bought := results.bought(run_id)) is not None:
+            found.setdefault(row["policy"], []).append(bought)
     return found
 
 
@@ -228,7 +221,7 @@ def _highlighted(picture: np.ndarray, boxes: Sequence[Sequence[int]], colour: st
     """The picture pale and grey, the boxes as they are with a frame."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
     shown = (150 + 0.35 * grey).astype(np.uint8)
-    frame = tuple(int(255 * part) for part in matplotlib.colors.to_rgb(colour))
+    frame = tuple(int(255 * part) for part in to_rgb(colour))
     thick = max(1, min(picture.shape[:2]) // 90)
     for y, x, height, width in boxes:
         shown[y : y + height, x : x + width] = picture[y : y + height, x : x + width]

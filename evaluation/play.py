@@ -12,15 +12,14 @@ import numpy as np
 from ralseg.envs import Game, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
-from ralseg.evaluation.results import ALL, Row, class_entropy
+from ralseg.evaluation.results import ALL, SUPERVISED, Row, class_entropy
 from ralseg.features import ObservationSpec, spec_from_config
 from ralseg.foundation import generator
 from ralseg.segmentation.devices import single_thread
+from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import FitOptions, Learner, LearnOptions, TrainingSet, fitted
 from ralseg.segmentation.metrics import Confusion
-
-SUPERVISED = "supervised"
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,10 @@ class Job:
         return self.policy.name if self.policy else SUPERVISED
 
 
+Played = tuple[list[Row], dict[str, Any] | None, Maps]
+"""Rows of a run, what it bought, and its predictions on the gallery's images; see `Player.play`."""
+
+
 class Player:
     """Plays runs, one after the other, with one world and one game.
 
@@ -94,6 +97,10 @@ class Player:
         return self._specs[key]
 
     @cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(self.world.store, len(self.world.dataset.classes))
+
+    @cached_property
     def pictured(self) -> list[int]:
         """Indices in the store of the gallery's images."""
         return gallery_images(self.world)
@@ -103,7 +110,7 @@ class Player:
         """Their predicted classes at theta_0, where the game must stand when this is first asked for."""
         return class_maps(self.game.learner, self.pictured)
 
-    def play(self, job: Job) -> tuple[list[Row], dict[str, Any] | None, Maps]:
+    def play(self, job: Job) -> Played:
         """Play one run.
 
         Returns:
@@ -113,6 +120,7 @@ class Player:
         return (self._supervised(job), None, {}) if job.policy is None else self._played(job)
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
+        assert job.policy is not None
         game, policy, measure = self.game, job.policy.policy, self.world.game_options.budget_measure
         training = job.policy.training
         game.spec = self._spec(training.config["features"]) if training else None
@@ -164,7 +172,7 @@ class Player:
         learner = self._fitted(labels, job.seed)
         return self._rows(job.fit_id, "+fit", learner, (job, ALL, paid, labels.class_counts, 0.0))
 
-    def _fitted(self, bought: PartialLabels, seed: int) -> SupervisedLearner:
+    def _fitted(self, bought: PartialLabels, seed: int) -> Learner:
         """A network trained to convergence from theta_0 on D_S and what was bought; D_R says when to stop."""
         world = self.world
         state = world.images("state")
@@ -173,10 +181,12 @@ class Player:
             size = world.store.size(image)
             labels.reveal(image, size, (0, 0, *size), bought.label(image))
         learner = world.learner("compare", LearnOptions(cut="full", loss=world.config["loss"]))
-        learner.fit(labels, self.plan.fit, generator(seed, "fit"), world.images("reward"))
+        reward = world.images("reward")
+        data = TrainingSet(labels, [], world.images("compare"))
+        fitted(learner, data, self.plan.fit, generator(seed, "fit"), lambda: self._evaluator(learner, reward).miou)
         return learner
 
-    def _rows(self, run_id: str | None, suffix: str, learner: SupervisedLearner, shared: tuple) -> list[Row]:
+    def _rows(self, run_id: str | None, suffix: str, learner: Learner, shared: tuple) -> list[Row]:
         if run_id is None:
             return []
         job, budget, paid, pixels, seconds = shared
@@ -204,7 +214,7 @@ class Player:
         }
         rows = []
         for split in self.plan.splits:
-            found = learner.evaluate(self.world.images(split))
+            found = self._evaluator(learner, self.world.images(split))
             rows.append(common | {"split": split} | bill | _figures(found, self.world.dataset.classes) | last)
         return rows
 

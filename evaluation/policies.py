@@ -1,4 +1,4 @@
-"""Policies by name: acquisitions, and what trainings left in their run folders."""
+"""Policies by name: acquisitions, and policies in the run folders of trainings."""
 
 import glob
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import yaml
 from ralseg.agents.acquisitions import FixedPolicy, names, parse
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
+from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.evaluation.zoo import zoo_folder
 from ralseg.foundation import RalsegError
@@ -25,7 +26,7 @@ class NamedPolicy:
         policy: what chooses.
         training_seed: seed of its training; None if it was not trained.
         training: what it was trained with and on; None likewise.
-        identity: changes with whatever it chooses by: the SHA-256 of its weights, or the name of a formula.
+        identity: differs between policies that choose differently: the SHA-256 of the weights, or the whole formula.
         dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.
     """
@@ -164,7 +165,8 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
     if len({entry.training_seed for entry in found}) < len(found):
         raise RalsegError(f"run:{pattern}: two folders were trained with the same seed; a training seed counts once")
     for entry, folder in zip(found, folders, strict=True):
-        ours, first = _learned_from(entry.training.config), _learned_from(found[0].training.config)
+        assert entry.training is not None and found[0].training is not None
+        ours, first = identity(entry.training.config, "training"), identity(found[0].training.config, "training")
         differing = [key for key in sorted(ours.keys() | first.keys()) if ours.get(key) != first.get(key)]
         if differing:
             raise RalsegError(
@@ -172,10 +174,3 @@ def _training_seeds(pattern: str) -> list[NamedPolicy]:
                 "training seeds of one policy differ in their seeds alone"
             )
     return found
-
-
-def _learned_from(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes a training, its seed left out."""
-    apart = ("run", "resume", "comparison", "device", "precision", "compile", "training")
-    own = {key: value for key, value in training["training"].items() if key not in ("seed", "processes", "tensorboard")}
-    return {key: value for key, value in training.items() if key not in apart} | {"training": own}

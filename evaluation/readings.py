@@ -1,4 +1,4 @@
-"""Who read the test set, when and why; and which code it was."""
+"""The log of readings of the test set: when, why, by which code."""
 
 import csv
 import subprocess
@@ -14,7 +14,7 @@ HEADER = ["date", "commit", "why", "policies", "runs"]
 def code_version() -> str:
     """The commit of the code, with `+changes` where files differ from it; outside a checkout the package's version.
 
-    What lies in results/ is no code: the log of readings, which grows with every comparison, is there.
+    Files in results/ do not count as code, because the log of readings there grows with every comparison.
     """
     package = Path(__file__).resolve().parents[1]
     try:
@@ -27,16 +27,16 @@ def code_version() -> str:
 
 
 def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
-    """Append one reading of the test set; called before it is read, so that a killed comparison is counted, too.
+    """Append one reading of the test set; called before the reading, so that a killed comparison counts, too.
 
     Args:
-        path: the log, CSV; made with a header if it is not there.
-        why: what it is read for.
-        policies: which are compared.
-        runs: how many games end in a reading.
+        path: the CSV file of the log; created with a header if it does not exist.
+        why: the purpose of the reading.
+        policies: names of the policies that are compared.
+        runs: number of games that end in a reading.
 
     Raises:
-        RalsegError: if the file is another table.
+        RalsegError: if the file is not such a log.
     """
     path, commit = Path(path), code_version()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Everything that is made of a comparison's results: summary, tables, the page, pictures, TensorBoard."""
+"""The report of a comparison: summary, tables, the page, pictures and TensorBoard files, from its results."""
 
 import shutil
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from ralseg.evaluation.page import page
 from ralseg.evaluation.pictures import bought_regions, bought_shares, class_shares, curves
 from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
-from ralseg.evaluation.tables import markdown
+from ralseg.evaluation.text import markdown
 from ralseg.foundation import atomic_write, write_json
 from ralseg.segmentation.datasets import Dataset
 
 
 def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
     """Write `report.html`, `summary.json`, `summary.md`, the pictures (`curves.png`, `curves_fit.png` after training to
-    convergence, `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison; what was there is
-    replaced. Without `bought/`, which committed results lack, there are no pictures of what was bought.
+    convergence, `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison, replacing older
+    ones. Without `bought/`, which committed results lack, there are no pictures of what was bought.
 
     Args:
-        results: of the comparison; the only source of every figure.
-        dataset: its data set, for the images.
+        results: of the comparison; every figure is made from them.
+        dataset: the data set of the comparison, for its images.
 
     Returns:
         The summary; see `summarise`.

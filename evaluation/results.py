@@ -1,4 +1,4 @@
-"""The results store: results.csv and what stands beside it, the single source of every figure."""
+"""The results store: results.csv and the files beside it, from which every figure is made."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ _KINDS: dict[str, type] = {
     "label_cost_of_policy": int, "miou": float,
 }  # fmt: skip
 _LAST: dict[str, type] = {"class_entropy": float, "seconds_choosing": float, "commit": str}
-ALL = "all"
-"""The budget of the fully supervised row."""
+TWO_SET_MEAN = "two_set_mean"
+"""The split that is the mean of dev and test."""
+ALL, SUPERVISED = "all", "supervised"
+"""Budget and policy of the fully supervised row."""
 
 
 def columns(classes: Sequence[str]) -> dict[str, type]:
@@ -39,8 +41,9 @@ class ResultsStore:
         classes: class names of the data set.
 
     Attributes:
-        rows: (run_id, budget_units, split) -> row, values as in `columns`; None for an empty training seed, NaN for the
-            IoU of a class that is neither there nor predicted, `ALL` for the budget of the fully supervised row.
+        rows: (run_id, budget_units, split) -> row, with the types that `columns` names. A training seed may be None (a
+            policy that was not trained), an IoU NaN (a class that is neither there nor predicted), and the budget of
+            the fully supervised row is `ALL`.
 
     Raises:
         RalsegError: if the file is damaged or of other classes.
@@ -95,7 +98,7 @@ class ResultsStore:
 
 @dataclass(frozen=True)
 class Results:
-    """What came of a comparison, as it lies on disk.
+    """The results of a comparison as they lie on disk.
 
     Attributes:
         folder: of the comparison.
@@ -107,15 +110,23 @@ class Results:
     folder: Path
     comparison: Mapping[str, Any]
     rows: list[Row]
+    _bought: dict[str, dict[str, Any] | None] = field(default_factory=dict, repr=False, compare=False)
 
-    def bought(self, run_id: str) -> dict[str, Any]:
-        """What one run bought.
+    def bought(self, run_id: str) -> dict[str, Any] | None:
+        """What one run bought; its file is read when it is first asked for.
 
         Returns:
             `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x, height, width), and at
-            each budget `counts` (units bought) and `class_pixels` (their true pixels per class).
+            each budget `counts` (units bought) and `class_pixels` (their true pixels per class). None where the file is
+            not there: results are shared without `bought/`.
+
+        Raises:
+            RalsegError: if the file is damaged.
         """
-        return read_json(bought_path(self.folder, run_id))
+        if run_id not in self._bought:
+            path = bought_path(self.folder, run_id)
+            self._bought[run_id] = read_json(path) if path.exists() else None
+        return self._bought[run_id]
 
 
 def load_results(folder: str | Path) -> Results:
@@ -144,7 +155,7 @@ def file_name(policy: str) -> str:
 
 
 def bought_path(folder: str | Path, run_id: str) -> Path:
-    """Where it stands what a run bought."""
+    """The file that says what a run bought."""
     return Path(folder) / "bought" / f"{run_id}.json"
 
 

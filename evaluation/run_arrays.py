@@ -1,4 +1,4 @@
-"""Rows of a comparison as arrays, so that runs of two policies that belong together stand in the same place."""
+"""Rows of a comparison as arrays, in which paired runs of two policies have the same indices."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Row
+from ralseg.evaluation.results import SUPERVISED, TWO_SET_MEAN, Row
 from ralseg.foundation import generator
 from ralseg.stats import Interval, Resamples, complete
 
-TWO_SET_MEAN = "two_set_mean"
 RARE = "rare"
 BILL = (
     "units", "pixels", "share", "images", "clicks", "label_cost_of_policy", "class_entropy", "seconds_choosing",
@@ -46,7 +44,7 @@ class Runs:
         return not (self.reference or self.learned or self.name == "random")
 
     def at(self, budget: int) -> "Runs":
-        """The same at one of the budgets, by number: figures are (training seeds, draws)."""
+        """These runs at one budget, given by its index: figures are (training seeds, draws)."""
         return Runs(self.name, self.reference, self.learned, {k: v[..., budget] for k, v in self.figures.items()})
 
 
@@ -58,7 +56,7 @@ def runs_of(
     Args:
         rows: of the comparison.
         comparison: see `Results`.
-        game: which.
+        game: the game whose runs are wanted.
         rare: classes whose mean IoU is the figure `rare`.
 
     Returns:
@@ -102,9 +100,9 @@ def differences(
     """Paired differences to each base that is there and not the policy itself.
 
     Returns:
-        base -> figure -> of the policy less that of the base; NaN where there is no pair.
+        base -> figure -> the policy's values less the base's; NaN where there is no pair.
     """
-    there = [base for base in dict.fromkeys(bases) if base in policies and base != runs.name]
+    there = [base for base in dict.fromkeys(bases) if base is not None and base in policies and base != runs.name]
     return {
         base: {name: values - policies[base].figures[name] for name, values in runs.figures.items() if name not in BILL}
         for base in there
@@ -118,7 +116,7 @@ def mean_of_defined(values: np.ndarray, axis: int | None = None) -> np.ndarray:
     return np.where(count, np.where(defined, values, 0).sum(axis=axis) / np.maximum(count, 1), np.nan)
 
 
-def told(statistic: Callable[..., Interval], values: np.ndarray, resamples: Resamples) -> dict[str, Any] | None:
+def measured(statistic: Callable[..., Interval], values: np.ndarray, resamples: Resamples) -> dict[str, Any] | None:
     """A statistic of runs as JSON values.
 
     Args:
@@ -128,7 +126,8 @@ def told(statistic: Callable[..., Interval], values: np.ndarray, resamples: Resa
         resamples: shared by all.
 
     Returns:
-        See `ralseg.stats.Interval`; of one run the mean alone, None in place of the rest; None without any.
+        The fields of `ralseg.stats.Interval`. For a single run all but the mean, `n` and `method` are None; without any
+        run the result is None.
     """
     values = complete(values)
     if not values.size:
@@ -141,23 +140,23 @@ def told(statistic: Callable[..., Interval], values: np.ndarray, resamples: Resa
 
 
 def resamples_of_summary() -> Resamples:
-    """The resamples that all intervals of a comparison are made of, the same ones in every call."""
+    """The resamples behind all intervals of a comparison; every call gives the same ones."""
     # Crossed, because what a base that was not trained owes to the luck of a draw is common to all training seeds.
     return Resamples(generator(0, "summary"), crossed=True)
 
 
-def who(runs: Runs) -> dict[str, Any]:
-    """Which policy an entry of the summary is about."""
+def identity(runs: Runs) -> dict[str, Any]:
+    """The keys by which an entry of the summary says which policy it is about."""
     return {"policy": runs.name, "reference": runs.reference, "learned": runs.learned}
 
 
-def played(values: np.ndarray) -> dict[str, int]:
-    """How many training seeds and draws have a figure, (training seeds, draws)."""
+def run_counts(values: np.ndarray) -> dict[str, int]:
+    """How many training seeds and how many draws have a figure; `values` is (training seeds, draws), NaN for none."""
     there = np.isfinite(values)
     return {"training_seeds": int(there.any(axis=1).sum()), "draws": int(there.any(axis=0).sum())}
 
 
-def as_json(value: float) -> float | None:
+def as_json(value: float | np.ndarray) -> float | None:
     """A number for JSON, None for NaN."""
     return float(value) if np.isfinite(value) else None
 

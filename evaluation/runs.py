@@ -1,27 +1,24 @@
-"""A comparison: every policy on D_V, from the same theta_0, on the same draws."""
+"""A comparison: every policy plays on D_V, from the same theta_0 and with the same draws."""
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ralseg.configs.identity import identity
 from ralseg.envs import FromGame, Pool, World
+from ralseg.evaluation.executors import Executor, local_processes
 from ralseg.evaluation.gallery import gallery_images, write_maps
-from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
+from ralseg.evaluation.play import Job, Plan
 from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
 from ralseg.evaluation.readings import code_version, log_reading
 from ralseg.evaluation.results import (
     ALL,
+    SUPERVISED,
     Results,
     ResultsStore,
     Row,
@@ -36,23 +33,18 @@ from ralseg.segmentation.learners import FitOptions
 
 SPLITS = ("dev", "test")
 READINGS = "results/test_readings.csv"
-# What the rows of a run depend on; features belong to a trained policy and are in its weights' digest.
-_KEYS = (
-    "dataset", "taxonomy", "protocol", "network", "theta0", "game", "loss", "input_scale", "seed", "device",
-    "precision",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class RunDone:
-    """What `on_run` is told.
+    """What `on_run` gets after each run.
 
     Attributes:
         policy: name of the policy.
         seed: of the run.
         rows: of the run.
-        done: runs that are done, those of earlier calls included.
-        total: runs of the comparison.
+        done: number of finished runs, including those of earlier calls.
+        total: number of runs in the comparison.
         seconds_left: estimate; None after the first run.
     """
 
@@ -79,13 +71,14 @@ def compare(
     why: str = "",
     readings: str | Path = READINGS,
     command: str | None = None,
+    executor: Executor | None = None,
     on_run: Callable[[RunDone], None] | None = None,
     on_pretraining: Callable[[str, int, int], None] | None = None,
 ) -> Results:
     """Compare policies.
 
-    Runs whose rows the folder holds already are not played again: a comparison that was killed goes on, and one can be
-    widened by policies or draws. The same arguments give the same rows with any number of processes.
+    Runs whose rows are already in the folder are not played again, so a killed comparison can go on and a finished one
+    can be widened by policies or draws. The same arguments give the same rows with any number of processes.
 
     Args:
         config: a composed configuration of either door, plain values.
@@ -96,14 +89,15 @@ def compare(
             In units each but the largest is a multiple of `game.slates`; in other measures the network is evaluated at
             the first turn that reaches the budget.
         splits: "dev", "test" or both; an empty dev is left out and noted.
-        processes: how many play at once; 1: this one.
-        fit_draws: runs (the first ones) after which, at each budget, a fresh network is trained to convergence from
-            theta_0 on D_S and what was bought.
-        supervised: whether the same is done, once, with all labels of D_V.
-        fit: how; None: the defaults.
-        why: what test is read for; default: the door and the policies.
+        processes: number of processes that play at once; with 1 it is this one.
+        fit_draws: number of runs, the first ones, after which, at each budget, a fresh network is trained to
+            convergence from theta_0 on D_S and what was bought.
+        supervised: whether one network is also trained in this way with all labels of D_V.
+        fit: how networks are trained to convergence; None: the defaults.
+        why: the purpose of reading test, for the log; by default the command and the policies.
         readings: the log of readings of test.
-        command: what was typed to get here, for the report.
+        command: the command line, for the report.
+        executor: plays the runs, in the place of `processes` on this machine; see `ralseg.evaluation.executors`.
         on_run: called after every run.
         on_pretraining: called with (what, step, steps) while theta_0, or a network that a reference needs, is trained.
 
@@ -112,8 +106,9 @@ def compare(
             would be judged on, the folder's results are damaged or of another data set, or a process was killed.
     """
     ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
-    single = isinstance(policies, str | Mapping)
-    entries = policies if single else [entry for entry in policies if entry not in ready]
+    entries: Any = policies
+    if not isinstance(policies, str | Mapping):
+        entries = [entry for entry in policies if entry not in ready]
     named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
     config, budgets = _with_budgets(config, budgets)
@@ -123,6 +118,7 @@ def compare(
     check_policies(named, config)
     world = World(config)
     world.check(observed=False)
+    world.check_noises(reducer.noise for entry in named for reducer in entry.policy.needs)
     splits, notes = playable_splits(world, splits)
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets)
@@ -161,8 +157,9 @@ def compare(
         if "test" in splits:
             log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))
     begun = None
-    for number, (job, rows, bought, maps) in enumerate(_played(plan, waiting, processes), 1):
-        if bought is not None:
+    execute = executor or local_processes(processes)
+    for number, (job, (rows, bought, maps)) in enumerate(execute(plan, waiting), 1):
+        if bought is not None and job.run_id is not None:
             write_bought(folder, job.run_id, bought)
             write_maps(folder, job.run_id, maps)
         store.put(rows)
@@ -210,7 +207,7 @@ def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...
 
 
 def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> None:
-    """No image that a policy learned on may be bought or judged on; another data set has other images."""
+    """Refuse a policy that would buy, or be judged on, an image that it learned on."""
     if entry.training is None or not entry.training.shares_images_with(world.config):
         return
     judging = {name for role in ("compare", *played) for name in getattr(world.splits, role)}
@@ -222,7 +219,7 @@ def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> No
 
 
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:
-    facts = [{key: plan.config[key] for key in _KEYS}, plan.budgets]
+    facts = [identity(plan.config, "run"), plan.budgets]
     # Draw by draw, so that whatever is there of a comparison under way is paired.
     jobs = []
     for seed in range(draws):
@@ -252,44 +249,3 @@ def _is_done(job: Job, plan: Plan, store: ResultsStore, folder: Path) -> bool:
     ]
     bought = job.run_id is None or bought_path(folder, job.run_id).exists()
     return bought and all(key in store.rows for key in wanted)
-
-
-def _played(plan: Plan, jobs: Sequence[Job], processes: int) -> Iterator[tuple]:
-    if processes == 1 or len(jobs) < 2:
-        player = Player(plan)
-        for job in jobs:
-            yield job, *player.play(job)
-        return
-    executor = ProcessPoolExecutor(
-        min(processes, len(jobs)), multiprocessing.get_context("spawn"), initializer=_start, initargs=(plan,)
-    )
-    try:
-        futures = {executor.submit(_play, job): job for job in jobs}
-        for future in as_completed(futures):
-            yield futures[future], *future.result()
-    except BrokenProcessPool as error:
-        raise RalsegError(
-            "a game process was ended from outside, perhaps for want of memory; run again to go on, with processes=1"
-        ) from error
-    finally:
-        executor.shutdown(cancel_futures=True)
-
-
-_player: Player
-
-
-def _start(plan: Plan) -> None:
-    # Ctrl-C reaches every process of the terminal: this one has nothing to say about it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    global _player
-    _player = Player(plan)
-
-
-def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _play(job: Job) -> tuple:
-    return _player.play(job)

@@ -1,4 +1,4 @@
-"""What a comparison says: means, paired differences with intervals, ranks, whole curves; from its rows alone."""
+"""The summary of a comparison, made from its rows alone: means, paired differences, ranks, whole curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,12 +15,12 @@ from ralseg.evaluation.run_arrays import (
     as_json,
     best_of,
     differences,
+    identity,
     mean_of_defined,
-    played,
+    measured,
     resamples_of_summary,
+    run_counts,
     runs_of,
-    told,
-    who,
 )
 from ralseg.evaluation.whole_curves import areas, labels_saved_of, penalty
 from ralseg.foundation import RalsegError
@@ -37,21 +37,21 @@ from ralseg.stats import (
 BASELINES = ("random", "margin")
 """Policies that others are compared with, beside the best heuristic: chance, and what is mostly hardest to beat."""
 DECIMALS = 6
-"""Of every figure: of a mIoU in percent, two more than results.csv has."""
+"""Decimals of every figure: two more than results.csv has of a mIoU in percent."""
 RARE_BELOW = 0.02
 """Share of the pool's labelled pixels below which a class is rare: five classes of CamVid, the largest 1.3 %; the next
 has 4.6 %."""
 
 
 def summarise(results: Results) -> dict[str, Any]:
-    """The summary, JSON values, figures rounded to `DECIMALS`.
+    """The summary as JSON values, figures rounded to `DECIMALS`.
 
     An *interval* is `mean`, `low`, `high`, `standard_error`, `n`, `level` and `method` (see `ralseg.stats.Interval`);
-    one run has a mean alone, and None in place of the rest. Without any pair of runs the interval itself is None. A
-    *contender* is a policy that sees no true labels; a *heuristic* is a contender that was not trained, other than
-    `random`. Baselines are `random`, `margin` and the best heuristic, where they are there and not the policy itself.
-    A draw of one policy is paired with the same draw of the other, a training seed with the same training seed, and
-    what was not trained with every training seed. What a figure says: docs/statistics.md.
+    a single run has a mean alone, and None in place of the rest. Without any pair of runs the interval itself is None.
+    A *contender* is a policy that sees no true labels; a *heuristic* is a contender that was not trained, other than
+    `random`. Baselines are `random`, `margin` and the best heuristic, unless they are missing or the policy itself. A
+    draw of one policy is paired with the same draw of the other, a training seed with the same training seed, and a
+    policy that was not trained with every training seed. docs/statistics.md explains every figure.
 
     Returns:
         - `notes`: sentences.
@@ -64,8 +64,11 @@ def summarise(results: Results) -> dict[str, Any]:
           - `miou`: mean over all runs, percent; `interval` of it; `iqm`: interval of the interquartile mean;
           - `rank`: mean rank among the contenders, 1 is best; None for references;
           - `best_heuristic`: its name, that with the highest `miou` here; None without heuristics;
-          - `difference`, `probability_of_improvement`: baseline -> interval, paired; of the latter 0 to 1;
-          - `share_of_supervised`: of the network of the same training; None where there is none;
+          - `difference`: baseline -> interval of the paired difference;
+          - `probability_of_improvement`: baseline -> interval of the share of paired runs that the policy wins, 0 to 1,
+            a tie being half a win;
+          - `share_of_supervised`: share of the mIoU of the fully supervised network of the same training; None where
+            that was not trained;
           - `share_of_reference`: None for references and `random`, else `reference` (name of the one with the highest
             `miou` here), `advantage` (interval of the reference less random) and `share` of it that the policy has won
             (interval; 1 is all; None unless the interval of the advantage is above 0);
@@ -147,16 +150,16 @@ def _entries(
         miou = float(mean_of_defined(runs.miou))
         entries.append(
             {
-                **who(runs),
-                **played(runs.miou),
+                **identity(runs),
+                **run_counts(runs.miou),
                 "miou": miou,
-                "interval": told(paired_interval, runs.miou, resamples),
-                "iqm": told(interquartile_mean, runs.miou, resamples),
+                "interval": measured(paired_interval, runs.miou, resamples),
+                "iqm": measured(interquartile_mean, runs.miou, resamples),
                 "rank": ranks.get(runs.name),
                 "best_heuristic": best,
-                "difference": {base: told(paired_interval, of["miou"], resamples) for base, of in less.items()},
+                "difference": {base: measured(paired_interval, of["miou"], resamples) for base, of in less.items()},
                 "probability_of_improvement": {
-                    base: told(probability_of_improvement, of["miou"], resamples) for base, of in less.items()
+                    base: measured(probability_of_improvement, of["miou"], resamples) for base, of in less.items()
                 },
                 "share_of_supervised": None if not supervised else miou / supervised,
                 "share_of_reference": _share_of_reference(runs, named, winnable, resamples),
@@ -176,8 +179,8 @@ def _ranks(contenders: Sequence[Runs]) -> dict[str, float | None]:
     ranks: dict[str, float | None] = {}
     for runs in contenders:
         less = (complete(other.miou - runs.miou) for other in contenders if other is not runs)
-        beaten = [float((np.sign(values) + 1).mean() / 2) if values.size else None for values in less]
-        ranks[runs.name] = None if None in beaten else 1 + sum(beaten)
+        beaten = [(np.sign(values) + 1).mean() / 2 if values.size else np.nan for values in less]
+        ranks[runs.name] = as_json(1 + sum(beaten))
     return ranks
 
 
@@ -190,7 +193,7 @@ def _share_of_reference(
     own, base, best = np.moveaxis(complete(np.stack(np.broadcast_arrays(*three), axis=-1)), -1, 0)
     # What was not trained is the same for every training seed of the policy.
     base, best = base[:1], best[:1]
-    found = {"reference": reference, "advantage": told(paired_interval, best - base, resamples), "share": None}
+    found = {"reference": reference, "advantage": measured(paired_interval, best - base, resamples), "share": None}
     if best.size > 1:
         share = advantage_won(own, base, best, resamples).share
         found["share"] = None if share is None else asdict(share)
@@ -201,8 +204,8 @@ def _rare(runs: Runs, less: Mapping[str, Mapping[str, np.ndarray]], resamples: R
     if RARE not in runs.figures:
         return None
     return {
-        "miou": told(paired_interval, runs.figures[RARE], resamples),
-        "difference": {base: told(paired_interval, of[RARE], resamples) for base, of in less.items()},
+        "miou": measured(paired_interval, runs.figures[RARE], resamples),
+        "difference": {base: measured(paired_interval, of[RARE], resamples) for base, of in less.items()},
     }
 
 
@@ -218,5 +221,5 @@ def _supervised(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
             full.setdefault(row["game"], {})[row["split"]] = row["miou"]
     for splits in full.values():
         if {"dev", "test"} <= splits.keys():
-            splits[TWO_SET_MEAN] = float(two_set_mean(splits["dev"], splits["test"]))
+            splits[TWO_SET_MEAN] = float(two_set_mean(np.array(splits["dev"]), np.array(splits["test"])))
     return full

@@ -1,188 +1,250 @@
-"""The summary as tables: for the terminal and as Markdown."""
+"""The tables that are made of a summary, for whatever renders them: scores, whole curves, the bill, classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
+import numpy as np
 
-from ralseg.evaluation.summary import BASELINES, TWO_SET_MEAN
-
-NAMES = {TWO_SET_MEAN: "mean"}
-FOOT = (
-    "mIoU in percent. A difference is paired by draw, with its 95 % interval in brackets"
-    " (a single run has none); it is taken on {split}."
+from ralseg.evaluation.cells import (
+    MARKDOWN,
+    PAGE,
+    TERMINAL,
+    Cell,
+    Column,
+    Row,
+    Table,
+    difference,
+    labels_saved,
+    runs,
+    share_of_reference,
+    short_name,
+    split_name,
 )
-BILL = ("entropy", "clicks", "its labels")
-RANK = "rank: mean rank among the policies that see no true labels, 1 is best."
-REFERENCE = "* sees true labels: a reference, neither a contender nor a bound."
-LABELS = "its labels: units of D_T and D_R whose labels the policy was trained with."
-AREA = "area: under the curve of mIoU over all budgets, divided by their range: a mean mIoU."
-SAVED = (
-    "saved: how much less a policy labels than the best heuristic (by area) for the mIoU that this one ends with;"
-    " a bound where that lies outside the budgets."
-)
-BEATEN = "beaten by: mean share of the budgets at which another policy is significantly better (t test, Holm)."
-ONE_SEED = "A policy with one training seed: its intervals know of the draws alone, not of how much training varies."
+from ralseg.evaluation.summary import BASELINES
+
+Entry = Mapping[str, Any]
+Made = tuple[Column, Callable[[Entry], Cell]]
+"""A column, and how its cells are made of entries."""
+
+POLICY = Column("policy")
+GLOSSARY = {
+    "mIoU": "intersection over union of predicted and true pixels, percent, averaged over the classes",
+    "interval": "95 %, paired: run i of every policy meets the same draws, and differences are taken run by run. From "
+    "five training seeds a bootstrap over seeds and draws, from two to four a t interval over the seeds' means, with "
+    "one a t interval over its draws",
+    "rank": "mean rank among the policies that see no true labels, in the same run; 1 is best",
+    "beats": "probability of improvement, which here is the share of the paired runs in which the policy has the "
+    "higher mIoU; a tie is half a win",
+    "area": "area under the curve of mIoU over all budgets, divided by their range, which makes it a mean mIoU",
+    "saved": "labels that the policy does not need to reach the mIoU that the best heuristic (by area) ends with, on "
+    "curves made non-decreasing; at most, at least, <= and >= mark bounds, where the measured budgets do not tell; the "
+    "base is flat where it does not rise",
+    "beaten by": "mean share of the budgets at which another policy is significantly better, by a one-sided paired t "
+    "test, Holm-corrected over all pairs of a budget (Ash et al. 2020); equal is not shown, only not different",
+    "reference": "a policy that sees true labels, neither a contender nor a bound; the share of its advantage over "
+    "random says how much of what choice could win has been won",
+    "entropy": "entropy of the class pixels that were bought, in nats; 0 is one class alone",
+    "clicks": "one for each class in each unit",
+    "its labels": "units of D_T and D_R whose labels a learned policy was trained with",
+    "runs": "draws, and of a learned policy training seeds x draws; with one training seed the intervals cover the "
+    "draws alone, not how much training varies",
+}
+_BILL = {
+    "class_entropy": Column("entropy", "class entropy, nats"),
+    "units": Column("units"),
+    "images": Column("images", "images touched"),
+    "clicks": Column("clicks"),
+    "pixels": Column("pixels"),
+    "label_cost_of_policy": Column("its labels"),
+    "seconds_choosing": Column("seconds choosing"),
+}
+_BILL_FORMS = {"class_entropy": ".2f", "seconds_choosing": ".1f"}
 
 
-def table_rows(entries: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of one game and budget.
+def scores(entries: Sequence[Entry], title: str) -> Table:
+    """The scores of one game and budget; differences and ranks are those of the last split.
 
     Args:
         entries: of the summary, all of one game and budget.
+        title: of the table.
     """
     splits = list(dict.fromkeys(entry["split"] for entry in entries))
-    bases = _bases([entry for entry in entries if entry["split"] == splits[-1]])
-    shares = any(entry["share_of_supervised"] is not None for entry in entries)
-    header = ["policy", *(NAMES.get(split, split) for split in splits), "rank", *(f"less {base}" for base in bases)]
-    header += ["of supervised"] * shares + [*BILL, "runs"]
-    rows = []
-    for name in dict.fromkeys(entry["policy"] for entry in entries):
-        own = {entry["split"]: entry for entry in entries if entry["policy"] == name}
-        last = own[splits[-1]]
-        row = [name + "*" * last["reference"], *(f"{own[split]['miou']:.2f}" for split in splits)]
-        row += ["" if last["rank"] is None else f"{last['rank']:.1f}"]
-        row += [_difference(last["difference"].get(base)) for base in bases]
-        row += [f"{100 * last['share_of_supervised']:.1f} %"] if shares else []
-        row += [
-            f"{last['class_entropy']:.2f}",
-            f"{last['clicks']:.0f}",
-            f"{last['label_cost_of_policy']:.0f}",
-            _runs(last),
-        ]
-        rows.append(row)
-    return header, rows
+    by = {(entry["policy"], entry["split"]): entry for entry in entries}
+    last = [entry for entry in entries if entry["split"] == splits[-1]]
+    best = last[0]["best_heuristic"]
+    made: list[Made] = [
+        (
+            Column(short_name(split), f"mIoU, {short_name(split)}", level=True),
+            lambda entry, split=split: _level(by[entry["policy"], split]),
+        )
+        for split in splits
+    ]
+    made.append((Column("rank"), lambda entry: Cell(entry["rank"], form=".1f")))
+    made += _differences(last)
+    if best is not None:
+        heading = Column(f"beats {best}", note="share of paired wins", on=(PAGE,))
+        made.append((heading, lambda entry: _share(entry["probability_of_improvement"].get(best))))
+    if any(entry["share_of_supervised"] is not None for entry in last):
+        heading = Column("of supervised", "of full supervision")
+        made.append((heading, lambda entry: Cell(entry["share_of_supervised"], form=".1f", percent=True)))
+    if any(share_of_reference(entry).mean is not None for entry in last):
+        made.append((Column("advantage won", on=(PAGE,)), share_of_reference))
+    if any(entry["rare"] is not None for entry in last):
+        heading = Column("mIoU, rare classes", on=(PAGE,))
+        made.append((heading, lambda entry: Cell.of(entry["rare"] and entry["rare"]["miou"])))
+    paid = [
+        (replace(column, on=(MARKDOWN,)), cell)
+        for column, cell in _bill("class_entropy", "clicks", "label_cost_of_policy")
+    ]
+    made += [*paid, (Column("runs"), runs)]
+    return _table(title, last, made, lambda entry: entry["miou"])
 
 
-def tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, header, rows) for each game and budget."""
+def bill(entries: Sequence[Entry]) -> Table:
+    """What was bought and what it cost, means over the runs of one game and budget on one split."""
+    return _table("What was paid", entries, _bill(*_BILL), lambda entry: entry["class_entropy"])
+
+
+def curves(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
+    """What is said of a game over all budgets; None with one budget."""
+    areas, saved, penalty = (
+        [found for found in summary[key] if (found["game"], found["split"]) == (game, split)]
+        for key in ("areas", "labels_saved", "penalty")
+    )
+    if not areas:
+        return None
+    records = {found["policy"]: found for found in saved}
+    beaten = {name: share for of in penalty for name, share in zip(of["policies"], of["beaten"], strict=True)}
+    made: list[Made] = [(Column("area", "area (a mean mIoU)", level=True), lambda area: Cell.of(area["area"]))]
+    made += _differences(areas)
+    if records:
+        heading = Column("saved", f"labels saved against {saved[0]['base']}")
+        made.append((heading, lambda area: labels_saved(records.get(area["policy"]))))
+    if beaten:
+        heading = Column("beaten by", on=(TERMINAL, MARKDOWN))
+        made.append((heading, lambda area: Cell(beaten.get(area["policy"]), form=".0f", percent=True)))
+    made.append((Column("runs"), runs))
+    budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
+    title = f"{game}, budgets {min(budgets)} to {max(budgets)}, {short_name(split)}"
+    return _table(title, areas, made, lambda area: area["area"] and area["area"]["mean"])
+
+
+def penalties(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
+    """The share of the budgets at which the row beats the column, for the page; None if nothing could be tested."""
+    found = next((of for of in summary["penalty"] if (of["game"], of["split"]) == (game, split)), None)
+    if found is None or all(share is None for share in found["beaten"]):
+        return None
+    names = found["policies"]
+    rows = [
+        Row(name, False, tuple(_heated(share, other == name) for other, share in zip(names, shares, strict=True)))
+        for name, shares in zip(names, found["matrix"], strict=True)
+    ]
+    columns = tuple(Column(name, css="turned", policy=name) for name in names)
+    foot = "is beaten, mean", tuple(_heated(share) for share in found["beaten"])
+    return Table(
+        split_name(split).capitalize(), columns, tuple(rows), Column("beats \N{RIGHTWARDS ARROW}"), "matrix", foot
+    )
+
+
+def classes(entries: Sequence[Entry], pool: np.ndarray, rare: Sequence[str]) -> Table:
+    """IoU per class, for the page, coloured by how far a policy is from `random` in that class.
+
+    Args:
+        entries: of one game, budget and split.
+        pool: (C,) share of each class in the pool, percent, in the order of the classes.
+        rare: names of the rare classes.
+    """
+    names = list(entries[0]["iou"])
+    chance = next((entry["iou"] for entry in entries if entry["policy"] == "random"), {})
+    made: list[Made] = [
+        (
+            Column(names[i], css="rare" * (names[i] in rare), note=f"{pool[i]:.1f} %"),
+            lambda entry, name=names[i]: _iou(entry["iou"][name], chance.get(name)),
+        )
+        for i in np.argsort(-pool)
+    ]
+    title = f"IoU per class, %, {split_name(entries[0]['split'])}"
+    corner = Column("policy", note="share of the pool")
+    return _table(title, entries, made, lambda entry: entry["miou"], corner, "classes")
+
+
+def of_summary(summary: Mapping[str, Any], only: float | None = None) -> list[Table]:
+    """The tables of scores, one for each game and budget, and those over all budgets, one for each game.
+
+    Args:
+        summary: see `summarise`.
+        only: the one budget whose scores are wanted; None: all.
+    """
     made = []
     for game, budget in dict.fromkeys((entry["game"], entry["budget"]) for entry in summary["entries"]):
+        if only not in (None, budget):
+            continue
         here = [entry for entry in summary["entries"] if (entry["game"], entry["budget"]) == (game, budget)]
-        full = summary["supervised"].get(game)
-        title = f"{game}, budget {budget}" + (f"; fully supervised {_full(full)}" if full else "")
-        made.append((title, *table_rows(here)))
-    return made
-
-
-def curve_tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, header, rows) of what is said over all budgets, for each game, on its last split (the two-set mean)."""
-    made = []
+        full = summary["supervised"].get(game, {})
+        levels = ", ".join(f"{short_name(split)} {Cell(miou)}" for split, miou in full.items())
+        made.append(scores(here, f"{game}, budget {budget}" + f"; fully supervised {levels}" * bool(levels)))
     for game in dict.fromkeys(area["game"] for area in summary["areas"]):
         split = [area["split"] for area in summary["areas"] if area["game"] == game][-1]
-        areas, saved, penalty = (
-            [found for found in summary[key] if (found["game"], found["split"]) == (game, split)]
-            for key in ("areas", "labels_saved", "penalty")
-        )
-        bases = _bases(areas)
-        saved_by = {found["policy"]: _saved(found) for found in saved}
-        beaten = {name: share for of in penalty for name, share in zip(of["policies"], of["beaten"], strict=True)}
-        rows = [
-            [
-                area["policy"] + "*" * area["reference"],
-                "" if area["area"] is None else f"{area['area']['mean']:.2f}",
-                *(_difference(area["difference"].get(base)) for base in bases),
-                *[saved_by.get(area["policy"], "")] * bool(saved_by),
-                *["" if (share := beaten.get(area["policy"])) is None else f"{100 * share:.0f} %"] * bool(beaten),
-                _runs(area),
-            ]
-            for area in areas
-        ]
-        header = ["policy", "area", *(f"less {base}" for base in bases), *["saved"] * bool(saved_by)]
-        budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
-        title = f"{game}, budgets {min(budgets)} to {max(budgets)}, {NAMES.get(split, split)}"
-        made.append((title, [*header, *["beaten by"] * bool(beaten), "runs"], rows))
+        if (table := curves(summary, game, split)) is not None:
+            made.append(table)
     return made
 
 
-def footnotes(summary: Mapping[str, Any], billed: bool = True) -> list[str]:
-    """What a reader of the tables must know; `billed` if they show what was paid."""
-    entries = summary["entries"]
-    splits = [NAMES.get(entry["split"], entry["split"]) for entry in entries]
-    lines = [FOOT.format(split=f"the {splits[-1]} of dev and test" if splits[-1] == "mean" else splits[-1])]
-    lines += [RANK] * any(entry["rank"] is not None for entry in entries)
-    lines += [REFERENCE] * any(entry["reference"] for entry in entries)
-    learned = [entry for entry in entries if entry["label_cost_of_policy"]]
-    lines += [LABELS] * (billed and bool(learned)) + [ONE_SEED] * any(entry["training_seeds"] == 1 for entry in learned)
-    lines += [AREA] * bool(summary["areas"]) + [SAVED] * bool(summary["labels_saved"])
-    lines += [BEATEN] * bool(summary["areas"] and summary["penalty"])
-    return [*lines, *(f"Note: {note}." for note in summary["notes"])]
+def one_seed(entries: Sequence[Entry]) -> list[str]:
+    """The learned policies that were trained with one seed alone."""
+    return list(dict.fromkeys(e["policy"] for e in entries if e["learned"] and e["training_seeds"] == 1))
 
 
-def terminal(summary: Mapping[str, Any]) -> Group:
-    """The tables of the largest budget and over all budgets, for a terminal.
-
-    What was paid is left out, and so are differences to others than chance and the best heuristic.
-    """
-    shown: list[Any] = []
-    largest = max(entry["budget"] for entry in summary["entries"])
-    last = [entry for entry in summary["entries"] if entry["budget"] == largest]
-    for title, header, rows in [*tables({**summary, "entries": last}), *curve_tables(summary)]:
-        bases = [name for name in header if name.startswith("less ")]
-        left_out = (*BILL, *bases[1:-1])
-        kept = [column for column, name in enumerate(header) if name not in left_out]
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for column in kept:
-            # A difference with its interval takes 20 characters.
-            name = header[column] if len(header[column]) <= 20 else header[column].replace("less ", "less\n")
-            table.add_column(name, justify="left" if column == 0 else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(row[column]) for column in kept))
-        shown.append(table)
-    return Group(*shown, *(Text(line) for line in footnotes(summary, billed=False)))
+def _table(
+    title: str, entries: Sequence[Entry], made: Sequence[Made], order: Callable[[Entry], float | None],
+    corner: Column = POLICY, css: str = "",
+) -> Table:  # fmt: skip
+    rows = [
+        Row(entry["policy"], entry["reference"], tuple(cell(entry) for _, cell in made), order(entry))
+        for entry in entries
+    ]
+    return Table(title, tuple(column for column, _ in made), tuple(rows), corner, css)
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The tables as Markdown."""
-    parts = []
-    for title, header, rows in [*tables(summary), *curve_tables(summary)]:
-        lines = [f"**{title}**", "", _line(header), _line(["---", *["---:"] * (len(header) - 1)])]
-        parts.append("\n".join([*lines, *(_line(row) for row in rows)]))
-    return "\n\n".join([*parts, "  \n".join(line.replace("*", "\\*") for line in footnotes(summary))]) + "\n"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("*", "\\*") for cell in cells) + " |"
-
-
-def _bases(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Baselines of a table in their order, the best heuristic last."""
+def _differences(found: Sequence[Entry]) -> list[Made]:
+    """Columns of the differences to the baselines in their order, the best heuristic last."""
     best = found[0]["best_heuristic"]
     named = [base for base in BASELINES if base != best] + [best] * (best is not None)
-    return [base for base in named if any(base in of["difference"] for of in found)]
+    bases = [base for base in named if any(base in of["difference"] for of in found)]
+    made: list[Made] = []
+    for number, base in enumerate(bases):
+        # A terminal has room for the first and the last.
+        on = (MARKDOWN, PAGE) if 0 < number < len(bases) - 1 else (TERMINAL, MARKDOWN, PAGE)
+        head = f"less {base}"
+        column = Column(head, f"{head}, the best heuristic" if base == best else "", on=on)
+        made.append((column, lambda entry, base=base: difference(entry["difference"].get(base))))
+    return made
 
 
-def _runs(found: Mapping[str, Any]) -> str:
-    return f"{found['training_seeds']} x {found['draws']}" if found["training_seeds"] > 1 else str(found["draws"])
+def _bill(*keys: str) -> list[Made]:
+    return [(_BILL[key], lambda entry, key=key: Cell(entry[key], form=_BILL_FORMS.get(key, ",.0f"))) for key in keys]
 
 
-def _saved(found: Mapping[str, Any]) -> str:
-    saved = f"{_percent(found['saved'])} %"
-    if found["censored"] == "flat base":
-        return found["censored"]
-    if found["censored"] or found["low"] is None:
-        return f"{found['censored']} {saved}".strip()
-    # An end of the interval that lies among bounds is one.
-    tail = (1 - found["level"]) / 2
-    low = "<=" * (found["at_most"] > tail) + _percent(found["low"])
-    high = ">=" * (found["at_least"] > tail) + _percent(found["high"])
-    return f"{saved} [{low}, {high}]"
+def _level(entry: Entry) -> Cell:
+    # The interval is of the draws that all training seeds have played, the figure is the mean of all runs.
+    return replace(Cell.of(entry["interval"]), mean=entry["miou"])
 
 
-def _percent(share: float) -> str:
-    # Rounded before it is written: no minus before a nought.
-    return f"{round(100 * share):+d}".replace("+0", "0")
+def _share(interval: Mapping[str, Any] | None) -> Cell:
+    return Cell.of(interval, ".0f", percent=True)
 
 
-def _difference(interval: Mapping[str, Any] | None) -> str:
-    if interval is None:
-        return ""
-    ends = "" if interval["low"] is None else f" [{interval['low']:+.2f}, {interval['high']:+.2f}]"
-    return f"{interval['mean']:+.2f}{ends}"
+def _heated(share: float | None, own: bool = False) -> Cell:
+    if own or share is None:
+        return Cell(css="self" * own, word=" " * own)
+    return Cell(share, form=".2g", heat=share)
 
 
-def _full(splits: Mapping[str, float]) -> str:
-    return ", ".join(f"{NAMES.get(split, split)} {miou:.2f}" for split, miou in splits.items())
+def _iou(value: float | None, chance: float | None) -> Cell:
+    if value is None or chance is None:
+        return Cell(value, form=".1f")
+    gain = value - chance
+    note = f"{Cell(gain, form='+.1f')} against random"
+    # Ten points of IoU are full colour.
+    return Cell(value, form=".1f", heat=max(-1, min(gain / 10, 1)), css="less" if gain < 0 else "more", note=note)

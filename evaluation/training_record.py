@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ralseg.configs.identity import NAMES_IMAGES
 from ralseg.envs import Pool, World
 from ralseg.foundation import RalsegError, read_json, write_json
 from ralseg.segmentation.splits import Splits
@@ -12,8 +13,6 @@ from ralseg.segmentation.splits import Splits
 CONFIG, SPLITS = "config.json", "splits.json"
 LEARNED_FROM = ("train", "reward")
 """Roles whose labels a training reads."""
-NAMING = ("_target_", "root", "seed", "size", "variant")
-"""Settings of data sets by which a name comes to mean an image; others choose among images, or read them otherwise."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class TrainingRecord:
 
     def shares_images_with(self, config: Mapping[str, Any]) -> bool:
         """Whether image names mean the same images in another configuration."""
-        ours, theirs = ({key: one["dataset"].get(key) for key in NAMING} for one in (self.config, config))
+        ours, theirs = ({key: one["dataset"].get(key) for key in NAMES_IMAGES} for one in (self.config, config))
         return ours == theirs or (ours["root"] is None and ours == {**theirs, "root": None})
 
 

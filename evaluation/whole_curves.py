@@ -1,4 +1,4 @@
-"""What runs say over all budgets: areas under curves, labels saved, who beats whom."""
+"""Figures over all budgets: areas under curves, labels saved, and which policy beats which."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.evaluation.run_arrays import Runs, as_json, best_of, differences, played, told, who
+from ralseg.evaluation.run_arrays import Runs, as_json, best_of, differences, identity, measured, run_counts
 from ralseg.stats import (
     Resamples,
     area_under_budget_curve,
@@ -22,24 +22,24 @@ AREA = "area"
 def areas(
     policies: Sequence[Runs], budgets: Sequence[float], bases: Sequence[str], resamples: Resamples
 ) -> list[dict[str, Any]]:
-    """The normalised area of each policy that has played all budgets; see `summarise`.
+    """The normalised area under the budget curve of each policy that has played all budgets; see `summarise`.
 
     Args:
-        policies: of one game on one split.
+        policies: the runs of one game on one split.
         budgets: ascending; with fewer than two there are no areas.
         bases: names of the baselines besides the best heuristic.
-        resamples: of the bootstrap.
+        resamples: shared by all figures of the comparison.
     """
     with_area = _with_area(policies, budgets)
     best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
     return [
         {
-            **who(runs),
-            **played(runs.figures[AREA]),
+            **identity(runs),
+            **run_counts(runs.figures[AREA]),
             "best_heuristic": best,
-            AREA: told(paired_interval, runs.figures[AREA], resamples),
+            AREA: measured(paired_interval, runs.figures[AREA], resamples),
             "difference": {
-                base: told(paired_interval, of[AREA], resamples)
+                base: measured(paired_interval, of[AREA], resamples)
                 for base, of in differences(runs, with_area, [*bases, best]).items()
             },
         }
@@ -48,12 +48,12 @@ def areas(
 
 
 def labels_saved_of(policies: Sequence[Runs], budgets: Sequence[float], resamples: Resamples) -> list[dict[str, Any]]:
-    """Labels that each policy saves against the best heuristic by area; see `summarise`.
+    """The labels that each policy saves compared with the best heuristic by area; see `summarise`.
 
     Args:
-        policies: of one game on one split.
-        budgets: ascending; with fewer than two nothing is said.
-        resamples: of the bootstrap.
+        policies: the runs of one game on one split.
+        budgets: ascending; with fewer than two there are no entries.
+        resamples: shared by all figures of the comparison.
     """
     with_area = _with_area(policies, budgets)
     best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
@@ -73,7 +73,7 @@ def labels_saved_of(policies: Sequence[Runs], budgets: Sequence[float], resample
         if one_run:
             unknown = ("low", "high", "level", "at_most", "at_least", "flat_base")
             saved |= {"n": 1, "method": "one run"} | dict.fromkeys(unknown)
-        entries.append({**who(runs), "base": best, **saved})
+        entries.append({**identity(runs), "base": best, **saved})
     return entries
 
 
@@ -81,7 +81,7 @@ def penalty(policies: Sequence[Runs]) -> list[dict[str, Any]]:
     """The pairwise penalty matrix of the contenders, in a list; empty with fewer than two. See `summarise`.
 
     Args:
-        policies: of one game on one split.
+        policies: the runs of one game on one split.
     """
     contenders = [runs for runs in policies if not runs.reference]
     if len(contenders) < 2:
@@ -98,7 +98,7 @@ def penalty(policies: Sequence[Runs]) -> list[dict[str, Any]]:
 
 
 def _with_area(policies: Sequence[Runs], budgets: Sequence[float]) -> dict[str, Runs]:
-    """The policies that have a run with all budgets, with one more figure."""
+    """The policies that have a run with all budgets, with the area as one more figure."""
     found = {}
     for runs in policies if len(budgets) > 1 else ():
         whole = np.isfinite(runs.miou).all(axis=-1)

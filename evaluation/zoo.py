@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ralseg.agents.query_policy import WEIGHTS, read_policy_files, write_policy_files
+from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import CONFIG, SPLITS, read_record
 from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, read_json, write_json
@@ -56,7 +57,7 @@ def pack(run: str | Path, folder: str | Path) -> None:
             f"{run}: its policy reads embeddings of its own network, which mean nothing with another one; train with "
             "agent=transferable features=transferable"
         )
-    config = {key: value for key, value in record.config.items() if key not in ("run", "resume", "comparison")}
+    config = identity(record.config, "gift")
     if "root" in config["dataset"]:
         config["dataset"] = {**config["dataset"], "root": None}
     if place := next(_places(config), None):

@@ -1,4 +1,4 @@
-"""Pure functions on arrays: what a prediction says about the units of an image, and the observation made of it."""
+"""Pure functions on arrays: features of an image's units from a prediction, and the observation made of them."""
 
 if __name__ != "ralseg.features":
     raise ImportError("import ralseg.features: under the name features every class would exist a second time")
@@ -23,17 +23,17 @@ from ralseg.features.disagreement import (
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
-from ralseg.features.kl import kl_histogram, kl_matrix, linear_edges, log_edges, released_histogram
+from ralseg.features.kl import kl_histogram, linear_edges, log_edges, released_histogram
 from ralseg.features.observation import ObservationSpec
-from ralseg.features.parts import PRIORS, TokenLayout
+from ralseg.features.parts import Prior, TokenLayout
 from ralseg.features.similarity import similarity_histogram
 from ralseg.features.softmax_maps import class_map, confidence_map, entropy_map, margin_map, softmax
 from ralseg.features.some_units import SomeUnits
 from ralseg.features.unit_features import UNIT_FEATURES, unit_features
 
 __all__ = [
-    "PRIORS",
     "ObservationSpec",
+    "Prior",
     "PrincipalComponents",
     "SomeUnits",
     "TokenLayout",
@@ -48,7 +48,6 @@ __all__ = [
     "entropy_pools",
     "impurity_map",
     "kl_histogram",
-    "kl_matrix",
     "linear_edges",
     "log_edges",
     "margin_map",

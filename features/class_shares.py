@@ -1,4 +1,6 @@
-"""Class shares: what part of each unit belongs to each class, predicted or labelled."""
+"""Class shares: the share of each unit's area that belongs to each class, predicted or labelled."""
+
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +12,7 @@ RELEASED_FLOOR = 1e-7
 
 
 def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
-    """Share of each unit's area predicted as each class (RALIS section 3.2: 'normalized count').
+    """The share of each unit's area that is predicted as each class (the "normalized count" of RALIS, section 3.2).
 
     Args:
         class_map: (..., h, w) whole numbers below `classes`, numpy array or torch tensor, at any resolution that covers
@@ -27,12 +29,12 @@ def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
     """
     if on_host(class_map) and 0 not in class_map.shape and class_map.max() >= classes:
         raise RalsegError(f"class shares: a predicted map holds id {int(class_map.max())} with {classes} classes")
-    one_hot = class_map[..., None, :, :] == constant(class_map, _ids, classes)
+    one_hot: Any = class_map[..., None, :, :] == constant(class_map, _ids, classes)
     return namespace(class_map).moveaxis(grid.pool(one_hot), -2, -1)
 
 
 def true_shares(counts: np.ndarray) -> np.ndarray:
-    """Class shares of the labelled pixels of each unit.
+    """The class shares of the labelled pixels of each unit.
 
     Args:
         counts: (..., C) pixels per class, void left out.
@@ -43,21 +45,21 @@ def true_shares(counts: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: if a count is negative or NaN.
     """
-    counts = _counts(counts)
+    counts = np.asarray(_counts(counts))
     total = counts.sum(axis=-1, keepdims=True)
     return (counts / np.where(total > 0, total, 1)).astype(np.float32)
 
 
 def released_counts(counts: Array) -> Array:
-    """The class part of a unit's vector as RALIS's released code has it: raw pixel counts, never normalised.
+    """The class part of a unit's vector as in RALIS's released code: raw pixel counts, which are never normalised.
 
     Args:
         counts: (..., C) predicted pixels per class (shares times area where predictions are coarser), numpy array or
             torch tensor.
 
     Returns:
-        (..., C + 1) float32, of the same kind and on the same device: the counts, 1e-7 for an empty class and in the
-        last slot, void, which nothing predicts. NaN comes out as NaN.
+        (..., C + 1) float32, of the same kind and on the same device: the counts, with 1e-7 for an empty class and
+        in the last place, void, which is never predicted. NaN stays NaN.
 
     Raises:
         RalsegError: if a count on the host is negative or NaN.
@@ -67,7 +69,7 @@ def released_counts(counts: Array) -> Array:
 
 
 def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    """Class shares of labelled units as RALIS's released code has them: void is a class, an absent class holds 1e-7.
+    """Class shares of labelled units as in RALIS's released code: void is a class, and an absent class holds 1e-7.
 
     Args:
         counts: (..., C) labelled pixels per class, void left out.
@@ -79,12 +81,12 @@ def released_true_shares(counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
     Raises:
         RalsegError: if a count is negative or NaN, or a unit holds more labelled pixels than its area.
     """
-    counts = _counts(counts)
+    counts = np.asarray(_counts(counts))
     areas = np.asarray(areas, dtype=np.float64)[..., None]
     void = areas - counts.sum(axis=-1, keepdims=True)
     if (areas < 1).any() or (void < 0).any():
         raise RalsegError("class shares: a unit holds more labelled pixels than its area; pass its own grid's areas")
-    return _floored(np.concatenate([counts, void], axis=-1) / areas)
+    return np.asarray(_floored(np.concatenate([counts, void], axis=-1) / areas))
 
 
 def _floored(values: Array) -> Array:
@@ -99,9 +101,10 @@ def _counts(counts: Array) -> Array:
 
 
 def square_root_gain(counts: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """What each unit adds to the sum over classes of the square root of the labelled pixels, true classes known.
+    """How much each unit adds to the sum over the classes of the square root of the labelled pixels.
 
-    A chooser that is greedy for it labels rare classes first; it is the reference `class_truth`.
+    A policy that is greedy for this gain labels rare classes first. Since it needs the true classes, it serves as the
+    reference `class_truth`.
 
     Args:
         counts: (..., C) true pixels per class of each unit.

@@ -1,4 +1,4 @@
-"""Principal components: the few directions in which the units' embeddings differ most."""
+"""Principal components: the directions in which the embeddings of the units vary most."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,15 @@ from ralseg.foundation import RalsegError
 
 @dataclass(frozen=True, eq=False)
 class PrincipalComponents:
-    """A fitted projection.
+    """A fitted projection onto principal components.
 
     Args:
-        mean: (D,) float32.
-        components: (k, D) float32, orthonormal rows, the largest variance first.
-        scale: (k,) float32, standard deviation along each.
+        mean: (D,) float32, the mean of the rows of the fit.
+        components: (k, D) float32, orthonormal rows in order of decreasing variance.
+        scale: (k,) float32, the standard deviation along each component, above 0.
+
+    Raises:
+        RalsegError: if the shapes do not belong together, or a scale is not above 0.
     """
 
     mean: np.ndarray
@@ -31,15 +34,17 @@ class PrincipalComponents:
 
     @classmethod
     def fit(cls, x: np.ndarray, k: int, fewer: bool = False) -> "PrincipalComponents":
-        """Fit to the rows of x; each component's largest entry is positive, so the same x gives the same signs.
+        """Fit the components to the rows of x.
+
+        The largest entry of each component is positive, so that the same x always gives the same signs.
 
         Args:
-            x: (n, D) finite.
-            k: components, 1 to min(n - 1, D).
-            fewer: take as many as there are where the rows differ in fewer than k directions.
+            x: (n, D), finite.
+            k: number of components, 1 to min(n - 1, D).
+            fewer: whether to take fewer components where the rows differ in fewer than k directions.
 
         Raises:
-            RalsegError: on another shape, NaN, or fewer than k directions (one, with `fewer`) in which the rows differ.
+            RalsegError: on another shape, NaN, or rows that differ in fewer than k directions (in none, with `fewer`).
         """
         x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or not np.isfinite(x).all():
@@ -70,11 +75,11 @@ class PrincipalComponents:
         return len(self.components)
 
     def transform(self, x: np.ndarray, whiten: bool = True) -> np.ndarray:
-        """Coordinates of x along the components, each divided by its standard deviation if `whiten`.
+        """The coordinates of x along the components.
 
         Args:
             x: (..., D).
-            whiten: whether to scale to unit variance on the rows of the fit.
+            whiten: whether each is divided by its standard deviation over the rows of the fit.
 
         Returns:
             (..., k) float32.
@@ -87,19 +92,3 @@ class PrincipalComponents:
             raise RalsegError(f"principal components: rows {x.shape} were fitted with {len(self.mean)} numbers each")
         projected = (x - self.mean) @ self.components.T
         return projected / self.scale if whiten else projected
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The projection as named arrays, for a checkpoint."""
-        return {"mean": self.mean, "components": self.components, "scale": self.scale}
-
-    @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "PrincipalComponents":
-        """The projection of `arrays`.
-
-        Raises:
-            RalsegError: if one is missing or they do not belong together.
-        """
-        try:
-            return cls(*(np.asarray(arrays[name], dtype=np.float32) for name in ("mean", "components", "scale")))
-        except KeyError as error:
-            raise RalsegError(f"principal components: no array {error} in the checkpoint") from error

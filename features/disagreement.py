@@ -1,7 +1,7 @@
-"""Maps of how far several predictions of the same pixels disagree, and of what that says about the network's weights.
+"""Maps of how far several noisy predictions of the same pixels disagree, as a measure of the network's uncertainty.
 
-Logits are numpy arrays or torch tensors, as in `predictions`; of noisy predictions (M, ..., C, h, w), M draws of the
-prediction (..., C, h, w). What is not finite is refused on the host and turns into NaN on a device.
+Logits are numpy arrays or torch tensors, as in `softmax_maps`. Noisy predictions are (M, ..., C, h, w): M draws of the
+prediction (..., C, h, w). Values that are not finite are refused on the host and turn into NaN on a device.
 """
 
 import math
@@ -14,14 +14,14 @@ from ralseg.features.softmax_maps import CLASS_AXIS, Softmax, entropy_map
 from ralseg.foundation import RalsegError
 
 MEAN_MARGIN = 1e-5
-"""Balanced entropy: the mean probability of a class is held so far from 0 and 1, where float32 still tells it apart."""
+"""Balanced entropy: the mean probability of a class is kept at this distance from 0 and 1, which float32 resolves."""
 
 CONCENTRATIONS = (1e-3, 1e8)
-"""Balanced entropy: least and greatest a + b of a fitted Beta, so that draws of 0 and 1 alone, and draws that all
-agree (variance 0), have a finite entropy."""
+"""Balanced entropy: the range of a + b of a fitted Beta. It keeps the entropy finite where all draws are 0 or 1, and
+where all draws agree (variance 0)."""
 
 LEAST_BALANCE = 1e-6
-"""Balanced entropy: a balance from 0 to this counts as this, so that its inverse is finite."""
+"""Balanced entropy: a balance between 0 and this value is raised to it, so that its inverse is finite."""
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -36,7 +36,7 @@ def mutual_information_map(noisy: Array) -> Array:
         (..., h, w) float32 nats, 0 or more.
 
     Raises:
-        RalsegError: as `softmax`, and if no dimension of noisy predictions leads.
+        RalsegError: as `softmax`, and if the first dimension, that of the draws, is missing.
     """
     mean, entropy = _means(noisy, lambda draw: (draw.probabilities, draw.entropy))
     return namespace(noisy).clip(_entropy(mean) - entropy, 0, None)
@@ -50,7 +50,7 @@ def balanced_entropy_map(noisy: Array) -> Array:
     class is i, with differential entropy h. The balance is (sum_i m_i h(P_i+) + H(m)) / (H(m) + ln 2).
 
     Args:
-        noisy: (M, ..., C, h, w) logits, 2 draws or more to be of use.
+        noisy: (M, ..., C, h, w) logits; fewer than 2 draws say nothing.
 
     Returns:
         (..., h, w) float32, finite: 1 / balance where the balance is 0 or more, the balance itself where it is
@@ -91,14 +91,14 @@ def symmetric_divergence_map(logits: Array, noisy: Array) -> Array:
         RalsegError: as `mutual_information_map`, and if the shapes differ.
     """
     _check_pair(logits, noisy)
-    p = Softmax(logits)
+    xp, p = namespace(logits), Softmax(logits)
     probabilities, logarithms = p.probabilities, p.log_probabilities
 
     def divergence(q: Softmax) -> tuple[Array]:
-        return (((probabilities - q.probabilities) * (logarithms - q.log_probabilities)).sum(axis=CLASS_AXIS),)
+        return (xp.sum((probabilities - q.probabilities) * (logarithms - q.log_probabilities), axis=CLASS_AXIS),)
 
     (mean,) = _means(noisy, divergence)
-    return namespace(logits).clip(mean / 2, 0, None)
+    return xp.clip(mean / 2, 0, None)
 
 
 def edald_map(logits: Array, noisy: Array) -> Array:
@@ -106,7 +106,7 @@ def edald_map(logits: Array, noisy: Array) -> Array:
 
     Args:
         logits: (..., C, h, w) of p, the prediction.
-        noisy: (M, ..., C, h, w) of the draws that the mutual information is of.
+        noisy: (M, ..., C, h, w) of the draws whose mutual information is added.
 
     Returns:
         (..., h, w) float32 nats, 0 or more.
@@ -119,7 +119,7 @@ def edald_map(logits: Array, noisy: Array) -> Array:
 
 
 def edald_as_released_map(logits: Array, noisy: Array) -> Array:
-    """`edald_map` as its released code has it: probabilities are taken for their logarithms and exponentiated again.
+    """`edald_map` as in its released code, which takes probabilities for logarithms and exponentiates them again.
 
     The second term is f(mean_m exp p_m) - mean_m f(exp p_m) with f(q) = -sum q ln q, not the mutual information.
     Arguments, result and errors are those of `edald_map`.
@@ -137,9 +137,9 @@ def edald_as_released_map(logits: Array, noisy: Array) -> Array:
 
 
 def released_entropy_map(logits: Array) -> Array:
-    """Entropy as the released code of Best Practices (Mittal et al., GCPR 2023) has it: stretched within each image.
+    """Entropy as in the released code of "Best Practices" (Mittal et al., GCPR 2023): stretched within each image.
 
-    The stretch leaves of the entropy only how it is spread over the image.
+    Stretched values can be compared within an image, but not between images.
 
     Args:
         logits: (..., C, h, w).
@@ -173,7 +173,7 @@ def _check_pair(logits: Array, noisy: Array) -> None:
 
 
 def _means(noisy: Array, of: Callable[[Softmax], Sequence[Array]]) -> list[Array]:
-    """Means over the draws of what `of` makes of each, one draw at a time, which takes the memory and cache of one."""
+    """The means of `of` over the draws, taken one draw at a time, so that memory is needed for a single one."""
     _check(noisy)
     sums = of(Softmax(noisy[0]))
     for draw in noisy[1:]:

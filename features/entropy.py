@@ -1,4 +1,4 @@
-"""Entropy of a unit in numbers: pooled to a small grid of minima, means and maxima, or summarised in four figures."""
+"""The entropy of a unit: pooled to a small grid of minima, means and maxima, or summarised in four figures."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,17 @@ from ralseg.foundation import RalsegError
 def entropy_pools(entropy_map: Array, grid: UnitGrid, bins: int = 8) -> Array:
     """Minimum, mean and maximum of the entropy in `bins` x `bins` bins of each unit (RALIS section 3.2).
 
-    A bin runs from the floor of its first edge to the ceiling of its last, as adaptive pooling has it, so neighbours
-    may share a map pixel and a map coarser than the bins repeats its own.
+    As in adaptive pooling, a bin runs from the floor of its first edge to the ceiling of its last one. Neighbouring
+    bins may therefore share a map pixel, and a map that is coarser than the bins repeats its pixels.
 
     Args:
         entropy_map: (..., h, w) nats, numpy array or torch tensor, at any resolution that covers the image.
         grid: the image's units.
-        bins: along each side of a unit, 1 or more.
+        bins: number of bins along each side of a unit, 1 or more.
 
     Returns:
         (..., units, 3 * bins * bins) float32, of the same kind and on the same device: all minima, then all means, then
-        all maxima, each row by row. NaN comes out as NaN.
+        all maxima, each in row-major order. NaN stays NaN.
 
     Raises:
         RalsegError: if the map has no two spatial dimensions or (on the host) holds NaN or infinities.
@@ -31,7 +31,7 @@ def entropy_pools(entropy_map: Array, grid: UnitGrid, bins: int = 8) -> Array:
 
 
 def released_entropy_pools(entropy_map: Array, grid: UnitGrid, bins: int = 8) -> Array:
-    """`entropy_pools` with the bins of RALIS's released code: side // bins pixels, what is left over dropped.
+    """`entropy_pools` with the bins of RALIS's released code: side // bins pixels each, the remainder being dropped.
 
     The released code writes the minimum as 5 - maxpool(5 - H), which is the minimum. Arguments, result and errors are
     those of `entropy_pools`.
@@ -45,7 +45,7 @@ def released_entropy_pools(entropy_map: Array, grid: UnitGrid, bins: int = 8) ->
 
 
 def uncertainty_summary(entropy_map: Array, margin_map: Array, grid: UnitGrid) -> Array:
-    """Four figures of each unit: mean, standard deviation and maximum of the entropy (nats), mean margin.
+    """Four figures of each unit: mean, standard deviation and maximum of the entropy (nats), and the mean margin.
 
     Args:
         entropy_map: (..., h, w) nats, numpy array or torch tensor, at any resolution that covers the image.
@@ -54,7 +54,7 @@ def uncertainty_summary(entropy_map: Array, margin_map: Array, grid: UnitGrid) -
 
     Returns:
         (..., units, 4) float32, of the same kind and on the same device. Mean and deviation weigh a map pixel by its
-        overlap with the unit; the maximum is over all map pixels that the unit touches. NaN comes out as NaN.
+        overlap with the unit; the maximum is over all map pixels that the unit touches. NaN stays NaN.
 
     Raises:
         RalsegError: if the maps differ in shape, have no two spatial dimensions, or (on the host) hold NaN or

@@ -1,4 +1,4 @@
-"""The unit grid: how an image is cut into the things whose labels are bought."""
+"""The unit grid: how an image is divided into the units whose labels are bought."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,16 @@ from ralseg.foundation import RalsegError
 
 @dataclass(frozen=True)
 class UnitGrid:
-    """Units of one image size, numbered row by row; those at the far borders may be smaller, none is padded or dropped.
+    """The units of an image of a given size, numbered row by row.
 
-    An image is a unit as large as the image, a pixel a unit of 1 x 1.
+    Units at the lower and right borders may be smaller; none is padded or dropped. For whole images the unit is as
+    large as the image, for single pixels it is 1 x 1.
 
     Args:
-        height: of the image, pixels.
-        width: of the image, pixels.
-        unit_height: of a whole unit, pixels, 1 to `height`.
-        unit_width: of a whole unit, pixels, 1 to `width`.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
+        unit_height: height of a whole unit in pixels, 1 to `height`.
+        unit_width: width of a whole unit in pixels, 1 to `width`.
 
     Raises:
         RalsegError: if a size is no whole number of 1 or more, or a unit is larger than the image.
@@ -99,16 +100,6 @@ class UnitGrid:
         column = np.arange(self.width, dtype=np.int32) // np.int32(self.unit_width)
         return _frozen(row[:, None] * np.int32(self.columns) + column)
 
-    def unit_at(self, y: int, x: int) -> int:
-        """The unit that holds pixel (y, x).
-
-        Raises:
-            RalsegError: if the pixel lies outside the image.
-        """
-        if not (0 <= y < self.height and 0 <= x < self.width):
-            raise RalsegError(f"unit grid: pixel (y, x) = ({y}, {x}) is outside the {self.height} x {self.width} image")
-        return int(y) // self.unit_height * self.columns + int(x) // self.unit_width
-
     def pool(self, maps: Array) -> Array:
         """Area-weighted mean of each map over each unit.
 
@@ -126,7 +117,7 @@ class UnitGrid:
         return cast(self.average(maps), "float32")
 
     def average(self, maps: Array) -> Array:
-        """`pool` as it is computed: in float64 for tensors and float64 arrays, in float32 for other arrays."""
+        """The means of `pool` in the precision that it uses: float64 for tensors and float64 arrays, else float32."""
         maps = factor(poolable(maps, 2))
         *batch, _, w = maps.shape
         maps = _means(maps, self.height, self.unit_height)
@@ -136,10 +127,10 @@ class UnitGrid:
         return finite_means(maps.reshape(*batch, len(self)))
 
     def pool_vectors(self, maps: Array) -> Array:
-        """`pool` of maps whose last dimension is a vector at each pixel, as a network leaves them in memory.
+        """`pool` for maps whose last dimension is a vector at each pixel, as networks lay them out in memory.
 
         Args:
-            maps: (..., h, w, D), otherwise as for `pool`; fastest where they lie in this order.
+            maps: (..., h, w, D), otherwise as for `pool`; contiguous ones are fastest.
 
         Returns:
             (..., units, D) float32.
@@ -170,7 +161,7 @@ class UnitGrid:
         return self.only(np.arange(len(self))).largest(maps)
 
     def class_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
-        """Pixels of each class in each unit; ids of `classes` or more (255 = void) are left out.
+        """The pixels of each class in each unit; ids of `classes` or more (255 is void) are not counted.
 
         Args:
             labels: (..., height, width) uint8 at the image's own size.
@@ -212,7 +203,7 @@ def _frozen(array: np.ndarray) -> np.ndarray:
 def _means(maps: Array, size: int, unit: int) -> Array:
     """(..., samples, x) -> (..., units, x): weighted means along one side of the image."""
     samples = maps.shape[-2]
-    # Samples that are the units, as on a pixel grid at the image's own resolution, need no arithmetic.
+    # Where each sample is a unit, as on a pixel grid at the image's own resolution, there is nothing to compute.
     return maps if samples * unit == size else constant(maps, _overlaps, size, unit, samples) @ maps
 
 

@@ -1,4 +1,4 @@
-"""How one candidate's figures against many references are spread: histograms of the entries of a matrix product."""
+"""Histograms of the rows of a matrix product, for the distribution of a candidate's figures over many references."""
 
 import numpy as np
 
@@ -7,16 +7,16 @@ REFERENCES = 255
 
 
 def product_histogram(left: np.ndarray, right: np.ndarray, edges: np.ndarray, chunk: int = 2048) -> np.ndarray:
-    """The share of each row of left @ right that falls into each bin, the product never existing as a whole.
+    """The share of each row of left @ right that falls into each bin, without ever holding the whole product.
 
-    A bin holds its lower edge and not its upper; what lies below the first or above the last edge goes to the first or
-    last bin.
+    A bin includes its lower edge and excludes its upper one. Values below the first edge count in the first bin, values
+    above the last edge in the last bin.
 
     Args:
         left: (n, d) float32, one row per candidate.
         right: (d, m) float32, one column per reference.
         edges: (bins + 1,) ascending float32.
-        chunk: candidates worked on at once, at about 1.3 kB each beside copies of left and right.
+        chunk: candidates that are handled at once; each takes about 1.3 kB.
 
     Returns:
         (n, bins) float32, rows sum to 1; zeros where there is no reference.

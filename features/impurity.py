@@ -1,13 +1,12 @@
 """Region impurity (RIPU: Xie et al., CVPR 2022): how mixed the predicted classes are around a pixel or within a unit.
 
-Windows are (2k + 1) x (2k + 1) pixels around each pixel and are cut at the image's border: a mean is over the pixels
-that are left. Numpy arrays go through running sums, whose cost does not depend on k; torch tensors through average
-pooling along each side, which costs 2k + 1 additions a pixel and side.
+Windows are (2k + 1) x (2k + 1) pixels around each pixel. They are cut at the image's border, and a mean is over the
+pixels that remain. For numpy arrays running sums are used, whose cost does not depend on k, and for torch tensors
+average pooling along each side, which takes 2k + 1 additions per pixel and side.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import cv2
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, check_finite, constant, namespace, on_host
@@ -22,7 +21,7 @@ def impurity_map(class_map: Array, classes: int, k: int) -> Array:
 
     Args:
         class_map: (..., h, w) uint8 ids below `classes`, numpy array or torch tensor.
-        classes: number of classes C, 1 to 255; with a single class nothing is mixed.
+        classes: number of classes C, 1 to 255; with a single class the impurity is 0.
         k: radius of the window, pixels, 0 or more.
 
     Returns:
@@ -40,12 +39,12 @@ def impurity_map(class_map: Array, classes: int, k: int) -> Array:
     if on_host(class_map) and 0 not in class_map.shape and class_map.max() >= classes:
         raise RalsegError(f"impurity: the class map holds id {int(class_map.max())} with {classes} classes")
     # Class by class, so that memory does not grow with their number.
-    sums = (_x_log_x(window_mean(class_map == c, k)) for c in range(classes))
-    return _of_greatest(-sum(sums), classes)
+    total: Any = sum(_x_log_x(window_mean(class_map == c, k)) for c in range(classes))
+    return _of_greatest(-total, classes)
 
 
 def window_mean(maps: Array, k: int) -> Array:
-    """Mean of each map over the window around each pixel, cut at the border.
+    """The mean of each map over the window around each pixel, which is cut at the border.
 
     Args:
         maps: (..., h, w) real or bool, finite, numpy array or torch tensor.
@@ -67,12 +66,12 @@ def window_mean(maps: Array, k: int) -> Array:
     planes = maps.reshape(-1, h, w)
     # A window that reaches beyond the image on all sides grows no further.
     reach = min(k, h - 1), min(k, w - 1)
-    means = _by_running_sums(planes, *reach) if namespace(maps) is np else _by_pooling(planes, *reach)
+    means = _by_running_sums(planes, *reach) if isinstance(planes, np.ndarray) else _by_pooling(planes, *reach)
     return means.reshape(maps.shape)
 
 
 def ripu_map(logits: Array, k: int, mode: Mode = "ra") -> Array:
-    """RIPU's score: region impurity times prediction uncertainty, the entropy over its greatest value ln C.
+    """RIPU's score: region impurity times prediction uncertainty, which is the entropy over its greatest value ln C.
 
     Args:
         logits: (..., C, h, w), finite.
@@ -93,7 +92,7 @@ def ripu_map(logits: Array, k: int, mode: Mode = "ra") -> Array:
 
 
 def unit_impurity(shares: Array) -> Array:
-    """Impurity of units that are regions themselves: entropy of their predicted class shares over ln C.
+    """The impurity of units that are regions themselves: the entropy of their predicted class shares over ln C.
 
     Args:
         shares: (..., units, C) that sum to 1 over C, numpy array or torch tensor; see `predicted_shares`.
@@ -109,10 +108,12 @@ def unit_impurity(shares: Array) -> Array:
         raise RalsegError(f"impurity: shares have shape {tuple(shares.shape)}; give (..., units, C)")
     if on_host(shares) and not ((shares >= 0) & (shares < np.inf)).all():
         raise RalsegError("impurity: class shares must be 0 or more and finite; mend the prediction they came from")
-    return _of_greatest(-_x_log_x(shares).sum(axis=-1), shares.shape[-1])
+    return _of_greatest(-namespace(shares).sum(_x_log_x(shares), axis=-1), shares.shape[-1])
 
 
 def _by_running_sums(planes: np.ndarray, y: int, x: int) -> np.ndarray:
+    import cv2  # here, because all acquisitions import this module and few are computed this way
+
     # Bytes are summed as whole numbers, numbers in float64.
     planes = planes.view(np.uint8) if planes.dtype == bool else cast(planes, "float32")
     window = {"ksize": (2 * x + 1, 2 * y + 1), "normalize": False, "borderType": cv2.BORDER_CONSTANT}

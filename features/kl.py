@@ -1,4 +1,4 @@
-"""Kullback-Leibler divergence between units' class shares, and how it is spread over many units (RALIS section 3.3)."""
+"""Histograms of the Kullback-Leibler divergence between the class shares of units (RALIS, section 3.3)."""
 
 import numpy as np
 
@@ -27,44 +27,25 @@ def log_edges(low: float = 0.02, high: float = 8.0, bins: int = 10) -> np.ndarra
     return np.geomspace(low, high, bins + 1, dtype=np.float32)
 
 
-def kl_matrix(p: np.ndarray, q: np.ndarray, smoothing: float = SMOOTHING) -> np.ndarray:
-    """KL(p_i || q_j) of every pair.
-
-    Each row is divided by its sum, `smoothing` is added to every class and the row is normalised again; a row of zeros
-    becomes uniform.
-
-    Args:
-        p: (n, C) class shares or counts, 0 or more.
-        q: (m, C) the same.
-        smoothing: of probability; 0 is allowed where no entry of q is 0.
-
-    Returns:
-        (n, m) float32 nats, 0 or more.
-
-    Raises:
-        RalsegError: on shapes that do not match, negative or NaN entries, or an infinite divergence.
-    """
-    left, right = _factors(p, q, smoothing, np.float64)
-    return np.maximum(left @ right, 0).astype(np.float32)
-
-
 def kl_histogram(
     p: np.ndarray, q: np.ndarray, edges: np.ndarray, smoothing: float = SMOOTHING, chunk: int = 2048
 ) -> np.ndarray:
-    """The share of the references q whose KL(p_i || q_j) falls into each bin, the bins being the same for every i.
+    """The share of the references q whose KL(p_i || q_j) falls into each bin; the bins are the same for every i.
 
     Args:
         p: (n, C) class shares or counts of the candidates.
         q: (m, C) those of the references.
         edges: (bins + 1,) ascending, nats.
-        smoothing: as in `kl_matrix`, more than 0.
+        smoothing: probability that is added to every class once a row is divided by its sum, above 0; the row is then
+            normalised again. A row of zeros becomes uniform.
         chunk: see `product_histogram`, as for what a bin holds.
 
     Returns:
         (n, bins) float32, rows sum to 1; zeros where there is no reference.
 
     Raises:
-        RalsegError: as `kl_matrix`, and on edges that do not ascend.
+        RalsegError: on shapes that do not match, negative or NaN entries, an infinite divergence, or edges that do not
+            ascend.
     """
     edges = np.asarray(edges, dtype=np.float32)
     if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
@@ -73,9 +54,9 @@ def kl_histogram(
 
 
 def released_histogram(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """KL histograms as RALIS's released code has them: 32 bins over each candidate's own range.
+    """KL histograms as in RALIS's released code: 32 bins over each candidate's own range.
 
-    The smoothing is in the arguments: pass `released_counts` for candidates (1e-7 of a pixel) and
+    The arguments must be smoothed already: pass `released_counts` for candidates (1e-7 of a pixel) and
     `released_true_shares` for labelled units (1e-7 of probability).
 
     Args:
@@ -87,7 +68,7 @@ def released_histogram(p: np.ndarray, q: np.ndarray) -> np.ndarray:
         Zeros where there is no reference.
 
     Raises:
-        RalsegError: as `kl_matrix`.
+        RalsegError: on shapes that do not match, negative or NaN entries, or an infinite divergence.
     """
     left, right = _factors(p, q, 0, np.float64)
     n, m = len(left), right.shape[1]

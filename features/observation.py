@@ -1,4 +1,4 @@
-"""The observation: which parts describe a unit of D_S and a candidate, put side by side in one row each."""
+"""The observation: which parts describe a unit of D_S and a candidate, joined to one row for each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from ralseg.features.parts import (
     PRESETS,
     READS,
     STATE_PARTS,
+    Prior,
     TokenLayout,
     highest_values,
     token_layout,
@@ -35,17 +36,17 @@ class ObservationSpec:
     only: `disagreement`, as `unit_features` gives it; `kl_labelled` and `kl_unlabelled` (histograms of the KL to the
     labelled units' true shares, and to all candidates of the step, itself included), their `released_` variants;
     `similarity_labelled` and `similarity_unlabelled` (histograms of the cosine similarity of the embedding's principal
-    components to those of D_S and the labelled units, and of all candidates of the step); `labelled_shares` (what the
-    labelled set holds), `pool_shares` (what the candidates of the step are predicted to hold) and `iou` (per class, on
-    D_S, now), the last three the same for all candidates.
+    components to those of D_S and the labelled units, and of all candidates of the step); and three that are the same
+    for all candidates: `labelled_shares` (the class shares of the labelled set), `pool_shares` (the predicted class
+    shares of the candidates of the step) and `iou` (the present IoU per class on D_S).
 
     Args:
         classes: number of classes C, 2 to 255.
         state_parts: names of `STATE_PARTS`.
         candidate_parts: names of `CANDIDATE_PARTS`.
         kl_edges: ascending bin edges of the KL histograms, nats.
-        smoothing: of class shares in the KL, more than 0.
-        embedding_width: principal components of the embedding.
+        smoothing: smoothing of the class shares in the KL, above 0.
+        embedding_width: number of principal components of the embedding.
         components: the fitted projection; needed before a row with an embedding is made.
 
     Raises:
@@ -89,16 +90,16 @@ class ObservationSpec:
         """A named choice of parts.
 
         `published` (RALIS): shares and pooled entropy, for candidates two KL histograms of 32 bins over one fixed
-        range. `3h`: the same without KL; `1h`: of the pooled entropy the maxima alone (RALIS, Table E.1).
-        `as_released`: as its code computes them. `compact`: shares, four uncertainty figures, KL histograms of 10
+        range. `3h`: the same without KL histograms; `1h`: only the maxima of the pooled entropy (RALIS, Table E.1).
+        `as_released`: as computed by its code. `compact`: shares, four uncertainty figures, KL histograms of 10
         logarithmic bins. `transferable`: numbers per class, then numbers that depend on neither the classes nor the
-        network, see `token_layout`; of the extras it takes `disagreement` alone.
+        network, see `token_layout`; its only extra is `disagreement`.
 
         Args:
             name: one of `PRESETS`.
             classes: number of classes C.
-            extra: of `EXTRAS`: `embedding` joins state and candidates, the others the candidates.
-            components: width of the embedding.
+            extra: names of `EXTRAS`: `embedding` is added to state and candidates, the others to the candidates.
+            components: number of principal components of the embedding.
 
         Raises:
             RalsegError: on an unknown name or extra.
@@ -132,7 +133,7 @@ class ObservationSpec:
     def with_components(self, components: PrincipalComponents) -> "ObservationSpec":
         """The same observation with a fitted projection of the embedding.
 
-        Where no row holds the embedding itself the projection may have fewer components than were asked for.
+        If no row holds the embedding itself, the projection may have fewer components than were asked for.
         """
         width = self.embedding_width if self.holds_embedding else len(components)
         return replace(self, components=components, embedding_width=width)
@@ -144,18 +145,18 @@ class ObservationSpec:
 
     @property
     def needs(self) -> set[str]:
-        """Names of the unit features to hand over."""
+        """Names of the unit features that the rows are computed from."""
         parts = (READS.get(part, part) for part in self.state_parts + self.candidate_parts)
         return set(parts) & set(UNIT_FEATURES)
 
     @property
     def state_width(self) -> int:
-        """F, numbers per unit of D_S."""
+        """F, the numbers per unit of D_S."""
         return sum(self.width(part) for part in self.state_parts)
 
     @property
     def candidate_width(self) -> int:
-        """F', numbers per candidate."""
+        """F', the numbers per candidate."""
         return sum(self.width(part) for part in self.candidate_parts)
 
     @property
@@ -164,11 +165,11 @@ class ObservationSpec:
         return self.classes + ("released_kl_labelled" in self.candidate_parts)
 
     def width(self, part: str) -> int:
-        """Numbers of one part."""
+        """How many numbers a part has."""
         return len(self._highest[part])
 
-    def prior_column(self, prior: str) -> int | None:
-        """Which of a candidate's numbers is one of `PRIORS`; None if it is not there.
+    def prior_column(self, prior: Prior) -> int | None:
+        """The column of a `Prior` in a candidate's row, or None if the row does not hold it.
 
         The mean margin is the last of `uncertainty` and of `relative_uncertainty`.
         """
@@ -186,16 +187,16 @@ class ObservationSpec:
 
     @property
     def state_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """(F,) float32 lowest and highest values of a row of the state; infinite where nothing bounds them."""
+        """(F,) float32 lowest and highest values of a row of the state; infinite where there is no bound."""
         return self._bounds(self.state_parts)
 
     @property
     def candidate_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """(F',) float32 lowest and highest values of a candidate's row, 0 (a masked row) among them."""
+        """(F',) float32 lowest and highest values of a candidate's row, including 0, which masked rows hold."""
         return self._bounds(self.candidate_parts)
 
     def true_shares(self, counts: np.ndarray, areas: np.ndarray) -> np.ndarray:
-        """Class shares of labelled units in the form that `candidates` reads.
+        """Class shares of labelled units in the form that `candidates` takes.
 
         Args:
             counts: (m, C) labelled pixels per class.
@@ -267,7 +268,7 @@ class ObservationSpec:
         columns = [self._part(part, features, step) for part in parts]
         columns = [np.broadcast_to(column, (rows, column.shape[-1])) for column in columns]
         low, high = self._bounds(parts)
-        # The last bit of a float32 mean may leave the range that is promised to Gymnasium.
+        # Rounding may move a float32 mean out of the range that Gymnasium's space promises.
         return np.clip(np.concatenate(columns, axis=1), low, high).astype(np.float32, copy=False)
 
     def _part(self, part: str, features: Mapping[str, np.ndarray], step: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -280,7 +281,7 @@ class ObservationSpec:
                     return similarity_histogram(own, own)
                 return similarity_histogram(own, self._projected(_given(step, "labelled_embedding")))
             case "relative_uncertainty":
-                return features[READS[part]] / np.float32([*[np.log(self.classes)] * 3, 1])
+                return features[READS[part]] / np.array([*[np.log(self.classes)] * 3, 1], np.float32)
             case "pool_shares":
                 return features[READS[part]].mean(axis=0) if len(features[READS[part]]) else np.zeros(self.classes)
             case "highest_entropy":

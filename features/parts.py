@@ -1,7 +1,8 @@
-"""The parts that an observation can be made of, by name, and the choices of them that have a name."""
+"""The named parts that an observation can consist of, and the named choices of parts (presets)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -20,8 +21,8 @@ READS = {
     "released_kl_labelled": "released_counts",
     "released_kl_unlabelled": "released_counts",
 }
-"""Part of a row -> the unit feature that it is made of, where that is not of its own name."""
-# What noise would tell of D_S, which is labelled, is worth no passes.
+"""Part of a row -> the unit feature that it is computed from, where the two names differ."""
+# D_S is labelled: its disagreement under noise is not worth further forward passes.
 STATE_PARTS = (*(part for part in UNIT_FEATURES if part != "disagreement"), "highest_entropy", "relative_uncertainty")
 CANDIDATE_PARTS = (*UNIT_FEATURES, *READS, "labelled_shares", "iou")
 CLASS_PARTS = ("shares", "probabilities", "labelled_shares", "pool_shares", "iou")
@@ -32,8 +33,8 @@ FREE_PARTS = (
 )  # fmt: skip
 """Parts whose width and meaning depend on neither the classes nor the network."""
 EXTRAS = ("embedding", "labelled_shares", "iou", "disagreement")
-PRIORS = ("margin", "disagreement")
-"""Figures of a candidate that grow or, the margin, fall with how unsure the network is of it."""
+Prior = Literal["margin", "disagreement"]
+"""Measures of how unsure the network is of a candidate: the disagreement grows with it, the margin falls."""
 
 _KL = ("kl_labelled", "kl_unlabelled")
 PRESETS = {
@@ -52,12 +53,12 @@ PRESETS = {
         log_edges,
     ),
 }
-"""Name -> parts of the state, further parts of a candidate, edges of the KL histograms."""
+"""Preset -> parts of the state, further parts of a candidate, edges of the KL histograms."""
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """How rows are laid out that a network of class tokens reads: numbers per class first, part by part.
+    """The layout of the rows that a network of class tokens reads: first the numbers per class, part by part.
 
     Attributes:
         state_tokens: numbers per class in a row of the state.
@@ -75,12 +76,12 @@ class TokenLayout:
 def token_layout(
     state_parts: Sequence[str], candidate_parts: Sequence[str], width: Callable[[str], int]
 ) -> TokenLayout | None:
-    """The layout of rows made of these parts; None unless numbers per class, the shares first, come before free ones.
+    """The layout of rows of these parts; None unless they are the shares, other numbers per class, and then free ones.
 
     Args:
-        state_parts: of a row of the state, in order.
-        candidate_parts: of a row of a candidate, in order.
-        width: numbers of a part.
+        state_parts: the parts of a row of the state, in order.
+        candidate_parts: the parts of a row of a candidate, in order.
+        width: gives how many numbers a part has.
     """
     counts = []
     for parts in (state_parts, candidate_parts):
@@ -93,7 +94,7 @@ def token_layout(
 
 
 def highest_values(classes: int, embedding_width: int, kl_bins: int) -> dict[str, np.ndarray]:
-    """The highest value of each number of each part: 1 for shares, ln C for entropies, infinity where there is none.
+    """The highest value of each number of each part: 1 for shares, ln C for entropies, infinity where it has none.
 
     Args:
         classes: number of classes C.

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from ralseg.features.arrays import Array, cast, namespace, on_host
 from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import RalsegError
@@ -66,18 +68,28 @@ class Prediction:
     @cached_property
     def softmax(self) -> Softmax:
         """The softmax of the logits, computed once for all who read it."""
-        return Softmax(as_array(self.logits))
+        return Softmax(self.array(self.logits))
+
+    @staticmethod
+    def array(maps: Array) -> Array:
+        """Maps of this prediction as features are computed from them; see `as_array`."""
+        return as_array(maps)
 
     @cached_property
     def decoded(self) -> Array:
         """(B, D, h, w): `features` at the resolution of the logits, bilinear."""
-        size = tuple(self.logits.shape[-2:])
-        if tuple(self.features.shape[-2:]) == size:
-            return self.features
-        return namespace(self.features).nn.functional.interpolate(self.features, size=size, mode="bilinear")
+        return resized(self.features, (self.logits.shape[-2], self.logits.shape[-1]))
 
 
 def as_array(maps: Array) -> Array:
     """Maps as float32 where features are computed from them: a view in numpy on the host, on a device as they lie."""
     maps = cast(maps, "float32")
-    return maps.numpy() if namespace(maps).__name__ == "torch" and on_host(maps) else maps
+    return np.asarray(maps) if on_host(maps) else maps
+
+
+def resized(maps: Array, size: tuple[int, int]) -> Array:
+    """Tensors (B, D, h, w) interpolated to another size, bilinear; the maps themselves where they have that size."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    # A tensor brings its library along: nobody who only reads arrays has to import it.
+    return namespace(maps).nn.functional.interpolate(maps, size=size, mode="bilinear")

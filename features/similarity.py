@@ -1,4 +1,4 @@
-"""How like other units a unit is, in numbers that mean the same for every network."""
+"""How similar a unit is to other units, in numbers that mean the same for every network."""
 
 import numpy as np
 
@@ -11,16 +11,16 @@ SIMILARITY_BINS = 10
 def similarity_histogram(rows: np.ndarray, references: np.ndarray, bins: int = SIMILARITY_BINS) -> np.ndarray:
     """The share of the references whose cosine similarity to each row falls into each of `bins` even bins of [-1, 1].
 
-    Of whitened principal components it depends on no network: neither on the width of its embedding, nor on directions
-    or scale, but on which units lie in one direction from the mean.
+    For whitened principal components, the result depends neither on the width of a network's embedding nor on its
+    directions or scale, but only on which units lie in the same direction from the mean.
 
     Args:
-        rows: (n, d) finite.
-        references: (m, d) finite.
-        bins: 1 or more.
+        rows: (n, d), finite.
+        references: (m, d), finite.
+        bins: number of bins, 1 or more.
 
     Returns:
-        (n, bins) float32, rows sum to 1; zeros where there is no reference. A row of zeros is at right angles to all.
+        (n, bins) float32, rows sum to 1; zeros where there is no reference. A row of zeros has the similarity 0 to all.
 
     Raises:
         RalsegError: on shapes that do not match, NaN or infinities.

@@ -1,11 +1,12 @@
-"""Maps of what a network believes, from its logits: class, entropy, margin, confidence.
+"""Maps computed from a network's logits: class, entropy, margin, confidence.
 
-Logits are numpy arrays or torch tensors of any real type (bfloat16 as well); maps are of the same kind and on the same
-device. NaN and infinities are refused where the logits lie on the host; on a device, where looking would make it wait,
-they turn into NaN in every map but that of the classes.
+Logits are numpy arrays or torch tensors of any real type, bfloat16 included; maps are of the same kind and on the same
+device. NaN and infinities are refused if the logits are on the host. On a device, where a check would have to wait for
+it, they turn into NaN in every map except that of the classes.
 """
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,10 @@ CLASS_AXIS = -3
 
 
 class Softmax:
-    """One softmax over the classes for all the maps that are made of it; each is computed when first asked for.
+    """A softmax over the classes, computed once for all the maps that are derived from it.
 
     Args:
-        logits: (..., C, h, w), finite, 1 to 255 classes, in any order in memory.
+        logits: (..., C, h, w), finite, 1 to 255 classes, in any memory layout.
 
     Raises:
         RalsegError: if the logits have fewer than three dimensions, no class, or (on the host) NaN or infinities.
@@ -43,7 +44,7 @@ class Softmax:
 
     @cached_property
     def _total(self) -> Array:
-        return self._exponentials.sum(axis=CLASS_AXIS)
+        return self._xp.sum(self._exponentials, axis=CLASS_AXIS)
 
     @cached_property
     def _rank(self) -> Array:
@@ -55,7 +56,8 @@ class Softmax:
     @cached_property
     def one_hot(self) -> Array:
         """(..., C, h, w) float32: 1 for the most probable class of a pixel, 0 for the others."""
-        return cast(self._rank == constant(self.best, _ranks, self.classes), "float32")
+        best: Any = self._rank == constant(self.best, _ranks, self.classes)
+        return cast(best, "float32")
 
     @property
     def probabilities(self) -> Array:
@@ -72,16 +74,16 @@ class Softmax:
         """(..., h, w) uint8; the lowest id wins a tie."""
         return self.classes - self._rank[..., 0, :, :]
 
-    @property
+    @cached_property
     def entropy(self) -> Array:
         """(..., h, w) float32 nats in [0, ln C]: log sum exp(z) - sum p z needs no log of a vanishing probability."""
-        expectation = (self._shifted * self._exponentials).sum(axis=CLASS_AXIS)
+        expectation = self._xp.sum(self._shifted * self._exponentials, axis=CLASS_AXIS)
         entropy = self._xp.log(self._total) - expectation / self._total
         return self._xp.clip(entropy, 0, float(np.float32(np.log(self.classes))))
 
-    @property
+    @cached_property
     def margin(self) -> Array:
-        """(..., h, w) float32 in [0, 1]: the probability of the best class less that of the second.
+        """(..., h, w) float32 in [0, 1]: the probability of the best class minus that of the second.
 
         Raises:
             RalsegError: for a single class.
@@ -127,7 +129,7 @@ def entropy_map(logits: Array) -> Array:
 
 
 def margin_map(logits: Array) -> Array:
-    """Probability of the best class less that of the second, (..., h, w) float32 in [0, 1].
+    """Probability of the best class minus that of the second, (..., h, w) float32 in [0, 1].
 
     Raises:
         RalsegError: as `softmax`, and for a single class.

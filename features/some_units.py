@@ -1,4 +1,4 @@
-"""Some units of a grid, pooled at a cost in proportion to what they cover."""
+"""A selection of a grid's units, pooled at a cost proportional to the area that they cover."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from ralseg.foundation import RalsegError
 
 
 class SomeUnits:
-    """A choice of a grid's units, each perhaps cut into pieces; see `UnitGrid.only`.
+    """A selection of a grid's units, optionally cut into pieces; see `UnitGrid.only`.
 
-    Its means are those of the grid: a map pixel counts by its overlap with the unit.
+    Means are as those of the grid: a map pixel is weighted by its overlap with the unit.
 
     Args:
-        row_edges: (rows + 1,) of the grid, pixels.
-        column_edges: (columns + 1,) likewise.
+        row_edges: (rows + 1,) row edges of the grid, pixels.
+        column_edges: (columns + 1,) column edges of the grid, pixels.
         units: (n,) unit numbers within the grid.
-        parts: pieces along each side of a unit; piece (i, j) of unit u is number u x parts^2 + i x parts + j.
+        parts: number of pieces along each side of a unit; piece (i, j) of unit u is number u x parts^2 + i x parts + j.
 
     Attributes:
         units: (n,) int64.
@@ -59,12 +59,13 @@ class SomeUnits:
         """Area-weighted mean of each map (..., h, w) over each unit or piece, (..., n) float32.
 
         Raises:
-            RalsegError: as `UnitGrid.pool`, and so do all that follow; of NaN, only in what the units touch.
+            RalsegError: as `UnitGrid.pool`, but NaN and infinities are only noticed in map pixels that the units touch.
+                The other methods raise it likewise.
         """
         return cast(self.average(maps), "float32")
 
     def average(self, maps: Array) -> Array:
-        """`pool` as it is computed; see `UnitGrid.average`."""
+        """The means of `pool` in the precision of the computation; see `UnitGrid.average`."""
         return self._average_vectors(poolable(maps, 2)[..., None])[..., 0]
 
     def pool_vectors(self, maps: Array) -> Array:
@@ -107,10 +108,10 @@ class SomeUnits:
 
 
 def poolable(maps: Array, dimensions: int) -> Array:
-    """The maps, whose last dimensions (two of a map, a third of vectors) are there and not empty.
+    """The maps, once checked for the dimensions that pooling needs.
 
     Raises:
-        RalsegError: if they are not.
+        RalsegError: if one of the last `dimensions` dimensions is missing or empty.
     """
     shape = tuple(maps.shape)
     if len(shape) < dimensions or 0 in shape[-dimensions:]:
@@ -120,7 +121,7 @@ def poolable(maps: Array, dimensions: int) -> Array:
 
 
 def finite_means(means: Array) -> Array:
-    """Means of maps, refused if (on the host) they are not finite.
+    """The means, once checked to be finite if they are on the host.
 
     Raises:
         RalsegError: if one is NaN or infinite.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,13 +12,9 @@ from ralseg.features.class_shares import released_counts
 from ralseg.features.disagreement import mutual_information_map
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
-from ralseg.features.softmax_maps import Softmax
+from ralseg.features.prediction import FEATURE_NOISE, Prediction
+from ralseg.features.units import Reducer
 from ralseg.foundation import RalsegError
-
-UNIT_FEATURES = (
-    "shares", "probabilities", "entropy", "uncertainty", "embedding", "disagreement", "released_counts",
-    "released_entropy",
-)  # fmt: skip
 
 
 def unit_features(
@@ -49,41 +46,85 @@ def unit_features(
     if len(logits.shape) != 4:
         shape = tuple(logits.shape)
         raise RalsegError(f"unit features: logits of shape {shape}; give (images, classes, height, width)")
-    softmax, found = Softmax(logits), {}
-    if {"shares", "released_counts"} & set(needs):
-        shares = namespace(logits).moveaxis(grid.pool(softmax.one_hot), -2, -1)
-        # Even NaN has a best class, or none: 0 * NaN brings it into the shares where nobody looked at the logits.
-        shares = shares + 0 * grid.pool(softmax.best[:, 0])[..., None]
-        if "shares" in needs:
-            found["shares"] = shares
-        if "released_counts" in needs:
-            found["released_counts"] = released_counts(shares * constant(shares, _areas, grid))
-    if "probabilities" in needs:
-        found["probabilities"] = namespace(logits).moveaxis(grid.pool(softmax.probabilities), -2, -1)
-    if {"entropy", "uncertainty", "released_entropy"} & set(needs):
-        entropy = softmax.entropy
-        if "entropy" in needs:
-            found["entropy"] = entropy_pools(entropy, grid)
-        if "uncertainty" in needs:
-            found["uncertainty"] = uncertainty_summary(entropy, softmax.margin, grid)
-        if "released_entropy" in needs:
-            found["released_entropy"] = released_entropy_pools(entropy, grid)
-    if "disagreement" in needs:
-        if noisy is None:
-            raise RalsegError("unit features: disagreement is that of noisy predictions; give them")
-        found["disagreement"] = grid.pool(mutual_information_map(noisy))[..., None]
-    if "embedding" in needs:
-        found["embedding"] = _embedding(embedding, grid, len(logits))
-    return found
+    noisy_predictions = {} if noisy is None else {FEATURE_NOISE: noisy}
+    prediction = _AsGiven(logits, logits[:, :0], tuple(embedding), noisy_predictions)
+    return {name: _FEATURES[name](prediction, grid) for name in UNIT_FEATURES if name in needs}
 
 
-def _embedding(maps: Sequence[Array], grid: UnitGrid, images: int) -> Array:
+def feature_reducers(needs: Collection[str]) -> tuple[Reducer, ...]:
+    """The features named in `needs` as reducers of a prediction: what an observation keeps of it."""
+    return tuple(
+        Reducer(name, _FEATURES[name], FEATURE_NOISE if name == "disagreement" else None, whole_grid=True)
+        for name in UNIT_FEATURES
+        if name in needs
+    )
+
+
+@dataclass(frozen=True)
+class _AsGiven(Prediction):
+    """A prediction whose features are of the kind of its arrays: tensors stay tensors, on the CPU as well."""
+
+    @staticmethod
+    def array(maps: Array) -> Array:
+        return maps
+
+
+def _shares(prediction: Prediction, grid: UnitGrid) -> Array:
+    softmax = prediction.softmax
+    shares = namespace(softmax.best).moveaxis(grid.pool(softmax.one_hot), -2, -1)
+    # Even NaN has a best class, or none: 0 * NaN brings it into the shares where nobody looked at the logits.
+    return shares + 0 * grid.pool(softmax.best[:, 0])[..., None]
+
+
+def _probabilities(prediction: Prediction, grid: UnitGrid) -> Array:
+    return namespace(prediction.softmax.best).moveaxis(grid.pool(prediction.softmax.probabilities), -2, -1)
+
+
+def _entropy(prediction: Prediction, grid: UnitGrid) -> Array:
+    return entropy_pools(prediction.softmax.entropy, grid)
+
+
+def _uncertainty(prediction: Prediction, grid: UnitGrid) -> Array:
+    return uncertainty_summary(prediction.softmax.entropy, prediction.softmax.margin, grid)
+
+
+def _embedding(prediction: Prediction, grid: UnitGrid) -> Array:
+    maps = [prediction.array(m) for m in prediction.embedding]
     shapes = [tuple(m.shape) for m in maps]
+    images = len(prediction.logits)
     if not shapes or any(len(shape) != 4 or shape[0] != images for shape in shapes):
         raise RalsegError(f"unit features: embedding maps of shapes {shapes}; give one or more ({images}, D, h, w)")
     xp = namespace(maps[0])
     return xp.concatenate([grid.pool_vectors(xp.moveaxis(m, 1, -1)) for m in maps], axis=-1)
 
 
+def _disagreement(prediction: Prediction, grid: UnitGrid) -> Array:
+    if FEATURE_NOISE not in prediction.noisy:
+        raise RalsegError("unit features: disagreement is that of noisy predictions; give them")
+    return grid.pool(mutual_information_map(prediction.array(prediction.noisy[FEATURE_NOISE])))[..., None]
+
+
+def _released_counts(prediction: Prediction, grid: UnitGrid) -> Array:
+    shares = _shares(prediction, grid)
+    return released_counts(shares * constant(shares, _areas, grid))
+
+
+def _released_entropy(prediction: Prediction, grid: UnitGrid) -> Array:
+    return released_entropy_pools(prediction.softmax.entropy, grid)
+
+
 def _areas(grid: UnitGrid) -> np.ndarray:
     return grid.areas[:, None].astype(float)
+
+
+_FEATURES: Mapping[str, Callable[[Prediction, UnitGrid], Array]] = {
+    "shares": _shares,
+    "probabilities": _probabilities,
+    "entropy": _entropy,
+    "uncertainty": _uncertainty,
+    "embedding": _embedding,
+    "disagreement": _disagreement,
+    "released_counts": _released_counts,
+    "released_entropy": _released_entropy,
+}
+UNIT_FEATURES = tuple(_FEATURES)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ralseg.features.arrays import Array
 from ralseg.features.prediction import Noise, Prediction
+from ralseg.foundation import RalsegError
 
 
 class Units(Protocol):
@@ -69,9 +70,20 @@ class Reducer:
         find: (prediction of a batch of B images of one size, their units) -> (B, units, ...).
         noise: the noisy predictions that `find` reads; None: none.
         labelled: whether it is wanted for labelled units, too.
+        whole_grid: whether `find` needs all units of a grid and cannot work on a choice of them.
     """
 
     name: str
-    find: Callable[[Prediction, Units], Array]
+    find: Callable[[Prediction, Any], Array]
     noise: Noise | None = None
     labelled: bool = False
+    whole_grid: bool = False
+
+
+def from_game(name: str) -> Reducer:
+    """A reducer that only a game which sees true labels can provide, asked for by name; the game puts in its own."""
+
+    def find(prediction: Prediction, units: Units) -> Array:
+        raise RalsegError(f"{name} is known only to a game that sees true labels and was asked for it; take another")
+
+    return Reducer(name, find)

@@ -1,4 +1,4 @@
-"""What every floor stands on: the error, atomic files, bounded caches, named random streams, checked settings."""
+"""What every other package builds on: the error, atomic files, bounded caches, random streams, checked settings."""
 
 if __name__ != "ralseg.foundation":
     raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
@@ -7,11 +7,16 @@ from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.seeds import generator, integer, sequence
-from ralseg.foundation.settings import settings
+from ralseg.foundation.settings import Count, PositiveShare, Range, Settings, Share, settings
 
 __all__ = [
+    "Count",
     "Kept",
+    "PositiveShare",
     "RalsegError",
+    "Range",
+    "Settings",
+    "Share",
     "atomic_write",
     "generator",
     "integer",

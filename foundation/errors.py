@@ -1,8 +1,9 @@
-"""The one error type that users meet."""
+"""The one type of error that users meet."""
 
 
 class RalsegError(ValueError):
     """Bad input, refused before anything is written.
 
-    The message is one sentence or two: the thing, the place, the mend. The doors print it alone, without a traceback.
+    Its message names the thing, the place and the remedy in a sentence or two. The doors print the message alone,
+    without a traceback.
     """

@@ -1,4 +1,4 @@
-"""What was computed once, kept within a budget in bytes."""
+"""A cache with a budget in bytes."""
 
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -7,12 +7,15 @@ Value = TypeVar("Value")
 
 
 class Kept(Generic[Value]):
-    """Values by key within a budget of bytes.
+    """A cache of values by key that holds at most a given number of bytes.
+
+    cachetools has no cache that keeps its first values, and its least-recently-used cache raises an error for a value
+    that is too large instead of not keeping it.
 
     Args:
-        budget: bytes of all values together.
-        replace: whether the least recently used make place for new ones. Otherwise the first to come stay, which is
-            better where all keys are asked for in turn.
+        budget: the most bytes that all values may have together.
+        replace: whether new values replace the least recently used ones. Otherwise the first values stay, which is
+            better where all keys are used in turn: the least recently used one is then always the next to be needed.
     """
 
     def __init__(self, budget: int, *, replace: bool) -> None:
@@ -24,7 +27,7 @@ class Kept(Generic[Value]):
         return len(self._kept)
 
     def get(self, key: Hashable) -> Value | None:
-        """The value of a key, None if it is not kept."""
+        """The value of a key, or None if it is not in the cache."""
         entry = self._kept.pop(key, None)
         if entry is None:
             return None
@@ -32,7 +35,7 @@ class Kept(Generic[Value]):
         return entry[0]
 
     def put(self, key: Hashable, value: Value, size: int) -> bool:
-        """Keep the value of a new key, `size` bytes; False if there is no place for it."""
+        """Add the value of a new key, of `size` bytes. Returns whether there was room for it."""
         while self._replace and self._room < size <= self._budget:
             self.drop(next(iter(self._kept)))
         if size > self._room:
@@ -42,6 +45,6 @@ class Kept(Generic[Value]):
         return True
 
     def drop(self, key: Hashable) -> None:
-        """Forget a key, if it is there."""
+        """Remove a key, if it is in the cache."""
         if (entry := self._kept.pop(key, None)) is not None:
             self._room += entry[1]

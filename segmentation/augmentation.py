@@ -1,7 +1,8 @@
-"""Crops for training: windows of an image with the soft targets of what is known of their labels."""
+"""Views for training, weak, strong and mixed: windows of images with the soft targets of what is known of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -9,10 +10,33 @@ import numpy as np
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.labels import soft_targets
 
+LogitSize = Callable[[tuple[int, int]], tuple[int, int]]
+
+
+def quarter(size: tuple[int, int]) -> tuple[int, int]:
+    """The (h, w) of logits at stride 4."""
+    return -(-size[0] // 4), -(-size[1] // 4)
+
+
+class View(Protocol):
+    """One way to look at an image in training; see `Crops.cut`."""
+
+    def cut(
+        self,
+        image: np.ndarray,
+        label: np.ndarray,
+        classes: int,
+        rng: np.random.Generator,
+        centre: tuple[float, float] | None = None,
+        logit_size: LogitSize = quarter,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cut one window: (height, width, 3) uint8 and its targets (C, h, w) float32."""
+        ...
+
 
 @dataclass(frozen=True)
 class Crops:
-    """How windows are cut out of training images.
+    """The weak view: how windows are cut out of training images.
 
     Attributes:
         size: (height, width) of a window as the network sees it, pixels of the input; clipped to the image.
@@ -41,7 +65,7 @@ class Crops:
         classes: int,
         rng: np.random.Generator,
         centre: tuple[float, float] | None = None,
-        logit_size: Callable[[tuple[int, int]], tuple[int, int]] = lambda size: (-(-size[0] // 4), -(-size[1] // 4)),
+        logit_size: LogitSize = quarter,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Cut one window.
 
@@ -74,10 +98,79 @@ class Crops:
         if self.flip and rng.random() < 0.5:
             window, targets = window[:, ::-1], targets[:, :, ::-1]
         if self.colour:
-            gain = 1 + rng.uniform(-self.colour, self.colour, 3)
-            shift = 128 * rng.uniform(-self.colour, self.colour)
-            window = np.clip((window - 128.0) * gain + 128 + shift, 0, 255).astype(np.uint8)
+            window = coloured(window, self.colour, rng)
         return np.ascontiguousarray(window), np.ascontiguousarray(targets)
+
+
+@dataclass(frozen=True)
+class Strong:
+    """The strong view: the pixels of windows disturbed; what stands where does not change, nor do the targets.
+
+    Attributes:
+        colour: strength of random brightness and contrast per channel, 0 to 1.
+        grey: probability that a window loses its colours.
+        blur: probability that a window is blurred.
+        sigma: range of the blur's standard deviation, pixels.
+    """
+
+    colour: float = 0.5
+    grey: float = 0.2
+    blur: float = 0.5
+    sigma: tuple[float, float] = (0.1, 2.0)
+
+    def __post_init__(self) -> None:
+        for name in ("colour", "grey", "blur"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RalsegError(f"strong view: {name}={getattr(self, name)} is not in [0, 1]")
+        if not 0 < self.sigma[0] <= self.sigma[1]:
+            raise RalsegError(f"strong view: sigma={tuple(self.sigma)} is not an ascending range above 0")
+
+    def __call__(self, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Disturb one window (h, w, 3) uint8; the result is as large."""
+        seen = coloured(window, self.colour, rng)
+        if rng.random() < self.grey:
+            seen = np.repeat(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+        if rng.random() < self.blur:
+            seen = cv2.GaussianBlur(seen, (0, 0), rng.uniform(*self.sigma))
+        return seen
+
+
+def cut_mixed(
+    windows: np.ndarray, targets: np.ndarray, rng: np.random.Generator, share: tuple[float, float] = (0.25, 0.5)
+) -> tuple[np.ndarray, np.ndarray]:
+    """CutMix (Yun et al., ICCV 2019): into each window of a batch goes a rectangle of the next one, targets alike.
+
+    Args:
+        windows: (B, h, w, 3) uint8.
+        targets: (B, C, h', w') float32 of the same windows; rectangles end at borders of its cells.
+        rng: source of all draws.
+        share: range of the rectangle's share of the window's area.
+
+    Returns:
+        Mixed windows and targets of the same shapes.
+    """
+    windows, targets, (rows, columns) = windows.copy(), targets.copy(), targets.shape[2:]
+    others, other_targets = np.roll(windows, -1, axis=0), np.roll(targets, -1, axis=0)
+    for i in range(len(windows)):
+        area, ratio = rng.uniform(*share), np.exp(rng.uniform(-0.5, 0.5))
+        height = int(np.clip(round(rows * np.sqrt(area * ratio)), 1, rows))
+        width = int(np.clip(round(columns * np.sqrt(area / ratio)), 1, columns))
+        top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
+        targets[i, :, top : top + height, left : left + width] = (
+            other_targets[i, :, top : top + height, left : left + width]
+        )  # fmt: skip
+        y, x = (round(a * s / c) for a, s, c in ((top, windows.shape[1], rows), (left, windows.shape[2], columns)))
+        below = round((top + height) * windows.shape[1] / rows)
+        right = round((left + width) * windows.shape[2] / columns)
+        windows[i, y:below, x:right] = others[i, y:below, x:right]
+    return windows, targets
+
+
+def coloured(window: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A window (h, w, 3) uint8 with random contrast per channel and brightness."""
+    gain = 1 + rng.uniform(-strength, strength, 3)
+    shift = 128 * rng.uniform(-strength, strength)
+    return np.clip((window - 128.0) * gain + 128 + shift, 0, 255).astype(np.uint8)
 
 
 def _start(rng: np.random.Generator, side: int, limit: int, centre: float | None) -> int:

@@ -1,19 +1,19 @@
-"""Draws in proportion to groups."""
+"""Random draws in proportion to the sizes of groups."""
 
 import numpy as np
 
 
 def draw_by_group(groups: np.ndarray, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw places without replacement in proportion to the sizes of groups (largest remainders).
+    """Draw positions without replacement, from each group in proportion to its size (largest remainders).
 
     Args:
-        groups: int (n,), each place's group, 0..G-1.
-        count: how many places, at most n.
-        draws: how many independent draws.
+        groups: int (n,), the group of each position, 0 to G - 1.
+        count: number of positions to draw, at most n.
+        draws: number of independent draws.
         rng: the generator.
 
     Returns:
-        int64 (draws, count).
+        int64 (draws, count), the positions.
     """
     sizes = np.bincount(groups)
     quota = apportion(sizes, count)
@@ -25,7 +25,7 @@ def draw_by_group(groups: np.ndarray, count: int, draws: int, rng: np.random.Gen
 
 
 def apportion(sizes: np.ndarray, count: int) -> np.ndarray:
-    """`count` seats in proportion to `sizes` by largest remainders, int64 (len(sizes),); ties go to the first."""
+    """Distribute `count` in proportion to `sizes` by largest remainders, int64 (len(sizes),); ties go to the first."""
     sizes = np.asarray(sizes, np.int64)
     whole, remainder = np.divmod(sizes * count, max(1, sizes.sum()))
     seats = whole.copy()

@@ -37,7 +37,7 @@ class PartialLabels:
         """(H, W) uint8: what is known of one label map, `IGNORE` elsewhere."""
         return self._maps[image]
 
-    def reveal(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> None:
+    def reveal(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> np.ndarray:
         """Make the labels of one unit known.
 
         Args:
@@ -46,10 +46,40 @@ class PartialLabels:
             box: y, x, height, width of the unit, pixels.
             values: (height, width) uint8, ids 0..C-1 or `IGNORE`.
 
+        Returns:
+            (C,) int64, pixels per class of the unit.
+
         Raises:
             RalsegError: if the values do not fill the box, the box leaves the image or overlaps what is labelled, or an
                 id is out of range.
         """
+        box = tuple(box)
+        self.check(image, size, box, values)
+        window = self._window(image, size, box)
+        if (window != IGNORE).any():
+            raise RalsegError(f"image {image}: part of box {box} is labelled already; reveal it once")
+        window[:] = values
+        counts = _counts(values, self.classes)
+        self.class_counts += counts
+        if image in self._targets:
+            target = self._targets[image]
+            part, row, column = _cell_counts(values, self.classes, target.shape[1:], box[:2], size)
+            target[:, row : row + part.shape[1], column : column + part.shape[2]] += part
+        return counts
+
+    def correct(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> np.ndarray:
+        """Replace the labels of one unit; arguments, result and errors are those of `reveal`."""
+        box = tuple(box)
+        self.check(image, size, box, values)
+        window = self._window(image, size, box)
+        self.class_counts -= _counts(window, self.classes)
+        window[:] = IGNORE
+        # Counted anew where they are needed next: a correction is rare.
+        self._targets.pop(image, None)
+        return self.reveal(image, size, box, values)
+
+    def check(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> None:
+        """Refuse values that are no label of a box; see `reveal` for arguments and errors."""
         y, x, height, width = box
         if values.shape != (height, width) or y < 0 or x < 0 or y + height > size[0] or x + width > size[1]:
             raise RalsegError(f"image {image}: labels {values.shape} do not fit box {(y, x, height, width)} of {size}")
@@ -58,17 +88,12 @@ class PartialLabels:
             raise RalsegError(
                 f"image {image}: label id {known.max()} in box {(y, x)}; ids go from 0 to {self.classes - 1}"
             )
+
+    def _window(self, image: int, size: tuple[int, int], box: Sequence[int]) -> np.ndarray:
         if image not in self._maps:
             self._maps[image] = np.full(size, IGNORE, np.uint8)
-        window = self._maps[image][y : y + height, x : x + width]
-        if (window != IGNORE).any():
-            raise RalsegError(f"image {image}: part of box {(y, x, height, width)} is labelled already; reveal it once")
-        window[:] = values
-        self.class_counts += np.bincount(known, minlength=self.classes)
-        if image in self._targets:
-            target = self._targets[image]
-            part, row, column = _cell_counts(values, self.classes, target.shape[1:], (y, x), size)
-            target[:, row : row + part.shape[1], column : column + part.shape[2]] += part
+        y, x, height, width = box
+        return self._maps[image][y : y + height, x : x + width]
 
     def targets(self, image: int, size: tuple[int, int]) -> np.ndarray:
         """Revealed pixels per class in each cell of a coarser map; see `soft_targets`.
@@ -110,6 +135,10 @@ def soft_targets(labels: np.ndarray, classes: int, size: tuple[int, int]) -> np.
     found = np.zeros((classes, *size), np.float32)
     found[:, row : row + counts.shape[1], column : column + counts.shape[2]] = counts
     return found
+
+
+def _counts(values: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(values.ravel(), minlength=IGNORE + 1)[:classes]
 
 
 def _cell_counts(

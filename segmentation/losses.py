@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
@@ -37,7 +37,7 @@ def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
 
 
 def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Weighted cross-entropy per labelled pixel, over all batches together.
+    """Weighted cross-entropy per labelled pixel, over all batches of all processes together.
 
     Args:
         logits: (B, C, h, w) float32 of each batch.
@@ -45,8 +45,38 @@ def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: 
         weights: (C,) of the classes.
 
     Returns:
-        A float32 scalar: the weighted mean over the labelled pixels, 0 if there is none.
+        A float32 scalar: the weighted mean over the labelled pixels, 0 if there is none; see `global_mean`.
     """
     weighted = [t * weights[:, None, None] for t in targets]
-    total = sum((w * functional.log_softmax(z, dim=1)).sum() for z, w in zip(logits, weighted, strict=True))
-    return -total / sum(w.sum() for w in weighted).clamp_min(1)
+    terms = [(w * functional.log_softmax(z, dim=1)).sum() for z, w in zip(logits, weighted, strict=True)]
+    return global_mean(-added(terms), added([w.sum() for w in weighted]))
+
+
+def global_mean(total: Tensor, weight: Tensor) -> Tensor:
+    """The total over the weight of all processes, as data-parallel training needs it.
+
+    DistributedDataParallel averages gradients over processes. Each process divides its own total by the weight of all
+    of them and multiplies it by their number, so that the averaged gradient is that of one process with all samples.
+
+    Args:
+        total: of this process, a scalar with a gradient.
+        weight: of this process, a scalar of 0 or more.
+    """
+    if processes() > 1:
+        weight = weight.detach().clone()
+        distributed.all_reduce(weight)
+        total = total * processes()
+    return total / weight.clamp_min(1)
+
+
+def processes() -> int:
+    """Processes that train together; 1 where torch.distributed is not initialised."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def added(terms: Sequence[Tensor]) -> Tensor:
+    """The sum of one or more tensors, first to last."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,4 +1,4 @@
-"""A file mapped into memory of which a process holds a bounded part."""
+"""A memory-mapped file of which a process keeps only a bounded part in its memory."""
 
 import mmap
 from pathlib import Path
@@ -6,21 +6,22 @@ from pathlib import Path
 import numpy as np
 
 RESIDENT_BYTES = 1 << 28
-"""When so many bytes of a file have been asked for, its pages are given back: they stay with the operating system for
-as long as it has room, and whoever reads them again gets them from there."""
+"""After this many bytes of a file have been read, its pages are given back. They stay in the cache of the operating
+system as long as it has room, and are read from there again."""
 
 
 class MappedFile:
     """The bytes of a file as read-only views, whose pages all processes share.
 
-    A mapping that is only read keeps every page it has touched in the process, until a data set larger than the memory
-    has been touched whole. So pages are given back now and then; views stay valid, since what they read comes back.
+    A mapping keeps every page that has been read in the process, until a data set that is larger than the memory is
+    held whole. Pages are therefore given back now and then. Views stay valid, since their pages are read again when
+    needed.
 
     Args:
-        path: of a file that nobody changes.
+        path: a file that does not change.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if the file cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,10 +37,10 @@ class MappedFile:
         return len(self._bytes)
 
     def read(self, start: int, end: int) -> np.ndarray:
-        """The bytes from `start` to before `end`: uint8 (end - start,)."""
+        """The bytes from `start` up to, but not including, `end`: uint8 (end - start,)."""
         self._asked += end - start
-        # Systems without it take pages back by themselves, where memory is short.
-        if self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+        # Systems without this call take pages back by themselves when memory is short.
+        if self._map is not None and self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = end - start
         return self._bytes[start:end]

@@ -30,11 +30,6 @@ class Confusion:
         iou = self.iou
         return 100 * float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
-    @property
-    def accuracy(self) -> float:
-        """Share of the labelled pixels that are right, in percent."""
-        return 100 * float(np.trace(self.counts)) / max(int(self.counts.sum()), 1)
-
     def __add__(self, other: "Confusion") -> "Confusion":
         return Confusion(self.counts + other.counts)
 

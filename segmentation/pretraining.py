@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,18 @@ from ralseg.foundation import RalsegError, atomic_write, generator, integer
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.labels import revealed
-from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import (
+    FitOptions,
+    LearnerImages,
+    LearnOptions,
+    SupervisedLearner,
+    TrainingSet,
+    fitted,
+    taught,
+)
 from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, read_tensors
+from ralseg.segmentation.sources import Source
 from ralseg.segmentation.store import ImageStore
 
 RECIPE = 2
@@ -69,6 +78,7 @@ def theta0(
     cache: Path,
     device: str | torch.device = "cpu",
     precision: Precision = "auto",
+    source: Source | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> SegmentationNetwork:
     """A network at theta_0, from the cache if the same was trained before.
@@ -86,6 +96,7 @@ def theta0(
         cache: folder of the kept weights.
         device: where to train.
         precision: see `SupervisedLearner`.
+        source: where the network's maps come from; None: from its own stages. On a source Streets are left out.
         on_step: called with (step, steps) while training.
 
     Raises:
@@ -93,14 +104,17 @@ def theta0(
     """
     torch.manual_seed(integer(seed, "theta0", "weights"))
     network = make_network()
-    if cut == "frozen":
+    if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
     if options.file:
         load_weights(network, read_tensors(options.file), options.file)
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
-    of_head = images["state"] if cut == "frozen" else ()
+    of_head = images["state"] if cut == "frozen" or source is not None else ()
+    if source is not None:
+        # A source is not trained, and of Streets it has no maps.
+        options = replace(options, streets=0)
     facts = {
         "recipe": RECIPE,
         "network": description,
@@ -113,6 +127,8 @@ def theta0(
         "data": [[store.content(image) for image in part] for part in (chosen, of_head)],
         "streets": [store.dataset.classes, store.size(0), store.scale] if options.streets else None,
     }
+    if source is not None:
+        facts["source"] = source.key
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
     if not path.exists():
@@ -120,8 +136,9 @@ def theta0(
         with FileLock(f"{path}.lock"):
             # Of trainings that are started side by side one makes it, the others wait.
             if not path.exists():
-                learner_of = partial(SupervisedLearner, network, device=device, precision=precision)
-                _train(network, learner_of, store, chosen, of_head, options, loss, seed, cache, on_step)
+                make = partial(SupervisedLearner, network, device=device, precision=precision, source=source)
+                training = _Training(network, make, store, options, loss, seed, cache, on_step)
+                training.run(chosen, of_head, source is None)
                 with atomic_write(path) as file:
                     file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     load_weights(network, read_tensors(path), path)
@@ -141,39 +158,63 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
         raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
 
 
-def _train(network, learner_of, store, chosen, of_head, options, loss, seed, cache, on_step) -> None:
-    if options.streets:
-        _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step)
-    if chosen:
-        learner = learner_of(store, LearnOptions(cut="full", loss=loss))
-        learner.fit(revealed(store, chosen), options.fit, generator(seed, "theta0", "state"), on_step=on_step)
-        network.load_state_dict(learner.weights())
-    if of_head:
-        _train_frozen_head(network, learner_of, store, of_head, options, loss, seed)
+@dataclass(frozen=True)
+class _Training:
+    """The steps from an untrained network to theta_0."""
 
+    network: SegmentationNetwork
+    make: Callable[[LearnerImages, LearnOptions], SupervisedLearner]
+    store: ImageStore
+    options: Theta0Options
+    loss: Loss
+    seed: int
+    cache: Path
+    on_step: Callable[[int, int], None] | None
 
-def _pretrain_on_streets(network, learner_of, store, options, loss, seed, cache, on_step) -> None:
-    variant = "cityscapes" if len(store.dataset.classes) == 19 else "camvid"
-    streets = Streets(
-        options.streets, size=store.size(0), seed=integer(seed, "theta0", "streets") % 2**31, variant=variant
-    )
-    if streets.classes != store.dataset.classes:
-        raise RalsegError(f"theta0.streets: {store.dataset.name} has other classes than Streets; set theta0.streets=0")
-    drawn = ImageStore(streets, streets.names, store.scale, cache)
-    learner = learner_of(drawn, LearnOptions(cut="full", loss=loss))
-    learner.fit(revealed(drawn, range(len(drawn))), options.fit, generator(seed, "theta0", "streets"), on_step=on_step)
-    network.load_state_dict(learner.weights())
+    def run(self, chosen: Sequence[int], of_head: Sequence[int], own_stages: bool) -> None:
+        """Train on Streets, then on the chosen images, then the frozen game's head, as far as each is asked for.
 
+        Args:
+            chosen: what the network is trained on.
+            of_head: what the head of the frozen game is trained on or, on a source, what the input is standardised by.
+            own_stages: whether the network has stages of its own, rather than a source.
+        """
+        if not own_stages:
+            self._standardise(of_head)
+        if self.options.streets:
+            streets = self._streets()
+            self._fit(streets, range(len(streets)), "streets")
+        if chosen:
+            self._fit(self.store, chosen, "state")
+        if of_head and own_stages:
+            self._standardise(of_head)
+            self._train_head(of_head)
 
-def _train_frozen_head(network, learner_of, store, state, options, loss, seed) -> None:
-    head = network.frozen_head
-    learner = learner_of(store, LearnOptions(cut="frozen", loss=loss))
-    columns = [maps[0] for maps in learner.lower_maps(state)]
-    values = torch.cat([column.float().permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
-    head.norm.running_mean.copy_(values.mean(1))
-    head.norm.running_var.copy_(values.var(1))
-    settings = LearnOptions(cut="frozen", loss=loss, steps=options.frozen_steps, averaging=0.98, learning_rate=3e-3)
-    learner = learner_of(store, settings)
-    everywhere = [(i, (0.5, 0.5)) for i in state]
-    learner.learn(revealed(store, state), everywhere, generator(seed, "theta0", "frozen"))
-    network.load_state_dict(learner.weights())
+    def _fit(self, store: ImageStore, images: Sequence[int], name: str) -> None:
+        learner = self.make(LearnerImages(store), LearnOptions(cut="full", loss=self.loss))
+        rng = generator(self.seed, "theta0", name)
+        fitted(learner, TrainingSet(revealed(store, images), []), self.options.fit, rng, on_step=self.on_step)
+        self.network.load_state_dict(learner.weights())
+
+    def _streets(self) -> ImageStore:
+        store, seed = self.store, integer(self.seed, "theta0", "streets") % 2**31
+        variant = "cityscapes" if len(store.dataset.classes) == 19 else "camvid"
+        streets = Streets(self.options.streets, size=store.size(0), seed=seed, variant=variant)
+        if streets.classes != store.dataset.classes:
+            raise RalsegError(
+                f"theta0.streets: {store.dataset.name} has other classes than Streets; set theta0.streets=0"
+            )
+        return ImageStore(streets, streets.names, store.scale, self.cache)
+
+    def _standardise(self, state: Sequence[int]) -> None:
+        learner = self.make(LearnerImages(self.store), LearnOptions(cut="frozen", loss=self.loss))
+        self.network.standardise(list(learner.lower_maps(state)))
+
+    def _train_head(self, state: Sequence[int]) -> None:
+        settings = LearnOptions(
+            cut="frozen", loss=self.loss, steps=self.options.frozen_steps, averaging=0.98, learning_rate=3e-3
+        )
+        learner = self.make(LearnerImages(self.store), settings)
+        everywhere = [(i, (0.5, 0.5)) for i in state]
+        taught(learner, TrainingSet(revealed(self.store, state), everywhere), generator(self.seed, "theta0", "frozen"))
+        self.network.load_state_dict(learner.weights())

@@ -1,4 +1,4 @@
-"""Which images play which role: D_S, D_T, D_V, dev, D_R, D_R's twin and test, and what must hold between them."""
+"""The splits: which images form D_S, D_T, D_V, dev, D_R, D_R's twin and test, and the checks between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from ralseg.segmentation.grouped_draw import draw_by_group
 from ralseg.segmentation.store import ImageStore, count_classes
 
 CANDIDATES = 4096
-"""Random draws of D_S of which the one most like D_T is taken."""
+"""Number of random draws of D_S, of which the one most similar to D_T is taken."""
 
 PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -29,10 +29,10 @@ class Splits:
         state: D_S, the state set.
         train: D_T, the pool while a policy is learned.
         compare: D_V, the pool while policies are compared.
-        dev: where choices are made; may be empty.
+        dev: images on which design choices are made; may be empty.
         reward: D_R, the reward set.
-        twin: D_R's twin, neighbouring frames of D_R; may be empty.
-        test: where results are reported.
+        twin: D_R's twin, the neighbouring frames of D_R; may be empty.
+        test: images on which results are reported.
         notes: sentences that a user should read, without a full stop.
     """
 
@@ -46,15 +46,15 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def check(self, dataset: Dataset, class_counts: np.ndarray, complete: bool = True) -> None:
-        """Refuse splits that no game can be played with.
+        """Refuse splits that a game cannot be played with.
 
         Args:
-            dataset: the data set of the names.
+            dataset: the data set that the names belong to.
             class_counts: int (len(dataset.names), C), the pixels of each class in each label.
             complete: whether every class must occur in D_S.
 
         Raises:
-            RalsegError: if a needed set is empty, a name is unknown or twice there, or D_S lacks a class.
+            RalsegError: if a required set is empty, a name is unknown or occurs twice, or D_S lacks a class.
         """
         owner: dict[str, str] = {}
         for role in ROLES:
@@ -79,7 +79,7 @@ class Splits:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Sequence[str]]) -> "Splits":
-        """The inverse of `to_dict`; notes are not kept.
+        """The inverse of `to_dict`, without the notes.
 
         Raises:
             RalsegError: if a role is missing or unknown.
@@ -91,15 +91,18 @@ class Splits:
 
 
 def class_counts(dataset: Dataset, store: ImageStore | None = None) -> np.ndarray:
-    """The pixels of each class in each label of a data set, int64 (len(dataset.names), C); void counts nowhere.
+    """The pixels of each class in each label of a data set, int64 (len(dataset.names), C); void is not counted.
 
     Args:
-        dataset: the data set; its labels are loaded where `store` does not hold them.
-        store: a store of the same data set, which spares the decoding.
+        dataset: the data set; labels that `store` does not hold are loaded from it.
+        store: a store of the same data set, whose labels need not be decoded.
     """
-    held = set(store.names) if store is not None else set()
-    labels = (store.label(store.index(n)) if n in held else dataset.load(n)[1] for n in dataset.names)
-    return np.stack([count_classes(label, len(dataset.classes)) for label in labels])
+    held = {name: i for i, name in enumerate(store.names)} if store is not None else {}
+
+    def label(name: str) -> np.ndarray:
+        return store.label(held[name]) if store is not None and name in held else dataset.load(name)[1]
+
+    return np.stack([count_classes(label(name), len(dataset.classes)) for name in dataset.names])
 
 
 def make_splits(
@@ -112,23 +115,23 @@ def make_splits(
 ) -> Splits:
     """Draw splits from the training subset in proportion to its groups.
 
-    D_T is drawn first. D_S is, of `CANDIDATES` draws in which every class occurs, the one whose class shares are
-    nearest to D_T's (L1). The rest is drawn plainly. Roles that `counts` does not name come from the official subsets:
-    D_R is every second image of val by name (the first, the third, ...), its twin the others, test is test, or val
-    where there is no test and D_R is drawn.
+    D_T is drawn first. D_S is the one of `CANDIDATES` draws that holds every class and whose class shares are nearest
+    to those of D_T (L1). The other roles are drawn without further conditions. Roles that `counts` does not name come
+    from the official subsets: D_R is every second image of val by name (the first, the third and so on), its twin the
+    others, and test is test, or val if there is no test and D_R is drawn.
 
     Args:
-        dataset: the data set; without an official train all images of no subset are training images.
-        counts: role -> images to draw; state, train and compare at least.
-        seed: of the draw.
+        dataset: the data set; without an official train subset, the images of no subset are the training images.
+        counts: role -> number of images to draw; state, train and compare are required.
+        seed: seed of the draw.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
-        exact: the counts must use up the training subset.
-        unseen: a group (clip, city) of the training subset that nothing is learned on: D_V and dev are drawn from it
-            alone, everything else from the others.
+        exact: whether the counts must use up the training subset.
+        unseen: a group (clip, city) of the training subset that no policy may learn from: D_V and dev are drawn from it
+            alone, all other roles from the other groups.
 
     Raises:
-        RalsegError: if a count is unknown, missing, negative or more than there is, the group is unknown, or no D_S has
-            every class.
+        RalsegError: if a count is unknown, missing, negative or too large, the group is unknown, or no draw of D_S
+            has every class.
     """
     _check_keys(counts, "counts", ROLES, needed=("state", "train", "compare"))
     for role, count in counts.items():
@@ -228,17 +231,17 @@ def _check_keys(value: Mapping, where: str, known: Sequence[str], needed: Sequen
 
 
 def read_splits(path: str | Path, dataset: Dataset) -> Splits:
-    """Read lists of names from JSON.
+    """Read splits from lists of names in JSON.
 
     Args:
         path: a file {role: [names]}; the keys are the fields of `Splits` or the published d_s, d_t, d_v, d_r; names
-            may end in .png or .jpg. state, train and compare are needed. Without a reward list D_R is all of val,
-            without a test list test is the official test, or val where there is none and D_R is listed; dev and twin
-            are empty where not listed.
-        dataset: the data set of the names.
+            may end in .png or .jpg. state, train and compare are required. Without a reward list D_R is all of val.
+            Without a test list test is the official test, or val if there is none and D_R is listed. dev and twin are
+            empty if they are not listed.
+        dataset: the data set that the names belong to.
 
     Raises:
-        RalsegError: if the file is missing or no such JSON; `Splits.check` says whether the lists are usable.
+        RalsegError: if the file is missing or is not such JSON. `Splits.check` checks whether the lists are usable.
     """
     value = read_json(path)
     if not isinstance(value, dict) or not all(isinstance(names, list) for names in value.values()):
@@ -262,23 +265,23 @@ def _without_suffix(name: str) -> str:
 
 
 PUBLISHED_COUNTS = {"cityscapes": (10, 150, 2615, 200)}
-"""Images of d_s, d_t, d_v and D_R in the original's lists; those of CamVid hold for every other data set."""
+"""Images of d_s, d_t, d_v and D_R in the original lists; for all other data sets the numbers of CamVid hold."""
 CAMVID_COUNTS = (10, 100, 257, 101)
 
 
 def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
-    """The original lists (Casanova et al. 2020, as released), without a dev.
+    """The original lists (Casanova et al. 2020, as released), which have no dev.
 
-    CamVid: D_R is all of val. Cityscapes: D_R is 200 training images, test is the official val; the lists have all of
-    D_S in D_V, too, where its labels would be bought a second time: those images are taken out of D_V, and a note says
-    so.
+    For CamVid, D_R is all of val. For Cityscapes, D_R is 200 training images and test is the official val. The lists of
+    Cityscapes have the images of D_S in D_V as well, where their labels would be bought a second time: they are removed
+    from D_V, and a note says so.
 
     Args:
         dataset: CamVid or Cityscapes.
         path: the released lists as JSON, with the keys d_s, d_t, d_v, and for Cityscapes d_r.
 
     Raises:
-        RalsegError: if the lists' lengths are not the published ones.
+        RalsegError: if the lengths of the lists are not the published ones.
     """
     splits = read_splits(path, dataset)
     lengths = tuple(len(getattr(splits, role)) for role in ("state", "train", "compare", "reward"))
@@ -326,7 +329,7 @@ def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.nda
         splits.check(dataset, class_counts)
         return splits
     splits = ralis_splits(dataset, protocol["path"])
-    # The original's D_S is what it is: a class that it lacks is told, not refused.
+    # The original D_S is given: a class that it lacks is noted, not refused.
     splits.check(dataset, class_counts, complete=False)
     missing = _missing(dataset, class_counts[_rows(dataset, splits.state)].sum(0))
     return replace(splits, notes=(*splits.notes, f"D_S has no pixel of {missing}")) if missing else splits

@@ -1,4 +1,4 @@
-"""The image store: a data set decoded once into uint8 files that every process maps into its memory."""
+"""The image store: a data set decoded once into uint8 files that all processes map into memory."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ from ralseg.segmentation.datasets import IGNORE, Dataset
 from ralseg.segmentation.mapped import MappedFile
 
 LAYOUT = 3
-"""Part of the key: raise it whenever the files below change their meaning."""
+"""Part of the key; to be raised whenever the content of the files below changes."""
 
 
 class ImageStore:
@@ -26,23 +26,24 @@ class ImageStore:
 
     The folder holds images.bin and labels.bin (uint8, one array after the other), class_counts.npy (of the labels) and
     meta.json (sizes, fingerprints, digests of what is stored).
-    Its name holds what was stored and the fingerprints, so a changed file leads to another folder and the old one is
-    removed. Processes that build the same store at once end up with one of them.
+    Its name is derived from what is stored and from the fingerprints, so that a changed file leads to another folder
+    and the old one is removed. If several processes build the same store at once, one result is kept.
 
     Args:
         dataset: the data set.
-        names: which images, in the order of the indices.
-        scale: input size over own size, above 0 and at most 1; sizes are rounded, at least 1.
-        cache_dir: where stores live; None: the folder in the environment variable RALSEG_CACHE, or the user's cache.
+        names: the images to store, in the order of their indices.
+        scale: input size over the image's own size, above 0 and at most 1; sizes are rounded, to 1 at least.
+        cache_dir: the folder of all stores; None takes that of the environment variable RALSEG_CACHE, or the user's
+            cache.
 
     Attributes:
         dataset: the data set.
         names: the images' names.
-        scale: input size over own size.
-        folder: where the files lie.
+        scale: input size over the image's own size.
+        folder: the folder of the files.
 
     Raises:
-        RalsegError: if a name is unknown or twice there, the scale is out of range, a file is bad or the disk is full.
+        RalsegError: if a name is unknown or given twice, the scale is out of range, a file is bad or the disk is full.
     """
 
     def __init__(self, dataset: Dataset, names: Sequence[str], scale: float = 1.0, cache_dir: str | Path | None = None):
@@ -119,7 +120,7 @@ class ImageStore:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The place of an image in the store.
+        """The index of an image in the store.
 
         Raises:
             RalsegError: if the store does not hold it.
@@ -152,26 +153,26 @@ class ImageStore:
         return tuple(self._input_sizes[i].tolist())
 
     def content(self, i: int) -> str:
-        """SHA-256 of image i and label i as stored, in hexadecimal digits: the same wherever and whenever they lie."""
+        """SHA-256 of image i and label i as stored, in hexadecimal digits; it depends on neither place nor time."""
         return self._contents[i]
 
     def class_counts(self) -> np.ndarray:
-        """Pixels of each class in each label, int64 (len(self), C); void counts nowhere."""
+        """The pixels of each class in each label, int64 (len(self), C); void is not counted."""
         return np.load(self.folder / "class_counts.npy", allow_pickle=False)
 
 
 def cache_folder() -> Path:
-    """Where stores and weights are kept: RALSEG_CACHE if it is set, else the user's cache."""
+    """The folder of stores and weights: RALSEG_CACHE if it is set, otherwise the user's cache."""
     return Path(os.environ.get("RALSEG_CACHE") or pooch.os_cache("ralseg")).expanduser()
 
 
 def count_classes(label: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels of each class in one label, int64 (classes,); void counts nowhere."""
+    """The pixels of each class in one label, int64 (classes,); void is not counted."""
     return np.bincount(label.ravel(), minlength=IGNORE + 1)[:classes]
 
 
 def shrink(image: np.ndarray, scale: float) -> np.ndarray:
-    """An image at `round(scale * size)`, by area; the image itself if that is its size."""
+    """An image resized to `round(scale * size)` by area interpolation, or the image itself if that is its size."""
     height, width = (max(1, round(scale * side)) for side in image.shape[:2])
     if (height, width) == image.shape[:2]:
         return image
@@ -182,7 +183,7 @@ def _content(image: np.ndarray, label: np.ndarray) -> str:
     held = hashlib.sha256()
     for pixels in (image, label):
         held.update(repr(pixels.shape).encode())
-        held.update(np.ascontiguousarray(pixels))
+        held.update(np.ascontiguousarray(pixels).data)
     return held.hexdigest()
 
 

@@ -1,11 +1,11 @@
-"""Pure functions on numbers: what runs of policies say, and how sure. docs/statistics.md explains every figure."""
+"""Statistics of runs: pure functions on numbers. docs/statistics.md explains every figure."""
 
 if __name__ != "ralseg.stats":
     raise ImportError("import ralseg.stats: under the name stats every class would exist a second time")
 
 from ralseg.stats.arrays import complete
 from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, probability_of_improvement
-from ralseg.stats.curves import BudgetArea, area_under_budget_curve, miou_at, monotone_fit
+from ralseg.stats.curves import BudgetArea, area_under_budget_curve, monotone_fit
 from ralseg.stats.intervals import Interval, paired_interval, two_set_mean
 from ralseg.stats.labels_saved import LabelsSaved, labels_saved
 from ralseg.stats.penalty import PenaltyMatrix, holm, penalty_matrix
@@ -24,7 +24,6 @@ __all__ = [
     "holm",
     "interquartile_mean",
     "labels_saved",
-    "miou_at",
     "monotone_fit",
     "paired_interval",
     "penalty_matrix",

@@ -6,7 +6,7 @@ from ralseg.foundation import RalsegError
 
 
 def finite(name: str, values: np.ndarray) -> np.ndarray:
-    """`values` as float64.
+    """Return `values` as float64.
 
     Raises:
         RalsegError: on NaN or infinities.
@@ -18,7 +18,7 @@ def finite(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def runs(name: str, values: np.ndarray, axes: int = 2) -> np.ndarray:
-    """`values` as float64.
+    """Return `values` as float64.
 
     Raises:
         RalsegError: unless there are `axes` axes, two runs or more and finite values.
@@ -39,6 +39,6 @@ def complete(values: np.ndarray) -> np.ndarray:
     Returns:
         (seeds, draws, ...) of the same kind without NaN; either may be 0.
     """
-    played = np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    played = np.asarray(np.isfinite(values).all(axis=tuple(range(2, values.ndim))))
     seeds = played.any(axis=1)
     return values[seeds][:, played[seeds].all(axis=0) & seeds.any()]

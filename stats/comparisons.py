@@ -36,7 +36,7 @@ def interquartile_mean(
 
     rng = shared(rng)
     resampled = middle(rng.times(*values.shape)[:, order])
-    return percentile_interval(middle(np.ones(n)), resampled, level, *rng.basis(*values.shape))
+    return percentile_interval(float(middle(np.ones(n))), resampled, level, *rng.basis(*values.shape))
 
 
 def probability_of_improvement(

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ralseg.foundation import RalsegError
 
@@ -14,7 +15,7 @@ class BudgetArea(NamedTuple):
     normalised: np.ndarray
 
 
-def area_under_budget_curve(share: np.ndarray, miou: np.ndarray) -> BudgetArea:
+def area_under_budget_curve(share: ArrayLike, miou: ArrayLike) -> BudgetArea:
     """Area under mIoU over the labelled share, by the trapezoid rule.
 
     Args:
@@ -30,28 +31,6 @@ def area_under_budget_curve(share: np.ndarray, miou: np.ndarray) -> BudgetArea:
     share, miou = _curve("budget curve", share, miou)
     raw = np.trapezoid(miou, share, axis=-1)
     return BudgetArea(raw, raw / (share[-1] - share[0]))
-
-
-def miou_at(budgets: np.ndarray, miou: np.ndarray, budget: float) -> np.ndarray:
-    """mIoU@B: the mIoU at a budget, linearly interpolated between those that were measured.
-
-    Args:
-        budgets: (n,) ascending, in any measure, two or more.
-        miou: (..., n) in any unit.
-        budget: in the measure of the budgets, within their range.
-
-    Returns:
-        (...) float64 in the unit of miou.
-
-    Raises:
-        RalsegError: see `area_under_budget_curve`; or if the budget lies outside the range.
-    """
-    budgets, miou = _curve("mIoU@B", budgets, miou)
-    if not budgets[0] <= budget <= budgets[-1]:
-        raise RalsegError(f"mIoU@B: budget {budget} was not measured; give one from {budgets[0]:g} to {budgets[-1]:g}")
-    right = int(np.clip(np.searchsorted(budgets, budget), 1, len(budgets) - 1))
-    part = (budget - budgets[right - 1]) / (budgets[right] - budgets[right - 1])
-    return (1 - part) * miou[..., right - 1] + part * miou[..., right]
 
 
 def monotone_fit(curves: np.ndarray) -> np.ndarray:
@@ -74,7 +53,7 @@ def monotone_fit(curves: np.ndarray) -> np.ndarray:
     return np.where(end >= begin, smallest, -np.inf).max(axis=-2)
 
 
-def _curve(name: str, budgets: np.ndarray, miou: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _curve(name: str, budgets: ArrayLike, miou: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     budgets, miou = np.asarray(budgets, dtype=np.float64), np.asarray(miou, dtype=np.float64)
     if budgets.ndim != 1 or len(budgets) < 2 or miou.shape[-1:] != budgets.shape:
         raise RalsegError(f"{name}: budgets {budgets.shape} and mIoU {miou.shape}; give (n,) and (..., n), n >= 2")

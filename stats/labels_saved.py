@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ralseg.foundation import RalsegError
 from ralseg.stats.arrays import runs
@@ -45,7 +46,7 @@ class LabelsSaved:
 
 
 def labels_saved(
-    budgets: np.ndarray,
+    budgets: ArrayLike,
     policy: np.ndarray,
     base: np.ndarray,
     rng: np.random.Generator | Resamples | None = None,
@@ -81,12 +82,12 @@ def labels_saved(
     rng = shared(rng)
     resampled, reasons = saving(budgets, rng.means(policy), rng.means(base))
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    shares = [float((reasons == number).mean()) for number in (1, 2, 3)]
+    at_most, at_least, flat = (float((reasons == number).mean()) for number in (1, 2, 3))
     n, method = rng.basis(*policy.shape[:2])
-    return LabelsSaved(float(saved), float(low), float(high), _WHY[int(why)], *shares, n, level, method)
+    return LabelsSaved(float(saved), float(low), float(high), _WHY[int(why)], at_most, at_least, flat, n, level, method)
 
 
-def saving(budgets: np.ndarray, policy: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def saving(budgets: ArrayLike, policy: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Share of the base's budget saved, of many pairs of curves at once; see `labels_saved`.
 
     Args:

@@ -1,4 +1,4 @@
-"""Who beats whom, over many settings: pairwise penalty matrix."""
+"""Which policy beats which over many settings: the pairwise penalty matrix."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from ralseg.stats.arrays import complete
 
 
 class PenaltyMatrix(NamedTuple):
-    """Who beats whom.
+    """Which policy beats which.
 
     Attributes:
         matrix: (policies, policies) share of the settings in which the row beats the column, 0 to 1; 0 on the diagonal,

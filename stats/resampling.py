@@ -18,8 +18,8 @@ class Resamples:
         rng: draws the resamples.
         count: how many, 1 or more. A shape takes 8 B x count x training seeds x draws of memory.
         crossed: whether a resample has the same draws of every training seed; else (nested) draws are resampled within
-            each. Where what a draw adds is common to all training seeds, as what an untrained base owes to luck is,
-            nested intervals take it for independent and are too narrow: docs/statistics.md has figures.
+            each. If the effect of a draw is common to all training seeds, as the luck of an untrained base is, nested
+            intervals treat it as independent and are too narrow; docs/statistics.md has figures.
 
     Raises:
         RalsegError: if count is below 1.
@@ -54,7 +54,7 @@ class Resamples:
         return sums.reshape(self.count, *rest) / (seeds * draws)
 
     def basis(self, seeds: int, draws: int) -> tuple[int, str]:
-        """How many independent things a bootstrap rests on, and its name."""
+        """The number of independent units (training seeds or draws) behind a bootstrap, and its name."""
         if seeds == 1:
             return draws, "bootstrap over draws, one training seed"
         name = f"{'crossed' if self.crossed else 'nested'} bootstrap"
@@ -62,7 +62,7 @@ class Resamples:
 
 
 def shared(rng: np.random.Generator | Resamples | None, count: int = RESAMPLES) -> Resamples:
-    """The resamples that a figure is given, or new ones from a generator.
+    """The given resamples, or new ones from a generator.
 
     Raises:
         RalsegError: if rng is None.

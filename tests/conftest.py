@@ -11,9 +11,19 @@ from ralseg.segmentation.devices import single_thread
 single_thread()
 cv2.setNumThreads(1)
 
-CAMVID = Path(__file__).parents[2] / "shared/data/camvid"
+TESTS = Path(__file__).parent
+CAMVID = TESTS.parents[1] / "shared/data/camvid"
 CLIPS = {"train": ("0001TP", "0006R0", "0016E5"), "val": ("0016E5",), "test": ("0001TP", "Seq05VD")}
 IMAGES = {"train": 24, "val": 7, "test": 6}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that slow.txt lists."""
+    slow = {line for line in (TESTS / "slow.txt").read_text().splitlines() if not line.startswith("#")}
+    for item in items:
+        name = item.nodeid.partition("[")[0].partition("::")[2]
+        if f"{item.path.relative_to(TESTS).as_posix()}::{name}" in slow:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

@@ -191,12 +191,12 @@ def test_bad_input(refused, camvid_tree, tmp_path, door, case):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("agent.gamma=3", "gamma"),
+        ("agent.gamma=3", "agent.gamma=3 is out of range; it must be 0 to 1"),
         ("features=published", "agent.prior=2 is a weight of a candidate's margin, which features=published do not"),
         ("training.episodes=0", "episodes 1 or more"),
         ("training.processes=7", "training.processes=7 must be 1 or as many as streams"),
         ("comparison.policies=[entropie]", "'entropie' is unknown; choose from random"),
-        ("comparison.fit.options.steps=0", "FitOptions.steps=0 is out of range"),
+        ("comparison.fit.options.steps=0", "comparison.fit.options.steps=0 is out of range; it must be 1 or more"),
     ],
 )
 def test_bad_training(refused, override, message):
@@ -279,5 +279,12 @@ def test_help_says_what_there_is(capsys):
     for main in DOORS.values():
         assert main(["--help"]) == 0
         said = capsys.readouterr().out
-        assert "dataset" in said
-        assert "partial" in said
+        assert "game: frozen, full, partial, ralis_cityscapes" in said
+        assert re.search(r"^loss: plain +# plain or balanced", said, re.M)
+        assert re.search(r"^game:\n  slates: 24\n", said, re.M)
+        assert main(["game=full", "dataset=camvid", "--help"]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"^  learn:\n    cut: full\n", said, re.M)
+        assert "root: '???'" in said
+        assert main(["game=partly", "--help"]) == 2
+        assert "Available options in 'game'" in capsys.readouterr().err

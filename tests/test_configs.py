@@ -1,10 +1,15 @@
 import importlib.resources
 
+import gymnasium
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.version import getbase, setbase
 
 from ralseg.agents.options import agent_options
 from ralseg.configs import composed
-from ralseg.envs import World
+from ralseg.envs import EnvFactory, World
 from ralseg.foundation import RalsegError, settings
 from ralseg.segmentation.learners import FitOptions
 
@@ -172,7 +177,7 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["loss=focal"], "loss='focal' is unknown; choose from plain, balanced"),
         (["game.learn=3"], "game.learn is 3; it must be a group of cut"),
         (["game.unit=regions"], "unit='regions' is unknown"),
-        (["game.budget=nan"], "game.budget=nan units is out of range"),
+        (["game.budget=nan"], "game.budget=nan is out of range"),
         (["game.slates=2.5"], "game.slates=2.5 must be a whole number"),
         (["network.dropout=2"], "dropout=2 is not a share"),
         (["network._target_=nowhere.Network"], "network: .*nowhere"),
@@ -180,8 +185,14 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["protocol.counts=3"], "protocol: counts is 3"),
         (["protocol.kind=lists"], "protocol: kind lists has an unknown key"),
         (["features.preset=ralis"], "no preset 'ralis'; choose from 1h, 3h, published, as_released, compact"),
-        (["features.components=0"], "components is 0"),
-        (["theta0.fit.steps=0"], "FitOptions.steps=0 is out of range"),
+        (["features.components=0"], "^features.components=0 is out of range; it must be 1 or more$"),
+        (["features.extra=embedding"], "^features.extra='embedding' must be a list of values$"),
+        (["theta0.fit.steps=0"], "^theta0.fit.steps=0 is out of range; it must be 1 or more$"),
+        (["game.learn.clip=-1"], "^game.learn.clip=-1 is out of range; it must be 0 or more$"),
+        (
+            ["game.budget_measure=share"],
+            "^game: budget=480.0 is out of range; as a share of the pool ",
+        ),
         (["theta0.use_state=false"], "theta0 is trained on nothing"),
         (["theta0.file=/nowhere/weights.safetensors"], "no such checkpoint"),
     ],
@@ -190,3 +201,53 @@ def test_bad_values_are_refused_before_anything_is_trained(overrides, message):
     with pytest.raises(RalsegError, match=message) as caught:
         World(composed("train_agent", [*SMALL, *overrides])).check()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("initialised", [False, True])
+def test_composing_leaves_the_callers_hydra_alone(tmp_path, initialised):
+    (tmp_path / "own.yaml").write_text("mine: 3\n")
+    GlobalHydra.instance().clear()
+    setbase("1.1")
+    if initialised:
+        with initialize_config_dir(str(tmp_path), version_base="1.2"):
+            before = GlobalHydra.instance().hydra
+            assert composed("train_agent")["seed"] == 0
+            with pytest.raises(RalsegError, match=r"^game.slatez is not a setting"):
+                composed("train_agent", ["game.slatez=3"])
+            assert GlobalHydra.instance().hydra is before
+            assert getbase().minor == 2
+            assert compose("own")["mine"] == 3
+    else:
+        composed("train_agent")
+        assert not GlobalHydra.instance().is_initialized()
+        assert getbase().minor == 1
+
+
+def test_making_an_env_leaves_the_process_alone(tmp_path):
+    """Neither the threads of torch nor a Hydra that is in use change."""
+    (tmp_path / "own.yaml").write_text("mine: 3\n")
+    small = [*SMALL, "theta0.fit.steps=1", "theta0.fit.batch=2", "features=compact"]
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with initialize_config_dir(str(tmp_path), version_base="1.3"):
+            env = gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=small)
+            env.reset(seed=0)
+            assert compose("own")["mine"] == 3
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_spawned_game_computes_in_one_thread(monkeypatch):
+    small = [*SMALL, "theta0.fit.steps=1", "theta0.fit.batch=2", "features=compact"]
+    threads, found = torch.get_num_threads(), []
+    try:
+        for parent in (None, object()):
+            torch.set_num_threads(2)
+            monkeypatch.setattr("ralseg.envs.build.parent_process", lambda parent=parent: parent)
+            EnvFactory(composed("train_agent", small))()
+            found.append(torch.get_num_threads())
+    finally:
+        torch.set_num_threads(threads)
+    assert found == [2, 1]

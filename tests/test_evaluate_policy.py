@@ -19,10 +19,16 @@ TINY = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Image stores and theta_0, which all tests here share."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """Everything is written into an empty folder."""
-    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
+def elsewhere(cache, tmp_path, monkeypatch):
+    """Everything else is written into an empty folder."""
+    monkeypatch.setenv("RALSEG_CACHE", str(cache))
     monkeypatch.chdir(tmp_path)
 
 
@@ -99,7 +105,7 @@ def test_a_transferable_policy_plays_other_classes_units_and_networks(capsys):
     other = [
         "policies=[run:runs/learned]", "dataset.variant=cityscapes", "dataset.size=[90,150]", "game.unit=[30,50]",
         "game.slates=3", "game.candidates=4", "game.budget=6", "network.widths=[8,8,8,8,16]", "draws=1",
-        "dataset.images=300", "protocol.counts={state: 40, train: 5, compare: 6, dev: 2}",
+        "dataset.images=120", "protocol.counts={state: 20, train: 5, compare: 6, dev: 2}",
     ]  # fmt: skip
     assert main([*TINY, *other]) == 0
     assert "1/1 run:learned, draw 0: mIoU dev" in capsys.readouterr().out

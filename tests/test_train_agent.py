@@ -24,7 +24,8 @@ TINY = [
 POLICIES = ["learned", "random", "entropy", "margin", "class_truth"]
 
 
-@pytest.fixture(scope="module")
+# Of the session, not of the module: xdist moves tests about, and would make what all here share once more each time.
+@pytest.fixture(scope="session")
 def place(tmp_path_factory):
     """An empty folder, and a cache that all tests here share."""
     with pytest.MonkeyPatch.context() as patch:
@@ -38,7 +39,7 @@ def elsewhere(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def played(place):
     """A training and its comparison; gives the run folder and what was printed."""
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ import numpy as np
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import Reducer
 from ralseg.agents.acquisitions.selection import Selection
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 BY_SCORE = Selection()
@@ -29,10 +29,8 @@ class Acquisition:
     name: ClassVar[str]
     sees_truth: ClassVar[bool] = False
 
-    @property
-    def reducers(self) -> tuple[Reducer, ...]:
-        """What its formula reads of a prediction."""
-        return ()
+    reducers: ClassVar[tuple[Reducer, ...]] = ()
+    """What its formula reads of a prediction; a cached property where that depends on its options."""
 
     @property
     def needs(self) -> tuple[Reducer, ...]:
@@ -44,7 +42,7 @@ class Acquisition:
         # Reducers are functions and cannot be sent to another process: there they are made anew.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """Choose some of the candidates.
 
         Args:
@@ -71,11 +69,11 @@ class Scored(Acquisition):
 
     lowest: ClassVar[float] = 0.0
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """(n,) float; the larger the better. A function of the candidates alone, one by one."""
         raise NotImplementedError
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""
         if not len(candidates):
             return np.empty(0, np.int64)
@@ -104,11 +102,11 @@ class Batch(Acquisition):
         if self.selection.scored:
             raise RalsegError(f"{self.name} has no scores for selection.stochastic or top_share; leave them out")
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """Choose among one candidate or more; as `select`, under limits that are made already."""
         raise NotImplementedError
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""
         if not len(candidates) or not choices:
             return np.empty(0, np.int64)

@@ -13,7 +13,7 @@ from ralseg.agents.acquisitions.embeddings import GRADIENT, Embedding, embedding
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.spread import k_center, k_means_plus_plus, typical
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 
@@ -35,11 +35,11 @@ class Embedded(Batch):
         """See `Acquisition.reducers`."""
         return (embedding_reducer(self.embedding),)
 
-    def points(self, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+    def points(self, candidates: CandidatesView) -> tuple[np.ndarray, np.ndarray]:
         """(n, D) and (m, D) float32: embeddings of the candidates and of the labelled units."""
         name = self.reducers[0].name
-        found = candidates.reduced(name), candidates.labelled(name)
-        return tuple(_unit_length(points) for points in found) if self.unit_length else found
+        points, labelled = candidates.reduced(name), candidates.labelled(name)
+        return (_unit_length(points), _unit_length(labelled)) if self.unit_length else (points, labelled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Coreset(Embedded):
 
     name = "coreset"
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         return k_center(*self.points(candidates), choices, limits)
 
@@ -73,7 +73,7 @@ class MaxHerding(Embedded):
         if self.kernel == "top_hat" and self.bandwidth is None:
             raise RalsegError("max_herding: kernel=top_hat needs a bandwidth; prob_cover finds one by itself")
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         points, labelled = self.points(candidates)
         bandwidth = median_bandwidth(points, rng) if self.bandwidth is None else self.bandwidth
@@ -106,7 +106,7 @@ class ProbCover(Embedded):
         """See `Acquisition.reducers`."""
         return (embedding_reducer(self.embedding), PREDICTED_SHARES)
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         points, labelled = self.points(candidates)
         classes = candidates.reduced(PREDICTED_SHARES.name).shape[1]
@@ -120,7 +120,7 @@ class KMeansPlusPlus(Embedded):
 
     name = "k_means_plus_plus"
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         return k_means_plus_plus(*self.points(candidates), choices, limits, rng)
 
@@ -133,7 +133,7 @@ class Badge(Batch):
 
     reducers = (GRADIENT,)
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         points = candidates.reduced(GRADIENT.name)
         norm = np.where(limits.open, np.einsum("ij,ij->i", points, points), -1)
@@ -159,7 +159,7 @@ class TypiClust(Embedded):
         for name in ("neighbours", "clusters"):
             _check_positive(f"typiclust.{name}", getattr(self, name))
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         return typical(*self.points(candidates), choices, limits, rng, self.neighbours, self.clusters)
 

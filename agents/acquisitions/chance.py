@@ -7,7 +7,7 @@ import numpy as np
 from ralseg.agents.acquisitions.base import Batch, Scored
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Random(Scored):
 
     name = "random"
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; 0: all are equal, and ties are broken at random."""
         return np.zeros(len(candidates))
 
@@ -36,7 +36,7 @@ class ClassAwareRandom(Batch):
         """See `Acquisition.reducers`."""
         return (PREDICTED_SHARES,)
 
-    def choose(self, candidates: Candidates, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
         shares = candidates.reduced(PREDICTED_SHARES.name)
         slates = np.zeros(len(candidates), np.int64) if candidates.slates is None else candidates.slates

@@ -25,7 +25,7 @@ def leading(values: np.ndarray, open_: np.ndarray, size: int) -> tuple[np.ndarra
     inside[np.flatnonzero(own == least)[: size - inside.sum()]] = True
     outside = indices[~inside]
     first = outside[values[outside].argmax()]
-    return indices[inside], (-values[first], first)
+    return indices[inside], (-float(values[first]), int(first))
 
 
 class Cloud:
@@ -42,7 +42,7 @@ class Cloud:
     def __len__(self) -> int:
         return len(self.points)
 
-    def __getitem__(self, index: np.ndarray | slice) -> "Cloud":
+    def __getitem__(self, index: np.ndarray | slice | list[int]) -> "Cloud":
         return Cloud(self.points[index], self.norms[index])
 
     def squared_distances(self, others: "Cloud") -> np.ndarray:

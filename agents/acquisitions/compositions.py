@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most, prefiltered
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 ENTROPY = Entropy()
@@ -77,7 +77,7 @@ class Stages(Acquisition):
         """See `Acquisition.reducers`."""
         return tuple(reducer for stage in self.stages for reducer in stage.by.needs)
 
-    def select(self, candidates: Candidates, choices: int, rng: np.random.Generator) -> np.ndarray:
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`; the last stage's own selection holds."""
         whole = candidates
         if candidates.slates is not None:
@@ -126,10 +126,10 @@ class RankSum(Scored):
         """See `Acquisition.reducers`."""
         return tuple(reducer for part in self.of for reducer in part.reducers)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; a rank is above 0 and at most 1, equal scores share the mean of theirs."""
         weights = self.weights or (1.0,) * len(self.of)
-        ranks = [rankdata(part.score(candidates)) / len(candidates) for part in self.of]
+        ranks = [rankdata(_scored(part).score(candidates)) / len(candidates) for part in self.of]
         return np.einsum("a,an->n", weights, ranks)
 
 
@@ -162,13 +162,19 @@ class CostAware(Scored):
         """See `Acquisition.reducers`."""
         return (*self.of.reducers, *((PREDICTED_SHARES,) if self.cost == "clicks" else ()))
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; the acquisition's score above its lowest, per click or pixel."""
         if self.cost == "pixels":
             cost = candidates.areas
         else:
             cost = (candidates.reduced(PREDICTED_SHARES.name) > 0).sum(axis=1)
-        return (self.of.score(candidates) - self.of.lowest) / cost
+        of = _scored(self.of)
+        return (of.score(candidates) - of.lowest) / cost
+
+
+def _scored(part: Acquisition) -> Scored:
+    assert isinstance(part, Scored)  # others were refused when the composition was made
+    return part
 
 
 def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
@@ -177,19 +183,24 @@ def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
         raise RalsegError(f"{name}: the selection of {chooses} is not looked at; give it to {name} itself")
 
 
-def _kept(candidates: Candidates, stage: Stage, choices: int, rng: np.random.Generator, first: bool) -> Candidates:
+def _kept(
+    candidates: CandidatesView, stage: Stage, choices: int, rng: np.random.Generator, first: bool
+) -> CandidatesView:
     by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
     # Slates hold for the choice, not for what is kept to choose from.
-    if stage.per_image is not None:
+    if (per_image := stage.per_image) is not None:
         looked_at = candidates if stage.among is None else candidates.take(at_most(candidates.images, stage.among, rng))
-        kept = looked_at.narrowed(lambda image: by.select(image.unslated(), stage.per_image, rng))
+        kept = looked_at.narrowed(lambda image: by.select(image.unslated(), per_image, rng))
     else:
-        if first and candidates.slates is None and by is not stage.by and stage.by.prefilter:
-            candidates = candidates.take(prefiltered(candidates.images, stage.by.prefilter, choices, rng))
+        assert stage.share is not None  # `Stages` refuses a stage that says neither
+        prefilter = stage.by.prefilter if isinstance(stage.by, Batch) else 0
+        if first and candidates.slates is None and prefilter:
+            candidates = candidates.take(prefiltered(candidates.images, prefilter, choices, rng))
         count = max(choices, round(stage.share * len(candidates)))
         kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))
     if candidates.slates is None:
         return kept
+    assert kept.slates is not None
     missing = np.flatnonzero(~np.isin(candidates.slates, kept.slates))
     if not len(missing):
         return kept

@@ -18,7 +18,7 @@ from ralseg.agents.acquisitions.spread import clusters, k_center
 from ralseg.foundation import RalsegError
 
 LEAST_FRONT = 256
-"""Candidates of the front, where more would fit into the memory budget but few similarities have changed."""
+"""CandidatesView of the front, where more would fit into the memory budget but few similarities have changed."""
 MEMORY = 256 * 2**20
 """Bytes of the kernel columns that MaxHerding keeps; the whole matrix if it fits."""
 RESOLUTION = 1e-12
@@ -32,6 +32,7 @@ class Kernel(Protocol):
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """Similarities of the same shape and dtype, 0 to 1; the argument is left as it is."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import numpy as np
 from ralseg.agents.acquisitions.base import Scored
 from ralseg.agents.acquisitions.reducers import Reducer, noisy_reducer
 from ralseg.agents.acquisitions.selection import Selection
-from ralseg.envs import Candidates
 from ralseg.features import (
     balanced_entropy_map,
     edald_as_released_map,
@@ -19,8 +18,9 @@ from ralseg.features import (
     mutual_information_map,
     symmetric_divergence_map,
 )
-from ralseg.features.arrays import Array
+from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import FEATURE_NOISE, Noise
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 POWER = Selection(stochastic="power")
@@ -57,7 +57,7 @@ class Disagreement(Scored):
         name, make = self.map
         return (noisy_reducer(f"{name} {self.noise}", make, self.noise),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`."""
         return candidates.reduced(self.reducers[0].name)
 
@@ -160,4 +160,5 @@ class Equal(Disagreement):
 
 
 def _entropies(logits: Array, noisy: Array) -> Array:
-    return entropy_map(logits) + entropy_map(noisy).mean(axis=0)
+    entropies = entropy_map(noisy)
+    return entropy_map(logits) + namespace(entropies).mean(entropies, axis=0)

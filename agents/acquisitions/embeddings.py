@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from ralseg.agents.acquisitions.reducers import Reducer, Units
 from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import Prediction, as_array
-from ralseg.features.softmax_maps import Softmax
+from ralseg.features.units import Reducer, Units
 
 Embedding = Literal["mean", "2x2"]
 
@@ -29,7 +28,7 @@ def embedding_reducer(kind: Embedding) -> Reducer:
 
 
 def _gradient(prediction: Prediction, grid: Units) -> Array:
-    softmax, maps = Softmax(as_array(prediction.logits)), as_array(prediction.decoded)
+    softmax, maps = prediction.softmax, as_array(prediction.decoded)
     move = namespace(maps).moveaxis
     residual = softmax.probabilities - softmax.one_hot
     return grid.pool_products(move(residual, 1, -1), move(maps, 1, -1))

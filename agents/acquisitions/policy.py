@@ -6,7 +6,7 @@ import numpy as np
 
 from ralseg.agents.acquisitions.base import Acquisition
 from ralseg.agents.acquisitions.reducers import Reducer
-from ralseg.envs import CandidatesView
+from ralseg.features.view import CandidatesView
 
 
 class FixedPolicy:
@@ -37,7 +37,7 @@ class FixedPolicy:
             (K,) int64 indices, one into each slate, -1 where a slate has no candidate. Where the whole pool is on
             offer: (at most K,) indices into it; a warning says if there are fewer than were asked for.
         """
-        candidates = view.candidates
+        candidates = view
         if self.acquisition.selection.ties == "random":
             # The first of equals is chosen: in a random order, that is any of them.
             candidates = candidates.take(rng.permutation(len(candidates)))

@@ -1,36 +1,14 @@
 """What acquisitions keep of a prediction, unit by unit."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Literal
 
-from ralseg.features import SomeUnits, UnitGrid, class_map, predicted_shares
+from ralseg.features import class_map, predicted_shares
 from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import Noise, Prediction, as_array
+from ralseg.features.units import Reducer, Units
 
-Units = UnitGrid | SomeUnits
 Reduction = Literal["mean", "sum", "max"]
-
-
-@dataclass(frozen=True)
-class Reducer:
-    """What is kept of a prediction; see `ralseg.envs.UnitReducer`.
-
-    Attributes:
-        name: of what it finds; two reducers of one name find the same.
-        find: (prediction of a batch of images, their units) -> (B, units, ...).
-        noise: the noisy predictions that `find` reads; None: none.
-        labelled: whether it is wanted for labelled units, too.
-    """
-
-    name: str
-    find: Callable[[Prediction, Units], Array]
-    noise: Noise | None = None
-    labelled: bool = False
-
-    def __call__(self, prediction: Prediction, images: Sequence[int], grid: Units) -> Mapping[str, Array]:
-        """See `ralseg.envs.UnitReducer`."""
-        return {self.name: self.find(prediction, grid)}
 
 
 def map_reducer(name: str, make: Callable[[Array], Array], reduction: Reduction = "mean") -> Reducer:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ralseg.agents.acquisitions.base import Scored
-from ralseg.envs import Candidates, FromGame
 from ralseg.features import square_root_gain
+from ralseg.features.units import from_game
+from ralseg.features.view import CandidatesView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class ClassTruth(Scored):
 
     name, sees_truth = "class_truth", True
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; the gain of that sum, 0 or more."""
         return square_root_gain(candidates.true_counts, candidates.labelled_counts)
 
@@ -26,9 +27,9 @@ class LookAhead(Scored):
 
     name, sees_truth, lowest = "look_ahead", True, -np.inf
 
-    reducers = (FromGame("look_ahead"),)
+    reducers = (from_game("look_ahead"),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; negative where those steps make the learner worse."""
         return candidates.reduced("look_ahead")
 
@@ -42,8 +43,8 @@ class ReducibleLoss(Scored):
 
     name, sees_truth, lowest = "reducible_loss", True, -np.inf
 
-    reducers = (FromGame("reducible_loss"),)
+    reducers = (from_game("reducible_loss"),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; negative where the learner knows a unit better than the informed network."""
         return candidates.reduced("reducible_loss")

@@ -1,8 +1,18 @@
-"""Acquisitions by name, and as they are written in YAML."""
+"""Acquisitions by name, and as they are written in YAML.
+
+Another package adds one by an entry point of the group `ralseg.acquisitions`. In its pyproject.toml stands
+
+    [project.entry-points."ralseg.acquisitions"]
+    shyest = "its_package.shyest:Shyest"
+
+where `Shyest` is a dataclass derived from `Acquisition`, with the `name` "shyest".
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -38,38 +48,50 @@ FORMULAS: dict[str, type[Acquisition]] = {
         *(ClassTruth, ReducibleLoss, LookAhead),
     )
 }
-"""Each runs as it stands."""
+"""Each needs no options."""
 
 MADE_OF_OTHERS: dict[str, type[Acquisition]] = {cls.name: cls for cls in (Stages, RankSum)}
-"""These must be told what they are made of."""
+"""These need the options that name their parts."""
+
+ENTRY_POINTS = "ralseg.acquisitions"
+"""The group of the entry points by which other packages add acquisitions."""
 
 
 def names() -> tuple[str, ...]:
-    """The names that `make` knows without options: formulas, then the compositions of configs/acquisition."""
-    return (*FORMULAS, *_compositions())
+    """The names that `make` knows without options: formulas, compositions of configs/acquisition, other packages' own.
+
+    Raises:
+        RalsegError: if another package declares a name that is taken.
+    """
+    return (*FORMULAS, *_compositions(), *_of_other_packages())
 
 
 def make(name: str, /, **options: Any) -> Acquisition:
     """Build an acquisition.
 
     Args:
-        name: of a formula, of `stages` or `rank_sum`, or of a composition.
+        name: of a formula, of `stages` or `rank_sum`, of a composition, or of an entry point of another package.
         options: its fields; groups as mappings, and acquisitions in `of` and `by` as `parse` takes them.
 
     Raises:
-        RalsegError: for an unknown name, an unknown option or a value out of range, with the valid ones named.
+        RalsegError: for an unknown name, an unknown option or a value out of range, with the valid ones named; or if
+            the entry point of another package cannot be loaded.
     """
     if name in _compositions():
         if options:
             raise RalsegError(f"acquisition {name!r} is a composition and takes no {', '.join(options)}; write it out")
         return parse(yaml.safe_load(_compositions()[name].read_text()))
     known = FORMULAS | MADE_OF_OTHERS
-    if name not in known:
+    if name in known:
+        made = known[name]
+    elif entry := _of_other_packages().get(name):
+        made = _loaded(entry)
+    else:
         raise RalsegError(f"acquisition {name!r} is unknown; choose from {', '.join((*names(), *MADE_OF_OTHERS))}")
     if isinstance(options.get("selection"), Mapping):
-        # What an acquisition is by its own selection, as a power variant, it stays.
-        options["selection"] = asdict(known[name].selection) | options["selection"]
-    return settings(known[name], {key: _with_parts(key, value) for key, value in options.items()}, name)
+        # A class may have a selection of its own, as the power variants do; options change parts of it.
+        options["selection"] = asdict(made.selection) | options["selection"]
+    return settings(made, {key: _with_parts(key, value) for key, value in options.items()}, name)
 
 
 def parse(entry: str | Mapping[str, Any]) -> Acquisition:
@@ -97,6 +119,37 @@ def _with_parts(key: str, value: Any) -> Any:
     return [_with_parts("", part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def _compositions() -> dict[str, Path]:
-    folder = resources.files("ralseg.configs") / "acquisition"
+def _compositions() -> dict[str, Traversable]:
+    # Not of "ralseg.configs", whose import loads Hydra.
+    folder = resources.files("ralseg") / "configs" / "acquisition"
     return {Path(file.name).stem: file for file in sorted(folder.iterdir(), key=lambda file: file.name)}
+
+
+def _of_other_packages() -> dict[str, EntryPoint]:
+    """The entry points of other packages by name; none of them is loaded, so that a broken one harms no other."""
+    taken = {*FORMULAS, *MADE_OF_OTHERS, *_compositions()}
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=ENTRY_POINTS):
+        if entry.name in taken | found.keys():
+            raise RalsegError(f"{_described(entry)}: the name is taken; rename it in that package or uninstall it")
+        found[entry.name] = entry
+    return found
+
+
+def _loaded(entry: EntryPoint) -> type[Acquisition]:
+    try:
+        found = entry.load()
+    except Exception as error:  # whatever the code of another package raises when it is imported
+        raise RalsegError(
+            f"{_described(entry)} cannot be loaded ({type(error).__name__}: {error}); mend that package or uninstall it"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Acquisition) and getattr(found, "name", None) == entry.name):
+        raise RalsegError(
+            f"{_described(entry)} is no class derived from Acquisition with name = {entry.name!r}; mend that package"
+        )
+    return found
+
+
+def _described(entry: EntryPoint) -> str:
+    package = entry.dist.name if entry.dist else "another package"
+    return f"acquisition {entry.name!r}: the entry point {entry.value} of {package}"

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from torch.nn import functional
 
 from ralseg.agents.acquisitions.base import Scored
-from ralseg.agents.acquisitions.reducers import Reducer, Units
-from ralseg.envs import Candidates
 from ralseg.features import class_map, entropy_map, predicted_shares, ripu_map, unit_impurity
 from ralseg.features.arrays import Array
 from ralseg.features.impurity import Mode
-from ralseg.features.prediction import Prediction, as_array
+from ralseg.features.prediction import Prediction, as_array, resized
+from ralseg.features.units import Reducer, Units
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 RADII = {"ra": 1, "pa": 32}
@@ -47,14 +46,14 @@ class Ripu(Scored):
         """See `Acquisition.reducers`."""
         return (Reducer(f"ripu {self.mode} {self.radius}", self._find),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; 0 to 1."""
         return candidates.reduced(self.reducers[0].name)
 
     def _find(self, prediction: Prediction, grid: Units) -> Array:
         if grid.single_pixels:
             size = (grid.height, grid.width)
-            logits = as_array(functional.interpolate(prediction.logits, size=size, mode="bilinear"))
+            logits = as_array(resized(prediction.logits, size))
             return grid.pool(ripu_map(logits, RADII[self.mode] if self.radius is None else self.radius, self.mode))
         if self.mode == "pa":
             raise RalsegError("ripu.mode=pa scores pixels; set game.unit=pixel, or ripu.mode=ra for larger units")

@@ -7,7 +7,7 @@ import numpy as np
 
 from ralseg.agents.acquisitions.overlap import separated_pixels
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
-from ralseg.envs import Candidates
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 Stochastic = Literal["power", "softmax", "softrank"]
@@ -70,7 +70,7 @@ class Selection:
         """Whether it changes scores, and so is for acquisitions that have them."""
         return self.stochastic is not None or self.top_share is not None
 
-    def limits(self, candidates: Candidates, choices: int) -> "Quotas":
+    def limits(self, candidates: CandidatesView, choices: int) -> "Quotas":
         """What may be selected of some candidates, before the first choice."""
         limits = Quotas(len(candidates))
         if candidates.slates is not None:
@@ -86,17 +86,18 @@ class Selection:
             limits.separate(candidates.images, candidates.boxes, self.separation)
         return limits
 
-    def chosen(self, preference: np.ndarray, candidates: Candidates, choices: int) -> np.ndarray:
+    def chosen(self, preference: np.ndarray, candidates: CandidatesView, choices: int) -> np.ndarray:
         """The highest preferences (n,) that the limits allow, see `best`."""
-        boxes = None if self.separation is None or candidates.slates is not None else candidates.boxes
-        if boxes is not None and (boxes[:, 2:] == 1).all() and not (self.per_group or self.per_class):
-            # A map of pixels is chosen from as a map.
-            given = choices, self.per_image, self.separation
-            return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
+        if self.separation is not None and candidates.slates is None and not (self.per_group or self.per_class):
+            boxes = candidates.boxes
+            if (boxes[:, 2:] == 1).all():
+                # A map of pixels is chosen from as a map.
+                given = choices, self.per_image, self.separation
+                return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
         return best(preference, choices, self.limits(candidates, choices))
 
     def preference(
-        self, score: np.ndarray, lowest: float, candidates: Candidates, rng: np.random.Generator
+        self, score: np.ndarray, lowest: float, candidates: CandidatesView, rng: np.random.Generator
     ) -> np.ndarray:
         """Scores (n,) as the choice is made by them; -inf for what chance has left out.
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from ralseg.agents.acquisitions.base import Scored
 from ralseg.agents.acquisitions.reducers import Reducer, Reduction, map_reducer
-from ralseg.envs import Candidates
 from ralseg.features import confidence_map, entropy_map, margin_map, released_entropy_map
+from ralseg.features.view import CandidatesView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Entropy(Scored):
         name, make = ("released_entropy", released_entropy_map) if self.as_released else ("entropy", entropy_map)
         return (map_reducer(f"{name} {self.reduction}", make, self.reduction),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; nats, 0 to ln C (times the unit's pixels where they are summed)."""
         return candidates.reduced(self.reducers[0].name)
 
@@ -44,7 +44,7 @@ class Margin(Scored):
 
     reducers = (map_reducer("margin", margin_map),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; minus the margin, -1 to 0."""
         return -candidates.reduced("margin")
 
@@ -57,6 +57,6 @@ class LeastConfidence(Scored):
 
     reducers = (map_reducer("confidence", confidence_map),)
 
-    def score(self, candidates: Candidates) -> np.ndarray:
+    def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; minus the probability, -1 to -1/C."""
         return -candidates.reduced("confidence")

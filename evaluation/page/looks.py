@@ -4,7 +4,6 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from ralseg.evaluation.page.markup import Markup, tag
 from ralseg.evaluation.pictures import style_of
 
 
@@ -38,9 +37,17 @@ class Look:
         """Its name, and that it sees the truth."""
         return f"{self.name} (sees truth)" if self.reference else self.name
 
+    @property
     def line_class(self) -> str:
         """The class of its lines."""
         return "curve" + " dashed" * self.reference + " strong" * self.learned
+
+    def outline(self, x: float, y: float, radius: float) -> str:
+        """Its marker at a place of an SVG as the data of a path; "" for a circle."""
+        if self.marker == "o":
+            return ""
+        corners = (f"{x + radius * dx:.1f},{y + radius * dy:.1f}" for dx, dy in _OUTLINES[self.marker])
+        return f"M{'L'.join(corners)}Z"
 
 
 def looks_of(names: Sequence[str], references: Collection[str], learned: Collection[str]) -> dict[str, Look]:
@@ -50,27 +57,6 @@ def looks_of(names: Sequence[str], references: Collection[str], learned: Collect
         name: Look(name, i, styles[name]["color"], styles[name]["marker"], name in references, name in learned)
         for i, name in enumerate(names)
     }
-
-
-def marker(look: Look, x: float, y: float, radius: float = 3.6, title: str | None = None) -> Markup:
-    """The policy's mark at a place of an SVG; hollow for references."""
-    css = "mark" + " hollow" * look.reference
-    told = tag("title", title) if title else None
-    if look.marker == "o":
-        return tag("circle", told, cx=_short(x), cy=_short(y), r=radius, class_=css)
-    d = "M" + "L".join(f"{_short(x + radius * dx)},{_short(y + radius * dy)}" for dx, dy in _OUTLINES[look.marker])
-    return tag("path", told, d=d + "Z", class_=css)
-
-
-def swatch(look: Look) -> Markup:
-    """A piece of the policy's curve, for legends."""
-    line = tag("line", x1=1, x2=25, y1=7, y2=7, class_=look.line_class())
-    parts = [line, marker(look, 13, 7)]
-    return tag("svg", parts, class_=f"swatch {look.css}", viewBox="0 0 26 14", width=26, height=14, aria_hidden="true")
-
-
-def _short(value: float) -> str:
-    return f"{value:.1f}".rstrip("0").rstrip(".")
 
 
 def _regular(corners: int, turn: float, size: float) -> list[tuple[float, float]]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ralseg.evaluation.cells import Table
 from ralseg.evaluation.page.looks import Look, looks_of
-from ralseg.evaluation.page.markup import Markup, tag
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.results import Results
+from ralseg.evaluation.page.words import plural
+from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.segmentation.datasets import Dataset
 
 Entry = Mapping[str, Any]
@@ -18,7 +18,7 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Material:
-    """A comparison, and what is often asked of it.
+    """A comparison, and what the parts of the page often need of it.
 
     Attributes:
         results: of the comparison.
@@ -49,7 +49,7 @@ class Material:
 
     @cached_property
     def pool(self) -> np.ndarray:
-        """Share of each class in the pool, percent."""
+        """Share of each class in the pool, percent, (C,) float64."""
         pixels = np.array(self.results.comparison["pool"]["class_pixels"])
         return 100 * pixels / max(pixels.sum(), 1)
 
@@ -65,7 +65,21 @@ class Material:
             if entry["game"] == game and budget in (None, entry["budget"]) and split in (None, entry["split"])
         ]
 
-    def by_split(self, made: Callable[[str], Markup | None]) -> list[Markup]:
-        """A part for each split, of which the reader sees the one that is chosen in the bar."""
-        parts = {split: made(split) for split in self.splits}
-        return [tag("div", part, class_=f"of-split of-{split}") for split, part in parts.items() if part is not None]
+    def by_split(self, made: Callable[[str], Table | None]) -> dict[str, Table]:
+        """A table for each split that has one; the reader sees that of the split chosen in the bar."""
+        found = {split: made(split) for split in self.splits}
+        return {split: table for split, table in found.items() if table is not None}
+
+    def source(self, game: str, what: str, budget: float | None = None) -> dict[str, str]:
+        """From how many rows of results.csv a figure is made, and which.
+
+        Args:
+            game: of the rows.
+            what: how the figure is made of them, a sentence.
+            budget: of the rows; None: of all budgets.
+        """
+        rows = [r for r in self.results.rows if r["game"] == game and budget in (None, r["budget_units"])]
+        named, words = f"game {game}", f"game={game}"
+        if budget is not None:
+            named, words = f"{named}, budget {budget:g}", f"{words} budget_units={budget}"
+        return {"what": what, "rows": plural(len(rows), "row"), "named": named, "filter": words}

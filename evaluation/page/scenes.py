@@ -1,4 +1,4 @@
-"""The gallery on the page: photographs and class maps as data: addresses, bought units as outlines over them."""
+"""The gallery of the page: photographs and class maps as data: addresses, bought units as outlines over them."""
 
 import base64
 import io
@@ -10,129 +10,95 @@ import numpy as np
 from PIL import Image
 
 from ralseg.evaluation.gallery import DRAW, RULE, read_maps
-from ralseg.evaluation.page.looks import Look, swatch
-from ralseg.evaluation.page.markup import Markup, tag
+from ralseg.evaluation.page.material import Material
 from ralseg.evaluation.page.words import plural
-from ralseg.evaluation.results import Results, bought_path
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
 WIDTH = 320
-"""Of a picture, at most; a page of 26 policies stays below 3 MB."""
+"""Largest width of a picture in pixels; a page of 26 policies stays below 3 MB."""
 
 
-def gallery(results: Results, dataset: Dataset, looks: Mapping[str, Look], budget: float) -> list[Markup]:
+def gallery(material: Material) -> dict[str, Any] | None:
     """What every policy bought in its first run on a few images, and the predictions before and after.
 
-    Args:
-        results: of the comparison.
-        dataset: its data set, for photographs and true classes.
-        looks: of the policies.
-        budget: the largest.
+    Returns:
+        What the gallery's template takes; None where nothing was kept.
 
     Raises:
         RalsegError: if a file of the gallery is damaged or of another image.
     """
-    images = results.comparison.get("gallery", [])
-    runs = _first_runs(results, looks, budget)
+    results, dataset = material.results, material.dataset
+    images, runs = results.comparison.get("gallery", []), _first_runs(material)
     if not images or not runs:
-        return []
-    units = {name: results.bought(run)["units"] for name, run in runs.items()}
-    intro = tag("p", RULE, " Each policy is shown in its first run: bought units are outlined, the rest is pale.")
-    parts = [intro, _legend(dataset)]
-    missing: dict[str, None] = {}
+        return None
+    units = {name: bought["units"] for name, (_, bought) in runs.items()}
+    scenes, missing = [], {}
     for number, image in enumerate(images):
         photograph, label = dataset.load(image)
-        maps = {name: read_maps(results.folder, run, image) for name, run in runs.items()}
+        maps = {name: read_maps(results.folder, run, image) for name, (run, _) in runs.items()}
         for name, pair in maps.items():
             if pair is None:
                 missing[name] = None
             elif any(part.shape != label.shape for part in pair):
-                raise RalsegError(f"{results.folder}: the gallery of {runs[name]} is not of {image}; delete it")
-        parts.append(_scene(number, image, photograph, label, dataset, units, maps, looks))
-    if missing:
-        words = ", ".join(missing)
-        parts.append(tag("p", f"Played before predictions were kept, and so shown without: {words}.", class_="note"))
-    return parts
+                raise RalsegError(f"{results.folder}: the gallery of {runs[name][0]} is not of {image}; delete it")
+        scenes.append({"id": f"photo-{number}", **_scene(image, photograph, label, material, units, maps)})
+    colours = [f"rgb({red} {green} {blue})" for red, green, blue in [*dataset.colors.tolist(), (0, 0, 0)]]
+    legend = list(zip([*dataset.classes, "not labelled"], colours, strict=True))
+    return {"rule": RULE, "legend": legend, "scenes": scenes, "missing": list(missing)}
 
 
 def _scene(
-    number: int, image: str, photograph: np.ndarray, label: np.ndarray, dataset: Dataset,
-    units: Mapping[str, Sequence], maps: Mapping[str, Any], looks: Mapping[str, Look],
-) -> Markup:  # fmt: skip
-    height, width = label.shape
-    small = cv2.resize(photograph, _fitting(photograph.shape), interpolation=cv2.INTER_AREA)
-    source = f"photo-{number}"
-    clip = dataset.groups[image]
-    shown = tag("image", id=source, href=_jpeg(small), width=width, height=height, preserveAspectRatio="none")
-    store = tag("svg", tag("defs", shown), width=0, height=0, class_="store", aria_hidden="true")
-    first = [
-        tag("figure", _drawn(source, (height, width), None, f"{image}, clip {clip}"), tag("figcaption", "photograph")),
-        _class_map(label, label, dataset, "true classes", f"True classes of {image}"),
-    ]
+    image: str, photograph: np.ndarray, label: np.ndarray, material: Material, units: Mapping[str, Sequence],
+    maps: Mapping[str, tuple[np.ndarray, np.ndarray] | None],
+) -> dict[str, Any]:  # fmt: skip
+    dataset = material.dataset
     before = next((pair[0] for pair in maps.values() if pair is not None), None)
+    first = [_class_map(label, label, dataset, "true classes", f"True classes of {image}")]
     if before is not None:
-        first.append(
-            _class_map(before, label, dataset, "before, at theta_0", f"Predicted classes of {image} at theta_0")
-        )
+        told = f"Predicted classes of {image} at theta_0"
+        first.append(_class_map(before, label, dataset, "before, at theta_0", told))
     tiles = []
-    for name, look in ((name, looks[name]) for name in units):
-        boxes = [box for unit, *box in units[name] if unit == image]
-        words = f"bought {len(boxes)} here of {plural(len(units[name]), 'unit')}" if boxes else "bought nothing here"
-        bought = _drawn(source, (height, width), boxes, f"{look.label} {words}")
-        inside = [tag("figure", bought, tag("figcaption", words))]
-        if maps[name] is not None:
-            told = f"Predicted classes of {image} after what {look.label} bought"
-            inside.append(_class_map(maps[name][1], label, dataset, "after", told))
-        tiles.append(
-            tag(
-                "div",
-                tag("h4", swatch(look), tag("span", look.name), title=look.label),
-                inside,
-                class_=f"tile {look.css}",
-            )
-        )
-    heading = tag("h3", image, tag("small", f" clip {clip}"))
-    return tag(
-        "section", store, heading, tag("div", first, class_="truth"), tag("div", tiles, class_="tiles"), class_="scene"
-    )
+    for name, own in units.items():
+        boxes = [box for unit, *box in own if unit == image]
+        tile: dict[str, Any] = {
+            "policy": name,
+            "words": f"bought {len(boxes)} here of {plural(len(own), 'unit')}" if boxes else "bought nothing here",
+            "frames": "".join(f"M{x},{y}h{w}v{h}h{-w}Z" for y, x, h, w in boxes),
+        }
+        tile["map"] = None
+        if (pair := maps[name]) is not None:
+            told = f"Predicted classes of {image} after what {material.looks[name].label} bought"
+            tile["map"] = _class_map(pair[1], label, dataset, "after", told)
+        tiles.append(tile)
+    return {
+        "image": image,
+        "clip": dataset.groups[image],
+        "height": label.shape[0],
+        "width": label.shape[1],
+        "photo": _jpeg(cv2.resize(photograph, _fitting(photograph.shape), interpolation=cv2.INTER_AREA)),
+        "maps": first,
+        "tiles": tiles,
+    }
 
 
-def _drawn(source: str, size: tuple[int, int], boxes: Sequence[Sequence[int]] | None, told: str) -> Markup:
-    """The photograph, pale but for the boxes; as it is where these are None."""
-    height, width = size
-    parts = [tag("use", href=f"#{source}")]
-    if boxes is not None:
-        frames = "".join(f"M{x},{y}h{w}v{h}h{-w}Z" for y, x, h, w in boxes)
-        parts.append(tag("path", d=f"M0,0H{width}V{height}H0Z{frames}", fill_rule="evenodd", class_="pale"))
-        parts.append(tag("path", d=frames, class_="frame") if boxes else None)
-    return tag("svg", parts, viewBox=f"0 0 {width} {height}", role="img", aria_label=told, class_="photo")
-
-
-def _class_map(classes: np.ndarray, label: np.ndarray, dataset: Dataset, words: str, told: str) -> Markup:
+def _class_map(classes: np.ndarray, label: np.ndarray, dataset: Dataset, words: str, told: str) -> dict[str, str]:
     known = label != IGNORE
     right = "" if classes is label else f", {100 * (classes == label)[known].mean():.0f} % of the pixels right"
-    height, width = label.shape
-    picture = tag("img", src=_png(classes, dataset.colors), alt=told + right, width=width, height=height)
-    return tag("figure", picture, tag("figcaption", words + right))
+    return {"address": _png(classes, dataset.colors), "told": told + right, "caption": words + right}
 
 
-def _legend(dataset: Dataset) -> Markup:
-    colours = [f"rgb({red} {green} {blue})" for red, green, blue in [*dataset.colors.tolist(), (0, 0, 0)]]
-    named = zip([*dataset.classes, "not labelled"], colours, strict=True)
-    items = [tag("li", tag("i", style=f"background:{colour}"), name) for name, colour in named]
-    return tag("ul", items, class_="legend", aria_label="Colours of the classes")
-
-
-def _first_runs(results: Results, looks: Mapping[str, Look], budget: float) -> dict[str, str]:
-    """Policy -> run id of its first run of the game itself, that of its lowest training seed."""
-    found: dict[str, tuple] = {}
-    for row in results.rows:
-        own = row["seed"] == DRAW and row["budget_units"] == budget and not row["game"].endswith("+fit")
-        if own and bought_path(results.folder, row["run_id"]).exists():
-            key = (-1 if row["training_seed"] is None else row["training_seed"], row["run_id"])
-            found[row["policy"]] = min(found.get(row["policy"], key), key)
-    return {name: found[name][1] for name in looks if name in found}
+def _first_runs(material: Material) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """Policy -> run id of its first run of the game itself, that of its lowest training seed, and what it bought."""
+    budget, found = material.budgets(material.games[0])[-1], {}
+    for row in material.results.rows:
+        if row["seed"] == DRAW and row["budget_units"] == budget and not row["game"].endswith("+fit"):
+            if (bought := material.results.bought(row["run_id"])) is None:
+                continue
+            seed = -1 if row["training_seed"] is None else row["training_seed"]
+            if row["policy"] not in found or (seed, row["run_id"]) < found[row["policy"]][:2]:
+                found[row["policy"]] = (seed, row["run_id"], bought)
+    return {name: found[name][1:] for name in material.looks if name in found}
 
 
 def _fitting(shape: Sequence[int]) -> tuple[int, int]:

@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ralseg.evaluation.page import charts, tables
-from ralseg.evaluation.page.charts import Point
-from ralseg.evaluation.page.markup import Markup, tag
+from ralseg.evaluation import tables
+from ralseg.evaluation.cells import Cell, share_of_reference, split_name
+from ralseg.evaluation.page import charts
 from ralseg.evaluation.page.material import Entry, Material
-from ralseg.evaluation.page.provenance import source
-from ralseg.evaluation.page.words import number, split_name
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,9 @@ class Figure:
     difference: bool = True
 
 
-def scores(material: Material, game: str) -> list[Any]:
-    """All that is said of one game, but for its classes."""
-    results, looks, budgets = material.results, material.looks, material.budgets(game)
+def scores(material: Material, game: str) -> dict[str, Any]:
+    """All that is said of one game, but for its classes, as its template takes it."""
+    summary, budgets = material.summary, material.budgets(game)
     figures = [
         Figure("miou", "mIoU", "mIoU, %", "Means and their 95 % intervals.", lambda entry: entry["interval"], False)
     ]
@@ -51,70 +49,65 @@ def scores(material: Material, game: str) -> list[Any]:
                 lambda entry: entry["difference"].get(entry["best_heuristic"]),
             ),
         ]  # fmt: skip
-    parts = _figures(material, game, figures)
-    parts += [tables.scores(material.entries(game, budgets[-1]), looks), _supervised(material, game)]
-    parts.append(source(results, game, "Means over runs, the highest first.", budget_units=budgets[-1]))
-    if budgets[:-1]:
-        earlier = [tables.scores(material.entries(game, budget), looks) for budget in budgets[-2::-1]]
-        parts.append(tag("details", tag("summary", "Scores at the smaller budgets"), earlier))
-    curves = material.by_split(lambda split: tables.whole_curves(material.summary, game, split, looks))
-    if curves:
-        parts += [tag("h3", "Whole curves"), curves, source(results, game, "Made of all budgets of each run.")]
-    matrices = material.by_split(lambda split: tables.penalties(material.summary, game, split, looks))
-    if matrices:
-        about = "At which share of the budgets the row beats the column."
-        parts += [
-            tag("h3", "Who beats whom"),
-            tag("p", about, class_="about"),
-            matrices,
-            source(results, game, "Paired t tests, Holm-corrected."),
-        ]
-    return parts
+    drawn = [
+        {"heading": figure.heading, "about": figure.about, "charts": panels}
+        for figure in figures
+        if (panels := _panels(material, game, figure))
+    ]
+    last = material.entries(game, budgets[-1])
+    reference = next((e["share_of_reference"]["reference"] for e in last if share_of_reference(e).mean is not None), "")
+    about = f"Advantage won: the share of what {reference}, which sees true labels, gains over random choice."
+    full = material.summary["supervised"].get(game, {})
+    levels = ", ".join(f"{split_name(split)} {Cell(miou)}" for split, miou in full.items())
+    cut, _, fitted = game.partition("+")
+    by_budget = {b: tables.scores(material.entries(game, b), f"Scores at budget {b:g}") for b in reversed(budgets)}
+    latest, *earlier = by_budget.values()
+    return {
+        "name": f"{cut} game" + ", a fresh network trained to convergence on what was bought" * bool(fitted),
+        "figures": drawn,
+        "several_splits": len(material.splits) > 1,
+        "table": latest,
+        "earlier": earlier,
+        "advantage": about if reference else "",
+        "supervised": f"With all labels (fully supervised, the same training): {levels}." if full else "",
+        "source": material.source(game, "Means over runs, the highest first.", budgets[-1]),
+        "curves": material.by_split(lambda split: tables.curves(summary, game, split)),
+        "source_of_curves": material.source(game, "Made of all budgets of each run."),
+        "penalties": material.by_split(lambda split: tables.penalties(summary, game, split)),
+        "source_of_penalties": material.source(game, "Paired t tests, Holm-corrected."),
+    }
 
 
-def _figures(material: Material, game: str, figures: list[Figure]) -> list[Any]:
-    """A row of panels for each figure; one row of all where there is one split."""
-    drawn = {figure: panels for figure in figures if (panels := _panels(material, game, figure))}
-    if len(material.splits) > 1:
-        return [
-            [tag("h3", figure.heading), tag("p", figure.about, class_="about"), tag("div", panels, class_="panels")]
-            for figure, panels in drawn.items()
-        ]
-    about = " ".join(figure.about for figure in drawn)
-    return [tag("p", about, class_="about"), tag("div", list(drawn.values()), class_="panels")]
-
-
-def _panels(material: Material, game: str, figure: Figure) -> list[Markup]:
+def _panels(material: Material, game: str, figure: Figure) -> list[dict[str, Any]]:
     entries, budgets = material.entries(game), material.budgets(game)
     found = {(e["policy"], e["split"], e["budget"]): figure.of(e) for e in entries}
-    points = {key: Point(i["mean"], i["low"], i["high"]) for key, i in found.items() if i is not None}
-    if not points:
+    cells = {key: Cell.of(interval) for key, interval in found.items() if interval is not None}
+    if not cells:
         return []
-    shown = {policy for policy, _, _ in points}
-    last = tables.ordered(material.entries(game, budgets[-1], material.splits[-1]))
-    looks = [material.looks[entry["policy"]] for entry in last if entry["policy"] in shown]
-    spans = _spans(material, points, figure.difference)
+    shown = {policy for policy, _, _ in cells}
+    last = tables.scores(material.entries(game, budgets[-1], material.splits[-1]), "").ranked()
+    looks = [material.looks[row.policy] for row in last if row.policy in shown]
     full = material.summary["supervised"].get(game, {})
     panels = []
-    for split, span in spans.items():
+    for split, span in _spans(material, cells, figure.difference).items():
         name, title = f"{figure.name}-{material.games.index(game)}-{split}", f"{figure.label}, {split_name(split)}"
         level = (full[split], "fully supervised") if split in full else None
         level = (0.0, "no difference") if figure.difference else level
         if len(budgets) == 1:
-            rows = [(look, points.get((look.name, split, budgets[0]))) for look in looks]
-            drawn = charts.dots(name, title, rows, span, figure.label, level)
+            rows = {look: cells.get((look.name, split, budgets[0])) for look in looks}
+            chart = charts.dots(name, title, rows, span, figure.label, level)
         else:
-            curves = {look: [(b, points.get((look.name, split, b))) for b in budgets] for look in looks}
-            kept = [(look, [(b, point) for b, point in curve if point]) for look, curve in curves.items()]
+            curves = {look: [(b, c) for b in budgets if (c := cells.get((look.name, split, b)))] for look in looks}
+            kept = {look: curve for look, curve in curves.items() if curve}
             across = f"budget, {material.results.comparison['config']['game']['budget_measure']}"
-            drawn = charts.lines(name, title, [own for own in kept if own[1]], span, figure.label, across, level)
+            chart = charts.lines(name, title, kept, span, figure.label, across, level)
         caption = split_name(split) if len(material.splits) > 1 else f"{figure.heading}, {split_name(split)}"
-        panels.append(tag("figure", tag("figcaption", caption), drawn))
+        panels.append({"caption": caption, "chart": chart})
     return panels
 
 
-def _spans(material: Material, points: Mapping[tuple, Point], difference: bool) -> dict[str, charts.Range]:
-    own = {split: [point for key, point in points.items() if key[1] == split] for split in material.splits}
+def _spans(material: Material, cells: Mapping[tuple, Cell], difference: bool) -> dict[str, charts.Range]:
+    own = {split: [cell for key, cell in cells.items() if key[1] == split] for split in material.splits}
     own = {split: found for split, found in own.items() if found}
     zero = [0.0] * difference
     spans = [charts.reach(found, *zero) for found in own.values()]
@@ -139,11 +132,3 @@ def _best(material: Material, game: str) -> str:
         for split, own in where.items()
     )
     return f"Differences run by run to the heuristic with the highest mean there ({named})."
-
-
-def _supervised(material: Material, game: str) -> Markup | None:
-    full = material.summary["supervised"].get(game)
-    if not full:
-        return None
-    figures = ", ".join(f"{split_name(split)} {number(miou)}" for split, miou in full.items())
-    return tag("p", f"With all labels (fully supervised, the same training): {figures}.", class_="about")

@@ -1,48 +1,37 @@
-"""What the page says in words and numbers: signed figures with intervals, verdicts, the opening paragraph."""
+"""What the page says in sentences: what was compared, what came out, what to keep in mind."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ralseg.evaluation.page.markup import Markup, tag, text
-from ralseg.evaluation.play import SUPERVISED
-from ralseg.evaluation.summary import TWO_SET_MEAN
+from ralseg.evaluation.cells import ONE_RUN, Cell, difference, labels_saved, share_of_reference, split_name
+from ralseg.evaluation.results import SUPERVISED, TWO_SET_MEAN
+from ralseg.evaluation.tables import one_seed
 
-Interval = Mapping[str, Any]
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
-PERCENT = "\N{NO-BREAK SPACE}%"
-"""A figure is not parted from its sign at the end of a line."""
-ABOVE, BELOW, OPEN, ONE_RUN = "above", "below", "not distinguishable from", "one run"
-
-
-def number(value: float | None, form: str = ".2f") -> str:
-    """A number with a real minus sign; a dash for None."""
-    return DASH if value is None else f"{value:{form}}".replace("-", MINUS)
-
-
-def ends(interval: Interval | None, form: str = ".2f", scale: float = 1) -> str:
-    """The interval's ends in brackets; nothing for a single run or none."""
-    if interval is None or interval["low"] is None:
-        return ""
-    return f"[{number(scale * interval['low'], form)}, {number(scale * interval['high'], form)}]"
+DASH = "\N{EN DASH}"
+_SIGNS = {
+    "-": "\N{MINUS SIGN}",
+    "<=": "\N{LESS-THAN OR EQUAL TO}",
+    ">=": "\N{GREATER-THAN OR EQUAL TO}",
+    # A figure is not parted from its sign at the end of a line.
+    " %": "\N{NO-BREAK SPACE}%",
+    " x ": " \N{MULTIPLICATION SIGN} ",
+}
 
 
-def with_ends(interval: Interval | None, form: str = ".2f", scale: float = 1, unit: str = "") -> str:
-    """A figure and its interval, on one line."""
-    if interval is None:
-        return DASH
-    return f"{number(scale * interval['mean'], form)}{unit} {ends(interval, form, scale)}".strip()
+class Name(str):
+    """A policy's name in a sentence: plain in text, bold on the page."""
+
+    def __html__(self) -> str:
+        return f"<b>{html.escape(self)}</b>"
 
 
-def verdict(difference: Interval) -> str:
-    """What an interval of a difference says: `ABOVE`, `BELOW`, `OPEN`, or `ONE_RUN` where there is no interval."""
-    if difference["low"] is None:
-        return ONE_RUN
-    return ABOVE if difference["low"] > 0 else BELOW if difference["high"] < 0 else OPEN
-
-
-def split_name(split: str) -> str:
-    """A split in words."""
-    return "mean of dev and test" if split == TWO_SET_MEAN else split
+def typeset(cell: Cell | str) -> str:
+    """A cell's text in the signs of printed pages; a dash for an empty cell."""
+    text = str(cell)
+    for plain, sign in _SIGNS.items():
+        text = text.replace(plain, sign)
+    return text or DASH
 
 
 def plural(count: int, word: str, many: str | None = None) -> str:
@@ -50,10 +39,12 @@ def plural(count: int, word: str, many: str | None = None) -> str:
     return f"{count:,} {word if count == 1 else many or word + 's'}"
 
 
-def listed(words: Sequence[Any]) -> Markup:
-    """`a`, `a and b`, `a, b and c`; texts or markup."""
-    words = [text(word) for word in words]
-    return Markup(" and ".join([", ".join(words[:-1])] * (len(words) > 1) + list(words[-1:])))
+def listed(parts: Sequence[Sequence[str]]) -> list[str]:
+    """`a`, `a and b`, `a, b and c`, each of them a list of texts."""
+    found: list[str] = []
+    for number, part in enumerate(parts):
+        found += [" and " if number == len(parts) - 1 else ", "] * bool(number) + [*part]
+    return found
 
 
 def unit_word(config: Mapping[str, Any]) -> str:
@@ -62,29 +53,31 @@ def unit_word(config: Mapping[str, Any]) -> str:
     return unit if unit in ("image", "pixel") else "region"
 
 
-def setting(summary: Mapping[str, Any], comparison: Mapping[str, Any], dataset: str) -> list[Any]:
+def setting(summary: Mapping[str, Any], comparison: Mapping[str, Any], dataset: str) -> str:
     """One or two sentences on what was compared."""
     config, game, last = comparison["config"], summary["entries"][0]["game"], _last(summary)
     policies = [name for name in comparison["policies"] if name != SUPERVISED]
-    word, first = unit_word(config), last[0]
-    draws = {entry["draws"] for entry in last}
+    first, draws = last[0], {entry["draws"] for entry in last}
     runs = plural(max(draws), "draw") if len(draws) == 1 else f"{min(draws)} to {max(draws)} draws"
-    seeds = max(entry["training_seeds"] for entry in last)
-    sets = listed(comparison["splits"])
+    seeds = {entry["training_seeds"] for entry in last if entry["learned"]}
+    trained = (
+        plural(max(seeds), "training seed")
+        if len(seeds) == 1
+        else f"{min(seeds, default=0)} to {max(seeds, default=0)} training seeds"
+    )
     chose = "One policy chose" if len(policies) == 1 else f"{len(policies)} policies chose"
-    return [
-        f"{chose} which {word}s of {dataset} to have labelled: {first['units']:,.0f} of {comparison['pool']['units']:,}"
-        f" ({100 * first['share']:.1f}{PERCENT} of the pixels). The same network, from the same weights, learned from"
-        f" what each of them bought ({game.split('+')[0]} game, {config['loss']} loss), over {runs} that all policies"
-        " share",
-        f" and up to {plural(seeds, 'training seed')} of the learned ones" if seeds > 1 else "",
-        ", and was scored on ",
-        sets,
-        ", images that nobody could buy." if len(comparison["splits"]) > 1 else ", whose images nobody could buy.",
-    ]
+    share = typeset(Cell(first["share"], form=".1f", percent=True))
+    whose = "images that nobody could buy" if len(comparison["splits"]) > 1 else "whose images nobody could buy"
+    return (
+        f"{chose} which {unit_word(config)}s of {dataset} to have labelled: {first['units']:,.0f} of "
+        f"{comparison['pool']['units']:,} ({share} of the pixels). The same network, from the same weights, learned "
+        f"from what each of them bought ({game.split('+')[0]} game, {config['loss']} loss), over {runs} that all "
+        f"policies share{f' and {trained} of the learned ones' * bool(seeds)}, and was scored on "
+        f"{''.join(listed([[split] for split in comparison['splits']]))}, {whose}."
+    )
 
 
-def outcome(summary: Mapping[str, Any]) -> list[list[Any]]:
+def outcome(summary: Mapping[str, Any]) -> list[list[str]]:
     """What came out, a sentence each: the best contender, then every learned policy, then what was within reach."""
     entries = _last(summary)
     contenders = [entry for entry in entries if not entry["reference"]]
@@ -92,29 +85,21 @@ def outcome(summary: Mapping[str, Any]) -> list[list[Any]]:
         return []
     best = max(contenders, key=lambda entry: entry["miou"])
     where = "the " * (best["split"] == TWO_SET_MEAN) + split_name(best["split"])
-    figure = f": {number(best['miou'])}{PERCENT}{_bracketed(best['interval'])}."
-    many = plural(len(contenders), "contender")
-    sentences = [[f"Of {many} ", _policy(best["policy"]), f" has the highest mIoU on {where}", figure]]
-    told = [entry for entry in contenders if entry["learned"]] or [best]
-    sentences += [sentence for entry in told if (sentence := _against(entry))]
-    sentences += _won(told)
-    names = {entry["policy"] for entry in told}
-    here = (best["game"], best["split"])
+    cell = Cell.of(best["interval"])
+    interval = typeset(f" (95 % interval {cell.ends})") if cell.ends else ""
+    figure = f"{typeset(Cell(best['miou']))}{typeset(' %')}{interval}."
+    tied = [[Name(entry["policy"])] for entry in contenders if entry["miou"] == best["miou"]]
+    if len(tied) == len(contenders) > 1:
+        sentences = [[f"All {len(contenders)} contenders have exactly the same mIoU on {where}: {figure}"]]
+    else:
+        have = "has" if len(tied) == 1 else "have"
+        many = plural(len(contenders), "contender")
+        sentences = [[f"Of {many} ", *listed(tied), f" {have} the highest mIoU on {where}: {figure}"]]
+    shown = [entry for entry in contenders if entry["learned"]] or [best]
+    sentences += [sentence for entry in shown if (sentence := _against(entry))] + _won(shown)
+    names, here = {entry["policy"] for entry in shown}, (best["game"], best["split"])
     saved = [own for own in summary["labels_saved"] if (own["game"], own["split"]) == here and own["policy"] in names]
     return sentences + [_saved(own) for own in saved if own["censored"] != "flat base"]
-
-
-def saving(saved: Mapping[str, Any]) -> str:
-    """Labels saved, percent, with their interval; what is only a bound is said to be one, ends included."""
-    if saved["censored"] == "flat base":
-        return "the base does not rise"
-    figure = f"{saved['censored']} {_percent(saved['saved'])}{PERCENT}".strip()
-    if saved["censored"] or saved["low"] is None:
-        return figure
-    tail = (1 - saved["level"]) / 2
-    low = "\N{LESS-THAN OR EQUAL TO}" * (saved["at_most"] > tail) + _percent(saved["low"])
-    high = "\N{GREATER-THAN OR EQUAL TO}" * (saved["at_least"] > tail) + _percent(saved["high"])
-    return f"{figure} [{low}, {high}]"
 
 
 def cautions(summary: Mapping[str, Any]) -> list[str]:
@@ -123,9 +108,10 @@ def cautions(summary: Mapping[str, Any]) -> list[str]:
     said = []
     if any(entry["reference"] for entry in entries):
         said.append("References see true labels (dashed, hollow marks): they are neither contenders nor bounds.")
-    if any(entry["learned"] and entry["training_seeds"] == 1 for entry in entries):
+    if names := one_seed(entries):
         said.append(
-            "A policy with one training seed: its intervals know of the draws alone, not of how much training varies."
+            f"Trained with one seed alone: {', '.join(names)}. Its intervals cover the draws alone, not how "
+            "much training varies."
         )
     if any(entry["draws"] < 5 for entry in entries):
         said.append("Fewer than five draws: the intervals are wide, and small differences cannot be seen.")
@@ -145,45 +131,34 @@ def _last(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [entry for entry in own if entry["budget"] == largest and entry["split"] == split]
 
 
-def _against(entry: Mapping[str, Any]) -> list[Any] | None:
+def _against(entry: Mapping[str, Any]) -> list[str]:
     parts = []
     for base in dict.fromkeys(("random", entry["best_heuristic"])):
-        found = entry["difference"].get(base)
-        if found is not None:
-            named = "random choice" if base == "random" else [_policy(base), ", the best heuristic"]
-            said, figure = verdict(found), with_ends(found, "+.2f")
-            one = [f"{figure} from ", named, " (one run, no interval)"]
-            parts.append(one if said == ONE_RUN else [f"{said} ", named, f" ({figure})"])
-    return [_policy(entry["policy"]), " is ", listed(parts), "."] if parts else None
+        if entry["difference"].get(base) is None:
+            continue
+        cell = difference(entry["difference"][base])
+        named = ["random choice"] if base == "random" else [Name(base), ", the best heuristic"]
+        if cell.verdict == ONE_RUN:
+            parts.append([f"{typeset(cell)} from ", *named, " (one run, no interval)"])
+        else:
+            parts.append([f"{cell.verdict} ", *named, f" ({typeset(cell)})"])
+    return [Name(entry["policy"]), " is ", *listed(parts), "."] if parts else []
 
 
-def _bracketed(interval: Interval | None) -> str:
-    found = ends(interval)
-    return f" (95{PERCENT} interval {found})" if found else ""
-
-
-def _won(entries: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-    won = {entry["policy"]: entry["share_of_reference"] for entry in entries if entry["share_of_reference"]}
-    won = {name: own for name, own in won.items() if own["share"]}
+def _won(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    won = [entry for entry in entries if share_of_reference(entry).mean is not None]
     if not won:
         return []
-    first = next(iter(won.values()))
-    gain = with_ends(first["advantage"], "+.2f")
-    each = [[_policy(name), f" won {with_ends(own['share'], '.0f', 100, PERCENT)}"] for name, own in won.items()]
-    return [[f"Of what {first['reference']}, which sees true labels, gains over random ({gain}), ", listed(each), "."]]
+    first = won[0]["share_of_reference"]
+    each = [[Name(entry["policy"]), f" won {typeset(share_of_reference(entry))}"] for entry in won]
+    gain = typeset(difference(first["advantage"]))
+    lead = f"Of what {first['reference']}, which sees true labels, gains over random ({gain}), "
+    return [[lead, *listed(each), "."]]
 
 
-def _saved(saved: Mapping[str, Any]) -> list[Any]:
-    name, base = _policy(saved["policy"]), _policy(saved["base"])
+def _saved(saved: Mapping[str, Any]) -> list[str]:
+    name, base = Name(saved["policy"]), Name(saved["base"])
     if saved["censored"] == "at most":
         return [name, " does not reach what ", base, " has at the largest budget."]
-    # More labels are a saving below nought.
-    return ["Labels saved by ", name, " in reaching what ", base, f" has at the largest budget: {saving(saved)}."]
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share):+d}".replace("+0", "0").replace("-", MINUS)
-
-
-def _policy(name: str) -> Markup:
-    return tag("b", name)
+    figure = typeset(labels_saved(saved))
+    return ["Labels saved by ", name, " in reaching what ", base, f" has at the largest budget: {figure}."]

@@ -1,4 +1,4 @@
-"""Data sets: images with dense labels, their classes, official subsets and clips."""
+"""Data sets: images with dense labels, with their classes, official subsets and clips."""
 
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 from ralseg.segmentation.datasets.camvid import CamVid

@@ -1,4 +1,4 @@
-"""What a data set is: names, classes, official subsets, clips, and one function that loads an image with its label."""
+"""The interface of a data set: names, classes, official subsets, clips, and loading an image with its label."""
 
 from abc import ABC, abstractmethod
 
@@ -7,7 +7,7 @@ import numpy as np
 from ralseg.foundation import RalsegError
 
 IGNORE = 255
-"""The id of void in every label inside ralseg: 'not labelled', never a class."""
+"""The id of void in every label inside ralseg. It means "not labelled" and is never a class."""
 
 
 class Dataset(ABC):
@@ -17,12 +17,12 @@ class Dataset(ABC):
         name: the data set's short name, e.g. "camvid".
         classes: C class names; a class's id is its place here.
         colors: uint8 (C, 3), RGB colours for pictures.
-        names: every image's name: sorted, unique, stable, without a suffix.
+        names: the names of all images, without a suffix: sorted, unique, and the same on every machine.
         subsets: official subset ("train", "val", "test") -> its names, sorted; subsets are disjoint.
-        groups: image name -> its clip or city; images of one group resemble each other.
-        unit_size: (height, width) of the unit that is bought by default, in pixels of the label.
-        identity: what tells this data set from others of the same name: its root folder or its parameters.
-        notes: sentences that a user should read, e.g. on images that are left out; without a full stop.
+        groups: image name -> its clip or city; images of the same group resemble each other.
+        unit_size: (height, width) of the default unit, in pixels of the label.
+        identity: what distinguishes this data set from others of the same name: its root folder or its parameters.
+        notes: sentences that a user should read, e.g. about images that are left out; without a full stop.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def fingerprint(self, name: str) -> str:
-        """A short text that changes whenever what `load` gives for that image may have changed."""
+        """A short text that changes whenever `load` may return something else for that image."""
 
     def _check_name(self, name: str) -> None:
         if name not in self.groups:

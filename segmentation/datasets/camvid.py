@@ -1,4 +1,4 @@
-"""CamVid as SegNet's authors share it: 701 images of 480x360, 11 classes, every frame from one of four clips."""
+"""CamVid as shared by SegNet's authors: 701 images of 480x360 from four clips, with 11 classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ class CamVid(FileDataset):
     """CamVid in SegNet's layout: train/, trainannot/, val/, valannot/, test/, testannot/ (Brostow et al. 2009).
 
     Args:
-        root: the folder that holds the six folders.
-        list_files: subset -> text file with a line "IMAGE LABEL" per frame, of which the last two parts are resolved
-            under `root`; None: every PNG of the six folders.
-        download: fetch the public archive into `root` if there is no `root` yet.
+        root: the folder that holds these six folders.
+        list_files: subset -> text file with a line "IMAGE LABEL" per frame; the last two parts of each path are looked
+            up in `root`. None takes every PNG of the six folders.
+        download: whether to fetch the public archive into `root` if `root` does not exist yet.
         url: the zip archive to fetch.
-        sha256: the checksum of its contents, see `download.content_sha256`; another one is refused.
+        sha256: the checksum that its contents must have, see `download.content_sha256`.
 
     Raises:
         RalsegError: if a folder, a list or a label is missing, two images share a name, or the download fails.

@@ -1,4 +1,4 @@
-"""Cityscapes, and the two synthetic data sets whose labels fit it: GTAV and SYNTHIA-RAND-CITYSCAPES."""
+"""Cityscapes, and two synthetic data sets with its classes: GTAV and SYNTHIA-RAND-CITYSCAPES."""
 
 from pathlib import Path
 
@@ -15,12 +15,12 @@ IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
 class Cityscapes(FileDataset):
     """Cityscapes in its own layout (Cordts et al. 2016): leftImg8bit/ and gtFine/, by subset and city.
 
-    The subsets are train and val. The labels of the official test images are not public, and those images are not read.
-    An image's group is its city.
+    The subsets are train and val; the official test images are not read, because their labels are not public. An
+    image's group is its city.
 
     Args:
         root: the folder that holds leftImg8bit/ and gtFine/.
-        unknown: `refuse` a label with an id that Cityscapes does not have, or take it as `void`.
+        unknown: whether an id that Cityscapes does not have is an error (`refuse`) or `void`.
 
     Raises:
         RalsegError: if a folder or a label is missing, or an argument unknown.
@@ -47,7 +47,7 @@ class Cityscapes(FileDataset):
 
 
 def cityscapes_files(root: str | Path, subset: str, name: str, city: str | None = None) -> tuple[Path, Path]:
-    """Where the image and the label of a name lie; its city is the first part of the name where none is given."""
+    """The paths of an image and its label; without a city, it is taken from the first part of the name."""
     city = city or name.split("_")[0]
     image = Path(root) / "leftImg8bit" / subset / city / f"{name}{IMAGE}"
     return image, Path(root) / "gtFine" / subset / city / f"{name}{LABEL}"
@@ -56,12 +56,12 @@ def cityscapes_files(root: str | Path, subset: str, name: str, city: str | None 
 class GTAV(FileDataset):
     """GTAV (Richter et al. 2016): images/ and labels/, labels as palette PNGs whose indices are Cityscapes' labelIds.
 
-    Some images have a label of another size. These are left out; `notes` says how many there are.
+    Images whose label is of another size are left out; `notes` says how many.
 
     Args:
         root: the folder that holds images/ and labels/.
-        images: take so many of the images, spread evenly over their numbers; None: all.
-        unknown: see `Cityscapes`.
+        images: number of images to take, spread evenly over all; None takes all.
+        unknown: as in `Cityscapes`.
 
     Raises:
         RalsegError: if a folder or a label is missing, all labels are of another size, or an argument is out of range.
@@ -88,10 +88,10 @@ class GTAV(FileDataset):
         _unsplit(self)
 
     def read_ids(self, path: Path) -> np.ndarray:
-        """See `FileDataset.read_ids`; a palette in another order than Cityscapes' is refused."""
+        """See `FileDataset.read_ids`; a palette in an order other than Cityscapes' is refused."""
         with opened(path) as file:
             # Image.getpalette would decode the pixels, too.
-            palette = file.palette.getdata()[1] if file.mode == "P" else b""
+            palette = file.palette.getdata()[1] if file.mode == "P" and file.palette else b""
         _check_palette(path, np.frombuffer(palette, np.uint8).reshape(-1, 3))
         return super().read_ids(path)
 
@@ -127,7 +127,7 @@ class Synthia(FileDataset):
         root: the folder that holds RGB/ and GT/.
         images: see `GTAV`.
         classes: 16, or 13: without wall, fence and pole, which are void then.
-        unknown: see `Cityscapes`.
+        unknown: as in `Cityscapes`.
 
     Raises:
         RalsegError: if a folder or a label is missing, or an argument is out of range.
@@ -155,7 +155,7 @@ class Synthia(FileDataset):
         _unsplit(self)
 
     def read_ids(self, path: Path) -> np.ndarray:
-        """See `FileDataset.read_ids`: uint16, by OpenCV: Pillow would keep the upper eight bits of sixteen alone."""
+        """See `FileDataset.read_ids`; uint16, read by OpenCV because Pillow would keep only the upper 8 of 16 bits."""
         with opened(path):
             pass
         stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
@@ -186,7 +186,7 @@ def _spread(images: list[Path], count: int | None) -> list[Path]:
 
 
 def _unsplit(dataset: FileDataset) -> None:
-    """Names, groups and subsets of a data set that has no clips and no official split."""
+    """Set names, groups and subsets of a data set that has neither clips nor an official split."""
     dataset.names = tuple(sorted(dataset.files))
     dataset.groups, dataset.subsets = dict.fromkeys(dataset.names, "all"), {}
 

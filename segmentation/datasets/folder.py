@@ -1,4 +1,4 @@
-"""A user's own data: a folder with images, labels and a list of classes."""
+"""Your own data: a folder with images, labels and a list of classes."""
 
 import math
 import re
@@ -22,15 +22,15 @@ class Folder(FileDataset):
 
     classes.yaml is a list of {name, id, color (optional)}, or a mapping of
 
-    - classes: that list; a class's place in it is its id inside ralseg;
-    - ignore: the id of void in the label files, default 255;
+    - classes: that list; the position of a class in it is its id inside ralseg;
+    - ignore: the id of void in the label files, 255 by default;
     - subsets: train, val, test -> a text file with one name per line, or a list of names;
-    - groups: a regular expression; what it matches at the start of a name is the image's group.
+    - groups: a regular expression, whose match at the start of a name is the image's group.
 
     Args:
         root: the folder.
-        unit_size: (height, width) of a unit; None: a quarter of the median height by a sixth of the median width.
-        require_labels: False: an image without a label is taken as wholly unlabelled.
+        unit_size: (height, width) of a unit; None takes a quarter of the median height by a sixth of the median width.
+        require_labels: whether a missing label is an error; otherwise the whole image counts as unlabelled.
 
     Raises:
         RalsegError: if classes.yaml is missing or wrong, there are no images, a label is missing or a size unreadable.
@@ -47,7 +47,8 @@ class Folder(FileDataset):
         self.names = tuple(sorted(self.files))
         self.groups = _groups(root / "classes.yaml", settings.get("groups"), self.names)
         self.subsets = _subsets(root, settings.get("subsets") or {}, self.groups)
-        self.unit_size = tuple(unit_size) if unit_size else self._usual_unit()
+        height, width = unit_size or self._usual_unit()
+        self.unit_size = height, width
 
     def _read_classes(self, path: Path, settings: dict[str, Any]) -> None:
         entries = settings.get("classes")
@@ -127,10 +128,12 @@ def _groups(path: Path, pattern: str | None, names: tuple[str, ...]) -> dict[str
         matches = {name: re.match(pattern, name) for name in names}
     except (re.error, TypeError) as error:
         raise RalsegError(f"{path}: groups is {pattern!r}, no regular expression ({error}); correct it") from error
+    groups = {}
     for name, match in matches.items():
         if match is None:
             raise RalsegError(f"{path}: groups {pattern!r} does not match {name!r}; widen it or rename the image")
-    return {name: match.group() for name, match in matches.items()}
+        groups[name] = match.group()
+    return groups
 
 
 def _subsets(root: Path, lists: Any, known: dict[str, str]) -> dict[str, tuple[str, ...]]:

@@ -41,10 +41,11 @@ CITYSCAPES = {
 """Cityscapes' 19 classes in the order of their trainIds (Cordts et al. 2016)."""
 
 CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Of these classes, in that order, the ids in label files (labelIds)."""
+"""The ids of these classes in label files (labelIds), in the same order."""
 
 CITYSCAPES_VOID = (0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30, 34)
-"""The other labelIds, which are not evaluated: unlabelled, static, parking, bridge, trailer ...; 34: licence plates."""
+"""The other labelIds, which are not evaluated: unlabelled, static, parking, bridge, trailer and so on; 34 is licence
+plates."""
 
 
 def colors_of(palette: dict[str, tuple[int, int, int]]) -> np.ndarray:
@@ -53,7 +54,7 @@ def colors_of(palette: dict[str, tuple[int, int, int]]) -> np.ndarray:
 
 
 def spread_colors(count: int) -> np.ndarray:
-    """`count` colours that differ well from each other, uint8 (count, 3): bits of the index spread over RGB (VOC's)."""
+    """Clearly different colours, uint8 (count, 3): as in VOC, the bits of the index are spread over RGB."""
     index = np.arange(1, count + 1)[:, None, None]
     bits = (index >> (3 * np.arange(8)[:, None] + np.arange(3))) & 1
     return (bits << (7 - np.arange(8)[:, None])).sum(1).astype(np.uint8)

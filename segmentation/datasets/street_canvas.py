@@ -1,27 +1,28 @@
-"""A picture and its label drawn together: a pinhole camera over a flat street, flat polygons, then light and texture.
+"""A picture and its label, drawn together: flat polygons seen by a pinhole camera, then light and texture.
 
-Everything is integer drawing without antialiasing, integer tables, and floating-point arithmetic that IEEE 754 fixes
-(no transcendental functions), so that a picture is the same, to the bit, on every machine.
+Drawing is in integers without antialiasing, tables are integers, and floating-point arithmetic is limited to what IEEE
+754 specifies exactly (no transcendental functions), so that a picture is the same, to the bit, on every machine.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ralseg.foundation import generator
 
 Color = tuple[float, float, float]
-"""RGB, 0..255; what lies beyond is clipped."""
+"""RGB, 0 to 255; values outside are clipped."""
 
 Span = tuple[float, float]
-"""From, to."""
+"""A range: from, to."""
 
 CAMERA_HEIGHT = 1.5
 NEAREST = 1.6
-"""Metres: nothing is projected from nearer than this."""
+"""Metres; points that are nearer are projected as if they were at this depth."""
 
 HAZE_DEPTH = 160.0
 """Metres at which half of a colour is haze."""
@@ -34,6 +35,12 @@ CIRCLE = np.rint(CIRCLE_UNIT * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], -1))
 """A circle's outline; rounded, so that the last bit of a cosine does not matter."""
 
 
+def rgb(channels: Iterable[float]) -> Color:
+    """A colour of three channels."""
+    red, green, blue = channels
+    return red, green, blue
+
+
 @cache
 def noise_tiles() -> np.ndarray:
     """Two tiles of signed noise, int16 (2, TILE, TILE) in -64..63: fine grain, and blotches some ten pixels wide."""
@@ -44,12 +51,12 @@ def noise_tiles() -> np.ndarray:
         coarse = rng.integers(-64, 64, (TILE // step, TILE // step), np.int32)
         blotches += coarse.repeat(step, 0).repeat(step, 1)
     for axis in (0, 1):
-        blotches = sum(np.roll(blotches, shift, axis) for shift in (-2, -1, 0, 1, 2))
+        blotches = np.sum([np.roll(blotches, shift, axis) for shift in (-2, -1, 0, 1, 2)], axis=0, dtype=np.int32)
     return np.stack([fine, np.clip(blotches // 40, -64, 63).astype(np.int16)])
 
 
 class Dice:
-    """Plain draws from a generator: only uniform numbers, which are the same on every machine."""
+    """Simple draws from a generator, made of uniform numbers alone, which are the same on every machine."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -63,7 +70,7 @@ class Dice:
         return self.rng.random() < probability
 
     def count(self, mean: float) -> int:
-        """A whole number between 0 and 2 * mean, of that mean."""
+        """A whole number between 0 and 2 * mean, with that mean."""
         return int(self.uniform(0, 2 * mean) + self.rng.random())
 
     def choice(self, items: Sequence):
@@ -71,20 +78,20 @@ class Dice:
         return items[int(self.rng.random() * len(items))]
 
     def color(self, items: Sequence[Color], jitter: float = 18.0) -> Color:
-        """One of the colours, lighter or darker and slightly off in each channel."""
+        """One of the colours, made lighter or darker and varied slightly in each channel."""
         base, shift = self.choice(items), self.uniform(-jitter, jitter)
-        return tuple(channel + shift + self.uniform(-jitter, jitter) / 3 for channel in base)
+        return rgb(channel + shift + self.uniform(-jitter, jitter) / 3 for channel in base)
 
 
 class Canvas:
-    """What is drawn on.
+    """The picture and the label that are drawn on.
 
     World coordinates are metres: x to the right of the camera, y above the road, z ahead.
 
     Args:
         size: (height, width) in pixels.
         horizon: (y, x) of the vanishing point as shares of the size.
-        haze: the colour of the distance.
+        haze: the colour that distant things fade to.
         ids: part name -> id in the label.
     """
 
@@ -100,7 +107,7 @@ class Canvas:
         """Pixels per metre at depth z."""
         return self.focal / max(z, NEAREST)
 
-    def project(self, points: Sequence[tuple[float, float, float]] | np.ndarray) -> np.ndarray:
+    def project(self, points: ArrayLike) -> np.ndarray:
         """World points (..., 3) to pixels, int32 (..., 2) as (x, y)."""
         world = np.asarray(points, np.float64)
         scale = self.focal / np.maximum(world[..., 2], NEAREST)
@@ -109,12 +116,12 @@ class Canvas:
         return np.rint(np.stack([x, y], -1)).astype(np.int32)
 
     def shade(self, color: Color, z: float) -> Color:
-        """A colour as it looks at depth z."""
+        """A colour as it appears at depth z."""
         share = z / (z + HAZE_DEPTH)
-        return tuple(channel + share * (haze - channel) for channel, haze in zip(color, self.haze, strict=True))
+        return rgb(channel + share * (haze - channel) for channel, haze in zip(color, self.haze, strict=True))
 
     def polygons(self, pixels: Sequence[np.ndarray] | np.ndarray, color: Color | None, part: str | None = None) -> None:
-        """Fill convex polygons of pixels (n, k, 2); without a colour the image stays, without a part the label."""
+        """Fill convex polygons of pixels (n, k, 2), in the picture if given a colour, in the label if given a part."""
         # Not fillPoly: its edges differ by a pixel between versions of OpenCV.
         for polygon in pixels:
             if color is not None:
@@ -123,7 +130,7 @@ class Canvas:
                 cv2.fillConvexPoly(self.label, polygon, self.ids[part])
 
     def face(self, points: Sequence[tuple[float, float, float]], color: Color, part: str | None = None) -> None:
-        """Fill one convex polygon of world points, hazy by its mean depth."""
+        """Fill one convex polygon of world points, with haze according to its mean depth."""
         depth = sum(point[2] for point in points) / len(points)
         self.polygons([self.project(points)], self.shade(color, depth), part)
 
@@ -159,20 +166,21 @@ class Canvas:
         self.polygons([np.rint(corners).astype(np.int32)], self.shade(color, depth), part)
 
     def finish(self, grain: np.ndarray, tint: Color, shadow: np.ndarray | None, noise: int, blur: int, dice: Dice):
-        """Texture, cast shadow, colour of the light, sensor noise and blur.
+        """Add texture, a cast shadow, the colour of the light, sensor noise and blur.
 
         Args:
-            grain: int16 (2, 256), the strength (64ths) of fine grain and blotches on each id.
-            tint: factor of each channel.
-            shadow: int32 (k, 2), a polygon of pixels that lie in shade, or None.
-            noise: strength of the sensor's noise, 64ths.
-            blur: how often the picture is blurred.
-            dice: where the noise is cut from.
+            grain: int16 (2, 256), the strength of fine grain and blotches on each id, in 64ths.
+            tint: the factor of each channel.
+            shadow: int32 (k, 2), a polygon of pixels in the shade, or None.
+            noise: the strength of the sensor noise, in 64ths.
+            blur: how many times the picture is blurred.
+            dice: draws where the noise is cut from.
 
         Returns:
             image uint8 (H, W, 3).
         """
-        texture = sum(self._cut(tile, dice) * grain[i][self.label] for i, tile in enumerate(noise_tiles())) >> 6
+        fine, blotches = (self._cut(tile, dice) * grain[i][self.label] for i, tile in enumerate(noise_tiles()))
+        texture = (fine + blotches) >> 6
         light = np.full((self.height, self.width), 256, np.int16)
         if shadow is not None:
             cv2.fillConvexPoly(light, shadow, 150)

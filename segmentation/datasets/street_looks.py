@@ -1,4 +1,4 @@
-"""The looks of the clips: a quarter, a season and an hour each."""
+"""The looks of the clips: each has a neighbourhood, a season and a time of day."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from ralseg.segmentation.datasets.street_canvas import Color, Span
 
 @dataclass(frozen=True)
 class Look:
-    """One clip: a quarter, a season and an hour. Pairs of numbers are ranges.
+    """The look of a clip: a neighbourhood, a season and a time of day. Pairs of numbers are ranges.
 
     Attributes:
-        horizon: height of the vanishing point, share of the picture's height.
+        horizon: height of the vanishing point as a share of the picture's height.
         road, pavement: metres from the middle to the kerb, and from the kerb to the houses.
-        storeys: of a house.
+        storeys: storeys of a house.
         walls: colours of houses.
         gap: share of plots without a house.
-        trees, cars, people, riders, signs, fences: means per image.
+        trees, cars, people, riders, signs, fences: mean number per image.
         bare: whether trees have lost their leaves.
         sky: colours at the horizon and overhead.
         asphalt, paving: colours of the ground.
-        tint: factor of each channel.
+        tint: the factor of each colour channel.
         lit: whether windows are lit.
         shadow: share of pictures with a cast shadow.
-        noise: of the sensor, 64ths.
-        blur: passes of a 3x3 blur.
+        noise: strength of the sensor noise, in 64ths.
+        blur: number of passes of a 3x3 blur.
     """
 
     horizon: Span
@@ -171,4 +171,4 @@ LOOKS = {
         blur=2,
     ),
 }
-"""The clips. "dusk" is unlike the others in light, noise and sharpness."""
+"""Clip -> its look. "dusk" differs from the others in light, noise and sharpness."""

@@ -1,8 +1,8 @@
-"""What stands and moves in a street, each drawn by one function from a few metres of size and a colour."""
+"""The objects of a street, each drawn by one function from its place, its size and its colour."""
 
 import numpy as np
 
-from ralseg.segmentation.datasets.street_canvas import CAMERA_HEIGHT, Canvas, Color, Dice, Span
+from ralseg.segmentation.datasets.street_canvas import CAMERA_HEIGHT, Canvas, Color, Dice, Span, rgb
 
 SKIN = ((224, 186, 160), (180, 130, 100), (110, 75, 55))
 CLOTHES = ((40, 45, 60), (90, 40, 40), (50, 80, 60), (150, 150, 150), (190, 170, 60), (60, 70, 130), (170, 60, 50))
@@ -24,7 +24,7 @@ def tree(canvas: Canvas, dice: Dice, x: float, z: float, height: float, bare: bo
         dx, dy = dice.uniform(-0.3, 0.3) * height, dice.uniform(0.42, 0.92) * height
         if bare:
             canvas.bar((x, 0.4 * height, z), (x + dx, dy + 0.1 * height, z), 0.02 * height, bark, "tree")
-        color = tuple(channel + dice.uniform(-22, 10) + 2 * step for channel in leaves)
+        color = rgb(channel + dice.uniform(-22, 10) + 2 * step for channel in leaves)
         canvas.disc(x + dx, dy, z, radius * dice.uniform(0.5, 0.75 if bare else 1.1), color, "tree")
 
 
@@ -62,17 +62,17 @@ def traffic_light(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
     lit = dice.choice((0, 1, 2))
     for lamp, color in enumerate(((60, 220, 120), (240, 180, 50), (240, 60, 50))):
         on = 1.0 if lamp == lit else 0.25
-        canvas.disc(x, 2.5 + 0.4 * lamp, z, 0.15, tuple(on * channel for channel in color))
+        canvas.disc(x, 2.5 + 0.4 * lamp, z, 0.15, rgb(on * channel for channel in color))
 
 
 def fence(canvas: Canvas, dice: Dice, x: float, z: Span, height: float) -> None:
-    """A fence along the street: boards, or rails and bars that one sees through."""
+    """A fence along the street: boards, or rails and bars with gaps between them."""
     color = dice.color((*METAL, (120, 90, 60), (200, 195, 180)))
     corners = [(x, 0, z[0]), (x, height, z[0]), (x, height, z[1]), (x, 0, z[1])]
     quad = canvas.project(corners)
     boards = dice.chance(0.45)
     canvas.polygons([quad], canvas.shade(color, sum(z) / 2) if boards else None, "fence")
-    dark = tuple(channel - 28 for channel in color) if boards else color
+    dark = rgb(channel - 28 for channel in color) if boards else color
     step = dice.uniform(0.25, 0.6)
     # Evenly spaced in metres; far bars closer than a pixel merge into a grey band, as they do in a photograph.
     for bar in np.arange(z[0], min(z[1], z[0] + 60 * step), step):
@@ -96,8 +96,8 @@ def flank(canvas: Canvas, x: Span, y: Span, z: Span, color: Color, part: str | N
 def box(canvas: Canvas, x: Span, y: Span, z: Span, color: Color, part: str) -> None:
     """A box: the top and the side where they show, then the face towards the camera."""
     if y[1] < CAMERA_HEIGHT:
-        flat(canvas, x, y[1], z, tuple(1.1 * channel for channel in color), part)
-    flank(canvas, x, y, z, tuple(0.75 * channel for channel in color), part)
+        flat(canvas, x, y[1], z, rgb(1.1 * channel for channel in color), part)
+    flank(canvas, x, y, z, rgb(0.75 * channel for channel in color), part)
     canvas.upright(x, y, z[0], color, part)
 
 
@@ -175,9 +175,9 @@ def two_wheeler(canvas: Canvas, dice: Dice, x: float, z: float, motor: bool, rid
 
 
 def clutter(canvas: Canvas, dice: Dice, x: float, z: float) -> None:
-    """Bins, boxes, stalls and prams: what benchmarks leave unlabelled."""
+    """Bins, boxes, stalls and prams, which benchmarks leave unlabelled."""
     wide, tall = dice.uniform(0.25, 0.9), dice.uniform(0.6, 1.7)
     color = dice.color(((60, 70, 60), (120, 110, 90), (150, 60, 50), (70, 90, 120)))
     box(canvas, (x - wide, x + wide), (0, tall), (z, z + 1.2), color, "void")
-    dark = tuple(0.6 * channel for channel in color)
+    dark = rgb(0.6 * channel for channel in color)
     canvas.upright((x - 0.8 * wide, x + 0.8 * wide), (0.6 * tall, 0.75 * tall), z, dark)

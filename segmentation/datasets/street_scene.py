@@ -1,4 +1,4 @@
-"""How a street is put together: sky, ground, the houses on both sides, and who is where."""
+"""The composition of a street: sky, ground, the houses on both sides, and everything that stands in between."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ralseg.segmentation.datasets import street_objects as things
-from ralseg.segmentation.datasets.street_canvas import Canvas, Color, Dice, Span
+from ralseg.segmentation.datasets.street_canvas import Canvas, Color, Dice, Span, rgb
 from ralseg.segmentation.datasets.street_looks import Look
 
 FAR = 140.0
@@ -15,7 +15,7 @@ PARTS = (
     "sky", "building", "wall", "pole", "road", "pavement", "tree", "terrain", "sign", "light", "fence", "car", "truck",
     "bus", "train", "motorcycle", "bicycle", "pedestrian", "rider", "void",
 )  # fmt: skip
-"""Everything that is drawn; a variant says which class each part belongs to."""
+"""All parts that are drawn; a variant of the data set assigns each to a class."""
 
 GRAIN = {
     "sky": (2, 5),
@@ -25,17 +25,17 @@ GRAIN = {
     "pavement": (12, 10),
     "building": (9, 12),
 }
-"""Part -> strength of fine grain and of blotches, 64ths; others have (6, 6)."""
+"""Part -> strength of fine grain and of blotches, in 64ths; other parts have (6, 6)."""
 
 
 def draw_street(look: Look, size: tuple[int, int], ids: dict[str, int], rng: np.random.Generator):
     """Draw one street.
 
     Args:
-        look: the clip's look.
+        look: the look of the clip.
         size: (height, width).
         ids: part -> id in the label, for all of `PARTS`.
-        rng: everything that is random about this image.
+        rng: the generator of everything that is random in this image.
 
     Returns:
         image uint8 (H, W, 3) RGB, label uint8 (H, W).
@@ -58,9 +58,9 @@ def draw_street(look: Look, size: tuple[int, int], ids: dict[str, int], rng: np.
     grain = np.full((2, 256), 6, np.int16)
     for part, strength in GRAIN.items():
         grain[:, ids[part]] = strength
-    tint = tuple(channel * dice.uniform(0.86, 1.12) for channel in (1.0,) * 3)
+    tint = rgb(channel * dice.uniform(0.86, 1.12) for channel in (1.0,) * 3)
     level = dice.uniform(0.88, 1.1)
-    tint = tuple(level * (0.8 + 0.2 * own) * channel for own, channel in zip(tint, look.tint, strict=True))
+    tint = rgb(level * (0.8 + 0.2 * own) * channel for own, channel in zip(tint, look.tint, strict=True))
     return canvas.finish(grain, tint, shadow, look.noise, look.blur, dice), canvas.label
 
 
@@ -72,7 +72,7 @@ def _sky(canvas: Canvas, dice: Dice, look: Look) -> None:
     unit = canvas.height / 100
     for _ in range(dice.count(3)):
         x, y = dice.uniform(0, canvas.width), dice.uniform(0, 0.8 * canvas.horizon)
-        white = tuple(np.minimum(low + 14, 255).tolist())
+        white = rgb(np.minimum(low + 14, 255).tolist())
         for _ in range(6):
             center = int(x + dice.uniform(-14, 14) * unit), int(y + dice.uniform(-2, 2) * unit)
             cv2.circle(canvas.image, center, int(dice.uniform(2, 6) * unit), white, -1)
@@ -99,17 +99,17 @@ def _ground(canvas: Canvas, dice: Dice, look: Look, road: Span, paths: Span) -> 
     strip(paths[0], paths[1], 1.7, FAR, paving, "pavement")
     for z in range(3, 30):
         for edge, path in zip(road, paths, strict=True):
-            canvas.bar((edge, 0, z), (path, 0, z), 0.02, tuple(channel - 16 for channel in paving))
+            canvas.bar((edge, 0, z), (path, 0, z), 0.02, rgb(channel - 16 for channel in paving))
     for edge, path in zip(road, paths, strict=True):
         if dice.chance(look.gap):
             inner = path + dice.uniform(0.2, 0.5) * (edge - path)
             strip(path, inner, 1.7, FAR, dice.color(((88, 104, 56), (104, 98, 70))), "terrain")
     strip(road[0], road[1], 1.7, FAR, asphalt, "road")
     for edge in road:
-        canvas.bar((edge, 0, 1.7), (edge, 0, FAR), 0.12, tuple(channel + 25 for channel in paving))
+        canvas.bar((edge, 0, 1.7), (edge, 0, FAR), 0.12, rgb(channel + 25 for channel in paving))
     for _ in range(dice.count(3)):
         x, z, shift = dice.uniform(*road), dice.uniform(4, 40), dice.uniform(-26, 14)
-        strip(x, min(x + dice.uniform(0.4, 2), road[1]), z, z + dice.uniform(0.5, 6), tuple(c + shift for c in asphalt))
+        strip(x, min(x + dice.uniform(0.4, 2), road[1]), z, z + dice.uniform(0.5, 6), rgb(c + shift for c in asphalt))
     center, white = sum(road) / 2, dice.color(((205, 205, 200),))
     if dice.chance(0.75):
         start = dice.uniform(0, 6)
@@ -159,11 +159,11 @@ def _building(canvas: Canvas, dice: Dice, look: Look, x: float, near: float, far
     wall = dice.color(look.walls)
     dim = 0.86 if x > 0 else 1.0
     away = x + (9.0 if x > 0 else -9.0)
-    front = tuple(0.92 * channel for channel in wall)
+    front = rgb(0.92 * channel for channel in wall)
     canvas.upright((x, away), (0, tall), near, front, "building")
-    wall = tuple(dim * channel for channel in wall)
+    wall = rgb(dim * channel for channel in wall)
     canvas.face([(x, 0, near), (x, tall, near), (x, tall, far), (x, 0, far)], wall, "building")
-    eaves = tuple(0.7 * channel for channel in wall)
+    eaves = rgb(0.7 * channel for channel in wall)
     canvas.face([(x, tall - 0.4, near), (x, tall, near), (x, tall, far), (x, tall - 0.4, far)], eaves)
     first = 0
     if dice.chance(0.35):

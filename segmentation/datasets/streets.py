@@ -1,4 +1,4 @@
-"""Streets: drawn street scenes with CamVid's or Cityscapes' classes, the data set that is always at hand."""
+"""Streets: drawn street scenes with CamVid's or Cityscapes' classes, a data set that needs no download."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from ralseg.segmentation.datasets.street_looks import LOOKS
 from ralseg.segmentation.datasets.street_scene import PARTS, draw_street
 
 VERSION = 2
-"""Part of the fingerprint: raise it whenever a picture changes."""
+"""Part of the fingerprint; to be raised whenever a picture changes."""
 
 CYCLE = (
     ("train", "brick"), ("train", "stone"), ("val", "brick"), ("train", "suburb"), ("test", "dusk"),
@@ -19,8 +19,8 @@ CYCLE = (
     ("train", "brick"), ("train", "stone"), ("train", "avenue"), ("val", "brick"), ("train", "suburb"),
     ("train", "brick"), ("train", "stone"), ("test", "dusk"), ("val", "brick"), ("train", "brick"),
 )  # fmt: skip
-"""Subset and clip of image i: entry i modulo 30. As in CamVid val is one of the training clips and test is mostly a
-clip that training never sees."""
+"""Subset and clip of image i are entry i modulo 30. As in CamVid, val shares a clip with train, and most of test is a
+clip that is not in train."""
 
 PALETTES = {"camvid": CAMVID, "cityscapes": CITYSCAPES}
 CLASS_OF_PART = {
@@ -33,20 +33,20 @@ CLASS_OF_PART = {
         "pedestrian": "person",
     },
 }  # fmt: skip
-"""Variant -> part -> class, where the names differ."""
+"""Variant -> part -> class, for parts that are named differently from their class."""
 
 
 class Streets(Dataset):
-    """Procedural street scenes: a perspective street, its houses, trees, signs, vehicles and people, drawn from a seed.
+    """Procedural street scenes with houses, trees, signs, vehicles and people, drawn from a seed.
 
-    An image depends only on the seed, its number, the size and the variant, and is the same on every machine.
+    An image depends only on the seed, its number, the size and the variant. It is the same on every machine.
 
     Args:
-        images: how many.
+        images: number of images, 9 or more.
         size: (height, width) of each, at least (60, 60).
         seed: 0 or more.
         variant: "camvid" (11 classes) or "cityscapes" (19 classes, in trainId order).
-        unit_size: (height, width) of a unit; None: CamVid's quarter of the height by sixth of the width.
+        unit_size: (height, width) of a unit; None takes a quarter of the height by a sixth of the width, as for CamVid.
 
     Raises:
         RalsegError: if an argument is out of its range.
@@ -71,7 +71,8 @@ class Streets(Dataset):
         palette = PALETTES[variant]
         self.classes, self.colors = tuple(palette), colors_of(palette)
         self.seed, self.variant, self.image_size = int(seed), variant, (int(size[0]), int(size[1]))
-        self.unit_size = tuple(unit_size) if unit_size else (-(-size[0] // 4), -(-size[1] // 6))
+        height, width = unit_size or (-(-size[0] // 4), -(-size[1] // 6))
+        self.unit_size = height, width
         self.names = tuple(f"street_{i:05d}" for i in range(images))
         entries = [CYCLE[i % len(CYCLE)] for i in range(images)]
         self.groups = {name: clip for name, (_, clip) in zip(self.names, entries, strict=True)}
@@ -89,7 +90,7 @@ class Streets(Dataset):
         return self.image_size
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """See `Dataset.load`; the image is drawn on the spot."""
+        """See `Dataset.load`; the image is drawn on each call."""
         self._check_name(name)
         rng = generator(self.seed, "streets", int(name.removeprefix("street_")))
         return draw_street(LOOKS[self.groups[name]], self.image_size, self._ids, rng)

@@ -1,4 +1,4 @@
-"""Streets as Cityscapes is shared: `python -m ralseg.segmentation.datasets.streets_as_cityscapes FOLDER`."""
+"""Streets in the layout of Cityscapes: `python -m ralseg.segmentation.datasets.streets_as_cityscapes FOLDER`."""
 
 import argparse
 import sys
@@ -15,16 +15,16 @@ from ralseg.segmentation.datasets.palettes import CITYSCAPES_IDS
 from ralseg.segmentation.datasets.streets import Streets
 
 LABEL_IDS = np.zeros(IGNORE + 1, np.uint8)
-"""Of a class or of void, the id in label files; 0 is Cityscapes' unlabelled."""
+"""Id of a class or of void -> id in label files; 0 is Cityscapes' "unlabelled"."""
 LABEL_IDS[: len(CITYSCAPES_IDS)] = CITYSCAPES_IDS
 
 
 def write_streets(streets: Streets, root: str | Path) -> None:
-    """Write all images: the clips are the cities, train is train, and val and test are val.
+    """Write all images. Clips become cities; train stays train, and both val and test become val.
 
     Args:
-        streets: of the variant `cityscapes`.
-        root: gets leftImg8bit/ and gtFine/; what is there already is not written again.
+        streets: a data set of the variant `cityscapes`.
+        root: where leftImg8bit/ and gtFine/ are written; existing files are kept.
 
     Raises:
         RalsegError: for another variant, or if the disk is full.

@@ -1,4 +1,4 @@
-"""A data set in other classes: its own are taken together, or left out, by name."""
+"""A data set with other classes: its own classes are merged or left out by name."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,16 +9,16 @@ from ralseg.segmentation.datasets.base import IGNORE, Dataset
 
 
 class InTaxonomy(Dataset):
-    """A data set whose labels are told in the classes of a taxonomy, so that data sets become alike by name.
+    """A data set whose labels are mapped to the classes of a taxonomy, so that different data sets share their classes.
 
     Args:
-        dataset: where images and labels come from; all else than the classes is its own.
-        taxonomy: class -> names of the data set's classes that it takes together, in the order of the new ids. Names
-            that this data set does not have are passed over, and its classes that nobody names are void.
+        dataset: the data set of the images and labels; everything but the classes stays as it is there.
+        taxonomy: class -> names of the data set's classes that are merged into it, in the order of the new ids. Names
+            that the data set does not have are ignored, and classes of the data set that are not named become void.
 
     Raises:
-        RalsegError: if the taxonomy is no such mapping, has a class of which the data set has nothing, or names a class
-            twice.
+        RalsegError: if the taxonomy is no such mapping, has a class that matches nothing in the data set, or names a
+            class of the data set twice.
     """
 
     def __init__(self, dataset: Dataset, taxonomy: Mapping[str, Sequence[str]]) -> None:

@@ -1,7 +1,21 @@
-"""Learners: network + optimiser + the way it trains."""
+"""Learners: network + optimisers + the way it trains."""
 
+from ralseg.segmentation.learners.batches import Batch
+from ralseg.segmentation.learners.images import LearnerImages, fitted, taught
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
-from ralseg.segmentation.learners.predictor import Predictor, Reducer
+from ralseg.segmentation.learners.predictor import Predictor
+from ralseg.segmentation.learners.protocol import Learner, TrainingSet
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 
-__all__ = ["FitOptions", "LearnOptions", "Predictor", "Reducer", "SupervisedLearner"]
+__all__ = [
+    "Batch",
+    "FitOptions",
+    "LearnOptions",
+    "Learner",
+    "LearnerImages",
+    "Predictor",
+    "SupervisedLearner",
+    "TrainingSet",
+    "fitted",
+    "taught",
+]

@@ -1,45 +1,49 @@
-"""What is asked of a learner: predictions and the confusion matrix, one forward pass per image."""
+"""A network that is asked for predictions: one forward pass for each image and version of the weights."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
-from ralseg.foundation import Kept
 from ralseg.segmentation.devices import Precision, compute_dtype
-from ralseg.segmentation.learners.lower import LowerMaps, MirroredImages
-from ralseg.segmentation.metrics import Confusion
+from ralseg.segmentation.learners.images import LearnerImages
+from ralseg.segmentation.learners.predictions import Predictions, joined, taken
 from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
-from ralseg.segmentation.store import ImageStore
-from ralseg.segmentation.truth import Truth, truth
-
-Rows = np.ndarray | Tensor
-Reducer = Callable[[Prediction, Sequence[int]], Mapping[str, Sequence[Rows]]]
-"""`reducer(prediction, images)` keeps what it needs of the prediction of a batch of images: name -> a row an image."""
+from ralseg.segmentation.sources import (
+    MIRRORED,
+    NOISE_KINDS,
+    PLAIN,
+    KeptMaps,
+    Pictures,
+    Source,
+    StagesSource,
+    Variant,
+    check_noise,
+)
 
 BATCH_PIXELS = {("cpu", torch.float32): 350_000, ("cpu", torch.bfloat16): 700_000}
 """Input pixels in one forward pass, where it is fastest; measured, see docs/speed.md."""
 GPU_BATCH_PIXELS = 8_000_000
 
-TRUTH_BYTES, GPU_TRUTH_BYTES = 1 << 27, 1 << 30
-"""Labels of so many bytes, laid out for counting, are kept on the CPU and on a GPU."""
+PREDICTION_BYTES, GPU_PREDICTION_BYTES = 1 << 27, 1 << 30
+"""Predictions of so many bytes are kept on the CPU and on a GPU while the weights stand still."""
 
 
 class Predictor:
-    """A network that is asked and evaluated.
+    """A network that is asked for predictions.
 
     Args:
         network: whose predictions are meant; `_changed` takes over the weights that it has now.
-        store: images and labels.
+        images: what it may look at.
         cut: what lies below it is computed once per image.
         device: where to compute.
         precision: `float32`, `bfloat16` or `auto` (bfloat16 where the processor has it).
         compiled: whether inference runs through `torch.compile`, which takes its time at first and needs a compiler.
+        source: where the network's maps come from; None: from its own stages below the cut.
 
     Attributes:
         dtype: what the convolutions compute in.
@@ -49,124 +53,129 @@ class Predictor:
     def __init__(
         self,
         network: SegmentationNetwork,
-        store: ImageStore,
+        images: LearnerImages,
         cut: Cut,
         device: torch.device,
         precision: Precision,
         compiled: bool,
+        source: Source | None = None,
     ) -> None:
-        self.store, self.device, self.dtype = store, device, compute_dtype(precision, device)
+        self.images, self.device, self.dtype = images, device, compute_dtype(precision, device)
         self.classes = network.classes
         self._asked, self._cut = network, cut
         self._twin = InferenceTwin(network, cut, self.dtype, compiled)
-        self._lower = LowerMaps(self._twin.network, store, cut, device)
-        self._truth: Kept[Truth] = Kept(TRUTH_BYTES if device.type == "cpu" else GPU_TRUTH_BYTES, replace=False)
+        if source is None and cut != "full":
+            source = StagesSource(self._twin.network, cut, device)
+        self._source = source
+        self._maps: dict[Variant, KeptMaps | Pictures] = {}
+        self.forget()
         self.version = 0
 
     def predict(
         self,
         images: Sequence[int],
-        reducers: Sequence[Reducer],
         noises: Sequence[Noise] = (),
         generator: torch.Generator | None = None,
         again: bool = False,
-    ) -> dict[str, list[np.ndarray]]:
-        """One forward pass per image, reduced batch by batch, so that no probability map outlives its batch.
+    ) -> Iterator[Prediction]:
+        """Predict images batch by batch; see `Learner.predict`.
 
         Args:
             images: indices in the store, any sizes.
-            reducers: what to keep; each gets batches of images of one size.
-            noises: noisy predictions to make; a flip takes a second pass, over the mirrored image.
-            generator: of the noise, flips excepted.
-            again: whether just these images will be asked for again, see `LowerMaps`.
-
-        Returns:
-            name -> one array per image, in the order of `images`.
+            noises: noisy predictions to make. Those by dropout and of features need no further pass, a flip and each
+                draw of a variant of the source need one.
+            generator: source of the random draws of dropout and features.
+            again: whether just these images will be asked for again, see `KeptMaps`.
 
         Raises:
-            RalsegError: for noise by dropout where the network has none.
+            RalsegError: for noise by dropout where the network has none, noise of an unknown kind, or an image that may
+                not be looked at now.
         """
-        reduced: list[tuple[str, list[int], Sequence[Rows]]] = []
-        for places, chunk in self._chunks(images):
+        for noise in noises:
+            check_noise(noise.kind, self._source.variants if self._source else ())
+        self.images.check(images)
+        for chunk in self._chunks(images):
             with torch.inference_mode():
-                prediction = self._predicted(chunk, noises, generator, again)
-            for reducer in reducers:
-                reduced += [(name, places, rows) for name, rows in reducer(prediction, chunk).items()]
-        # Fetched when all is under way: a GPU is waited for once.
-        kept: dict[str, list[np.ndarray]] = {}
-        for name, places, rows in reduced:
-            for place, row in zip(places, rows, strict=True):
-                row = row.numpy(force=True) if isinstance(row, Tensor) else row
-                kept.setdefault(name, [np.empty(0)] * len(images))[place] = row
-        return kept
-
-    def evaluate(
-        self, images: Sequence[int], observer: Callable[[Prediction, Sequence[int]], None] | None = None
-    ) -> Confusion:
-        """The confusion matrix over full labels at their own size.
-
-        Args:
-            images: indices in the store.
-            observer: is shown every prediction, so that whoever needs it makes no second forward pass.
-        """
-        total = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=self.device)
-        for _, chunk in self._chunks(images):
-            with torch.inference_mode():
-                prediction = self._twin.network.upper(self._lower(chunk, again=True), self._cut)
-                total += self._true(chunk, prediction.logits.shape[-2:]).count(prediction.logits)
-            if observer is not None:
-                observer(prediction, chunk)
-        return Confusion(total.numpy(force=True))
+                prediction = self._predicted(chunk, PLAIN, again)
+                if noises:
+                    noisy = {n: self._noisy(prediction, n, generator, again) for n in dict.fromkeys(noises)}
+                    prediction = replace(prediction, noisy=noisy)
+            yield prediction
 
     def lower_maps(self, images: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
-        """The cached maps below the cut, batch by batch of one size."""
-        for _, chunk in self._chunks(images):
-            yield self._lower(chunk)
+        """The kept maps that the network starts from, batch by batch of one size."""
+        for chunk in self._chunks(images):
+            yield self.maps()(chunk)
+
+    def maps(self, variant: Variant = PLAIN) -> KeptMaps | Pictures:
+        """What gives the maps that the network starts from."""
+        if variant not in self._maps:
+            given = self.images, self.device, variant
+            if self._source is None:
+                self._maps[variant] = Pictures(self._twin.network, *given)
+            else:
+                self._maps[variant] = KeptMaps(self._source, *given)
+        return self._maps[variant]
 
     @property
-    def head(self) -> nn.Module:
+    def head(self) -> nn.Conv2d:
         """The last layer of the averaged network, on whose input `Prediction.decoded` it acts."""
         return self._asked.last_layer(self._cut)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the averaged weights, for a checkpoint."""
-        state = self._asked.state_dict()
-        return {key: value.cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+        return {key: copied(value) for key, value in self._asked.state_dict().items()}
 
-    def _predicted(
-        self, images: list[int], noises: Sequence[Noise], generator: torch.Generator | None, again: bool
-    ) -> Prediction:
-        drawn, flips = ([n for n in dict.fromkeys(noises) if (n.kind == "flip") == flip] for flip in (False, True))
-        upper = self._twin.network.upper
-        prediction = upper(self._lower(images, again), self._cut, drawn, generator)
-        if not flips:
-            return prediction
-        mirrored = upper(self._mirrored(images, again), self._cut).logits.flip(-1)
-        flipped = {noise: noise.flips(prediction.logits, mirrored) for noise in flips}
-        return replace(prediction, noisy={**prediction.noisy, **flipped})
+    def _predicted(self, images: list[int], variant: Variant, again: bool) -> Prediction:
+        """The prediction of a batch in a variant; of the images that are kept no pass is made."""
+        if (whole := self._predictions.batch(images, variant)) is not None:
+            return replace(whole)
+        kept = {image: self._predictions.one(image, variant) for image in images}
+        missing = [image for image, prediction in kept.items() if prediction is None]
+        if len(missing) == len(kept):
+            return self._passed(images, variant, again)
+        if missing:
+            fresh = self._passed(missing, variant, False)
+            kept |= {image: taken(fresh, row) for row, image in enumerate(missing)}
+        return joined([prediction for image in images if (prediction := kept[image]) is not None])
 
-    @cached_property
-    def _mirrored(self) -> LowerMaps:
-        return LowerMaps(self._twin.network, MirroredImages(self.store), self._cut, self.device)
+    def _passed(self, images: list[int], variant: Variant, again: bool) -> Prediction:
+        prediction = replace(self._twin.network(self.maps(variant)(images, again), self._cut), images=images)
+        self._predictions.put(prediction, variant)
+        return prediction
+
+    def _noisy(self, plain: Prediction, noise: Noise, generator: torch.Generator | None, again: bool) -> Tensor:
+        """(M, B, C, h, w) float32 logits."""
+        images = list(plain.images)
+        if noise.kind == "flip":
+            mirrored = self._predicted(images, MIRRORED, again).logits.flip(-1)
+            return torch.stack([plain.logits, mirrored][-noise.draws :])
+        if noise.kind in NOISE_KINDS:
+            return self._twin.network.noisy(plain, self._cut, noise, generator)
+        draws = (Variant(noise.kind, draw) for draw in range(noise.draws))
+        return torch.stack([self._predicted(images, draw, again).logits for draw in draws])
+
+    def forget(self) -> None:
+        """Drop all kept predictions, as a change of the weights does: for measurements."""
+        self._predictions = Predictions(PREDICTION_BYTES if self.device.type == "cpu" else GPU_PREDICTION_BYTES)
 
     def _changed(self) -> None:
         self._twin.refresh()
+        self.forget()
         self.version += 1
 
-    def _true(self, images: list[int], size: tuple[int, int]) -> Truth:
-        found = self._truth.get(tuple(images))
-        if found is None:
-            found = truth(np.stack([self.store.label(i) for i in images]), self.classes, size, self.device)
-            self._truth.put(tuple(images), found, found.nbytes)
-        return found
-
-    def _chunks(self, images: Sequence[int], batch: int | None = None) -> Iterator[tuple[list[int], list[int]]]:
-        """Places and images of batches of one size, as even as can be; of the fastest size where none is given."""
+    def _chunks(self, images: Sequence[int], batch: int | None = None) -> Iterator[list[int]]:
+        """Batches of images of one size, as even as can be; of the fastest size where none is given."""
         sizes: dict[tuple, list[int]] = {}
-        for place, i in enumerate(images):
-            sizes.setdefault((self.store.input_size(i), self.store.size(i)), []).append(place)
+        for i in images:
+            sizes.setdefault((self.images.input_size(i), self.images.size(i)), []).append(i)
         limit = BATCH_PIXELS.get((self.device.type, self.dtype), GPU_BATCH_PIXELS)
-        for (size, _), places in sizes.items():
+        for (size, _), group in sizes.items():
             most = batch or max(1, limit // math.prod(size))
-            for chunk in np.array_split(places, math.ceil(len(places) / most)):
-                yield chunk.tolist(), [images[place] for place in chunk]
+            for places in np.array_split(np.arange(len(group)), math.ceil(len(group) / most)):
+                yield [group[place] for place in places]
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A copy on the CPU, contiguous as files hold tensors."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

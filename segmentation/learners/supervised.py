@@ -1,41 +1,54 @@
-"""The supervised learner: a network, its averaged twin, and how they are trained, asked and evaluated."""
+"""The supervised learner: a network, its averaged twin, and how they are trained."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ralseg.features.prediction import Prediction
+from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
+from ralseg.foundation.optimisers import eager
+from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.devices import Precision, to_device
 from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners.batches import (
+    Batch,
+    Sample,
+    map_batches,
+    own_share,
+    samples_of_turn,
+    window_batches,
+)
+from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
-from ralseg.segmentation.learners.predictor import Predictor
-from ralseg.segmentation.losses import class_weights, cross_entropy
-from ralseg.segmentation.metrics import Confusion
-from ralseg.segmentation.networks import SegmentationNetwork, normalise
-from ralseg.segmentation.optimisers import eager
-from ralseg.segmentation.store import ImageStore
+from ralseg.segmentation.learners.predictor import Predictor, copied
+from ralseg.segmentation.learners.protocol import TrainingSet
+from ralseg.segmentation.learners.steps import Steps
+from ralseg.segmentation.losses import class_weights, cross_entropy, processes
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
+from ralseg.segmentation.sources import KeptMaps, Source
 
 AdamW = eager(torch.optim.AdamW)
 
 
 class SupervisedLearner(Predictor):
-    """Trains what lies above the cut on partial labels; predicts and is evaluated with averaged weights.
+    """Trains what lies above the cut on partial labels; predicts with averaged weights.
 
     The three games are this one class with another `options.cut`. Batch norm stands still in `learn`, so that the gain
-    of one turn is not drowned in noise.
+    of one turn is not drowned in noise. A learner of another kind overrides `objective`, and `make_optimisers`.
 
     Args:
-        network: a network holding theta_0.
-        store: images and labels.
+        network: a network holding theta_0; what lies below its cut is shared, not copied.
+        images: the only images that the learner may look at.
         options: of one turn.
         device: where to compute.
         precision: `float32`, `bfloat16` (of convolutions; weights, losses and sums stay float32), or `auto`: bfloat16
             where the processor has it.
         compiled: whether inference runs through `torch.compile`, which takes its time at first and needs a compiler.
+        source: where the network's maps come from; None: from its own stages. With a source of its own the whole
+            network is trained in every game.
 
     Attributes:
         dtype: what convolutions compute in.
@@ -45,68 +58,56 @@ class SupervisedLearner(Predictor):
     def __init__(
         self,
         network: SegmentationNetwork,
-        store: ImageStore,
+        images: LearnerImages,
         options: LearnOptions,
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         compiled: bool = False,
+        source: Source | None = None,
     ) -> None:
         self.options = options
-        self._made = {"device": device, "precision": precision, "compiled": compiled}
+        self._made = {"device": device, "precision": precision, "compiled": compiled, "source": source}
         self._network = network.to(device, memory_format=torch.channels_last).eval()
-        self._averaged = copy.deepcopy(self._network).requires_grad_(False)
-        self._theta0 = {key: value.clone() for key, value in self._network.state_dict().items()}
-        super().__init__(self._averaged, store, options.cut, torch.device(device), precision, compiled)
+        self._averaged = with_shared_stages(self._network, options.cut).requires_grad_(False)
+        above = above_the_cut(self._network, options.cut)
+        self._theta0 = {name: tensor.clone() for name, tensor in above.items()}
+        super().__init__(self._averaged, images, options.cut, torch.device(device), precision, compiled, source)
         self.reset()
 
     def reset(self) -> None:
-        """Back to theta_0, with a fresh optimiser."""
-        for network in (self._network.eval(), self._averaged):
-            network.load_state_dict(self._theta0)
-        self._loss = torch.zeros((), device=self.device)
-        self._start(self.options.cut, self.options.learning_rate, self.options.weight_decay)
-        self._changed()
+        """See `Learner.reset`."""
+        self._load(self._network.eval(), self._theta0)
+        self._load(self._averaged, self._theta0)
+        self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
 
     def another(self, options: LearnOptions) -> "SupervisedLearner":
-        """A learner of the same images with other options and, of its own, the weights that this one predicts with."""
-        return SupervisedLearner(copy.deepcopy(self._averaged), self.store, options, **self._made)
+        """A learner of the same images with other options of the same cut, at the weights that this one predicts with.
+
+        What lies below the cut is shared.
+        """
+        network = with_shared_stages(self._averaged, self.options.cut)
+        return SupervisedLearner(network, self.images, options, **self._made)
 
     def start_from(self, other: "SupervisedLearner") -> None:
         """Take the weights that another learner of the same network predicts with for theta_0, and go there."""
-        for name, value in other._averaged.state_dict().items():
+        for name, value in above_the_cut(other._averaged, self.options.cut).items():
             self._theta0[name].copy_(value)
         self.reset()
 
-    def learn(
-        self, labels: PartialLabels, new: Sequence[tuple[int, tuple[float, float]]], rng: np.random.Generator
-    ) -> Tensor:
-        """One turn: a few optimiser steps on the images of the new units, filled up with earlier ones.
+    def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
+        """A few optimiser steps on the images of the new units, filled up with earlier ones; see `Learner.learn`.
 
-        Args:
-            labels: all that is labelled, the new units included.
-            new: (image, centre of the unit as shares of height and width) of each new unit.
-            rng: order and filling of the batches, crops.
-
-        Returns:
-            The mean loss of the steps, a 0-d float32 tensor on the device (a GPU is not waited for); 0 if nothing is
-            labelled. Whether it is finite is checked by the next `evaluate`.
+        A GPU is not waited for: whether the loss is finite is checked by the next `predict`.
         """
-        options = self.options
-        if not len(labels) or not new:
+        options, labels = self.options, data.labels
+        if not len(labels) or not data.new:
             return torch.zeros((), device=self.device)
         slots = options.steps * options.batch
-        if options.cut == "full":
-            fresh = [new[i] for i in rng.permutation(len(new))]
-        else:
-            fresh = [(int(i), None) for i in rng.permutation(list({image for image, _ in new}))]
-        earlier = labels.images
-        filling = [(earlier[i], None) for i in rng.integers(len(earlier), size=max(0, slots - len(fresh)))]
-        samples = (fresh + filling)[:slots]
-        samples = [samples[i] for i in rng.permutation(slots)]
+        samples = samples_of_turn(data, slots, self._on_windows, rng)
         weights = to_device(class_weights(labels.class_counts, options.loss), self.device)
         self._seed_dropout(rng)
         losses = [
-            self._step(self._batch(samples[i : i + options.batch], labels, rng), weights, options.averaging)
+            self._step(samples[i : i + options.batch], options.crops, weights, data, rng)
             for i in range(0, slots, options.batch)
         ]
         self._changed()
@@ -115,60 +116,48 @@ class SupervisedLearner(Predictor):
 
     def fit(
         self,
-        labels: PartialLabels,
+        data: TrainingSet,
         options: FitOptions,
         rng: np.random.Generator,
-        validation: Sequence[int] = (),
+        validate: Callable[[], float] | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Train the whole network to convergence on what is labelled, from its present weights.
-
-        Args:
-            labels: all that is labelled.
-            options: how long and how.
-            rng: images, crops.
-            validation: images whose mIoU picks the weights that are kept (D_R); none: the last ones.
-            on_step: called with (step, steps).
-
-        Returns:
-            The number of steps taken.
+        """Train all that can be trained to convergence; see `Learner.fit`.
 
         Raises:
-            RalsegError: if nothing is labelled, or the loss is not finite.
+            RalsegError: if nothing is labelled, the loss is not finite, or the network's stages are kept frozen.
         """
+        labels = data.labels
         if not labels.class_counts.any():
             raise RalsegError("fit: no pixel is labelled; buy units with labels first")
-        if self.options.cut != "full":
+        if self._own_stages and self.options.cut != "full":
             raise RalsegError(
                 f"fit trains the whole network; this learner keeps what the {self.options.cut} game froze"
             )
+        if processes() > 1 and options.train_batch_norm:
+            raise RalsegError("batch norm would differ between processes; set fit.options.train_batch_norm=false")
         steps = options.steps_for(int(labels.class_counts.sum()))
-        self._start("full", options.learning_rate, options.weight_decay)
-        schedule = None
-        if steps > 2:
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                self._optimiser, options.learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
-            )
+        self._start(options.learning_rate, options.weight_decay, options.averaging)
+        schedules = self.make_schedules(options.learning_rate, steps)
         weights = to_device(class_weights(labels.class_counts, self.options.loss), self.device)
         images, best, stale, taken = labels.images, None, 0, 0
-        marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if len(validation) else ()
+        marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
         for taken in range(1, steps + 1):
-            chosen = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
-            loss = self._step(self._crop_batch(chosen, labels, rng, options.crops), weights, options.averaging)
-            if schedule is not None:
+            chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
+            self._loss = self._step(chosen, options.crops, weights, data, rng)
+            for schedule in schedules:
                 schedule.step()
             if on_step is not None:
                 on_step(taken, steps)
-            self._loss = loss
             if taken in marks or taken == steps:
                 self._check_loss()
-            if taken in marks:
+            if validate is not None and taken in marks:
                 self._changed()
-                miou = self.evaluate(validation).miou
-                if best is None or miou > best[0]:
-                    best, stale = (miou, copy.deepcopy(self._averaged.state_dict())), 0
+                score = validate()
+                if best is None or score > best[0]:
+                    best, stale = (score, copy.deepcopy(self._averaged.state_dict())), 0
                 else:
                     stale += 1
                 if stale >= options.patience:
@@ -177,78 +166,151 @@ class SupervisedLearner(Predictor):
         if best is not None:
             self._averaged.load_state_dict(best[1])
         self._network.load_state_dict(self._averaged.state_dict())
-        self._changed()
+        self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
         return taken
 
-    def evaluate(
-        self, images: Sequence[int], observer: Callable[[Prediction, Sequence[int]], None] | None = None
-    ) -> Confusion:
-        """See `Predictor.evaluate`.
+    def predict(
+        self,
+        images: Sequence[int],
+        noises: Sequence[Noise] = (),
+        generator: torch.Generator | None = None,
+        again: bool = False,
+    ) -> Iterator[Prediction]:
+        """See `Predictor.predict`.
 
         Raises:
-            RalsegError: if the loss of the last turn was not finite.
+            RalsegError: at the end, if the loss of the last turn was not finite.
         """
-        found = super().evaluate(images, observer)
+        yield from super().predict(images, noises, generator, again)
+        # A GPU is waited for when all is under way.
         self._check_loss()
-        return found
 
-    def _start(self, cut: str, learning_rate: float, weight_decay: float) -> None:
-        self._network.requires_grad_(False)
-        modules = self._network.trained(cut)
-        for module in modules:
-            module.requires_grad_(True)
-        twins = self._averaged.trained(cut)
-        self._trained = [p for module in modules for p in module.parameters()]
-        self._twins = [p for module in twins for p in module.parameters()]
-        self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
-        self._optimiser = AdamW(self._trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    def state(self) -> dict[str, Tensor]:
+        """See `Learner.state`; what lies below the cut comes with theta_0."""
+        parts = {
+            "network": above_the_cut(self._network, self.options.cut),
+            "averaged": above_the_cut(self._averaged, self.options.cut),
+            "optimiser": self._steps.state(),
+        }
+        return {f"{part}.{name}": copied(value) for part, found in parts.items() for name, value in found.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """See `Learner.restore`.
+
+        Raises:
+            RalsegError: if the state is of another learner.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
+        for key, value in state.items():
+            part, _, name = key.partition(".")
+            if part not in parts:
+                raise RalsegError(f"the learner's state holds {key}, which is none of it; restore the learner it is of")
+            parts[part][name] = value
+        self.reset()
+        self._load(self._network, parts["network"])
+        self._load(self._averaged, parts["averaged"])
+        self._steps.restore(parts["optimiser"])
+        self._changed()
+
+    def objective(
+        self, batches: Sequence[Batch], weights: Tensor, data: TrainingSet, rng: np.random.Generator
+    ) -> Tensor:
+        """The loss of one step, a 0-d tensor.
+
+        Args:
+            batches: the labelled samples of the step.
+            weights: (C,) of the classes.
+            data: all that may be learned from.
+            rng: source of all draws.
+        """
+        return cross_entropy([self.student(b.maps).logits for b in batches], [b.targets for b in batches], weights)
+
+    def student(self, maps: tuple[Tensor, ...]) -> Prediction:
+        """The pass that trains, with dropout if the network has it."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self._steps.module(maps, self.options.cut, drop=self._drop)
+
+    def make_optimisers(
+        self, parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float
+    ) -> list[torch.optim.Optimizer]:
+        """The optimisers of the trained weights, which step one after the other."""
+        return [AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)]
+
+    def make_schedules(self, learning_rate: float, steps: int) -> list[torch.optim.lr_scheduler.LRScheduler]:
+        """How the learning rates of the optimisers move during a `fit`."""
+        if steps <= 2:
+            return []
+        return [
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
+            )
+            for optimiser in self._steps.optimisers
+        ]
+
+    @property
+    def _own_stages(self) -> bool:
+        return self._made["source"] is None
+
+    @property
+    def _on_windows(self) -> bool:
+        """Whether steps are taken on windows of images rather than on kept maps."""
+        return self._own_stages and self.options.cut == "full"
+
+    def _start(self, learning_rate: float, weight_decay: float, averaging: float) -> None:
+        def optimisers(parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
+            return self.make_optimisers(parameters, learning_rate, weight_decay)
+
+        cut: Cut = self.options.cut
+        self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip)
+        self._loss = torch.zeros((), device=self.device)
+        self._drop: torch.Generator | None = None
+        self._changed()
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # A stream of its own: a network with dropout sees the same batches as one without.
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
         self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.dropout else None
 
-    def _step(self, groups: list[tuple[tuple[Tensor, ...], Tensor]], weights: Tensor, averaging: float) -> Tensor:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = [self._network.upper(maps, self.options.cut, drop=self._drop).logits for maps, _ in groups]
-        loss = cross_entropy(logits, [targets for _, targets in groups], weights)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._trained, self.options.clip)
-        self._optimiser.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(self._twins, self._trained, 1 - averaging)
-            for own, twin in zip(*self._buffers, strict=True):
-                twin.copy_(own)
-        return loss.detach()
+    def _step(
+        self, samples: Sequence[Sample], view: View, weights: Tensor, data: TrainingSet, rng: np.random.Generator
+    ) -> Tensor:
+        batches = self._batches(samples, view, data.labels, rng)
+        return self._steps.step(self.objective(batches, weights, data, rng))
+
+    def _batches(
+        self, samples: Sequence[Sample], view: View, labels: PartialLabels, rng: np.random.Generator
+    ) -> list[Batch]:
+        if self._on_windows:
+            return window_batches(samples, labels, self.images, self._network, view, rng, self.device)
+        maps = self.maps()
+        assert isinstance(maps, KeptMaps)
+        samples = own_share(samples)
+        chunks = self._chunks([image for image, _ in samples], len(samples))
+        return map_batches(chunks, labels, self.images, self._network, maps, self.device)
 
     def _check_loss(self) -> None:
         if not torch.isfinite(self._loss):
             raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
-    def _batch(self, samples: Sequence[tuple], labels: PartialLabels, rng: np.random.Generator) -> list[tuple]:
-        if self.options.cut == "full":
-            return self._crop_batch(samples, labels, rng, self.options.crops)
-        groups = []
-        for _, chunk in self._chunks([image for image, _ in samples], len(samples)):
-            maps = self._lower(chunk)
-            size = self._network.logit_size(self.store.input_size(chunk[0]))
-            targets = np.stack([labels.targets(i, size) for i in chunk])
-            groups.append((maps, to_device(targets, self.device)))
-        return groups
+    @staticmethod
+    @torch.no_grad()
+    def _load(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> None:
+        own = network.state_dict()
+        for name, value in tensors.items():
+            if name not in own or own[name].shape != value.shape:
+                raise RalsegError(f"the learner's state holds {name} of another network; restore the learner it is of")
+            own[name].copy_(value)
 
-    def _crop_batch(
-        self, samples: Sequence[tuple], labels: PartialLabels, rng: np.random.Generator, crops
-    ) -> list[tuple]:
-        windows: dict[tuple, list] = {}
-        for image, centre in samples:
-            pixels, known = self.store.image(image), labels.label(image)
-            window = crops.cut(pixels, known, self.classes, rng, centre, self._network.logit_size)
-            windows.setdefault(window[0].shape, []).append(window)
-        return [
-            (
-                (normalise(to_device(np.stack([w for w, _ in group]), self.device)),),
-                to_device(np.stack([t for _, t in group]), self.device),
-            )
-            for group in windows.values()
-        ]
+
+def above_the_cut(network: SegmentationNetwork, cut: Cut) -> dict[str, Tensor]:
+    """The weights and statistics above the cut by name, not copied."""
+    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
+    named = (*network.named_parameters(), *network.named_buffers())
+    return {name: tensor.detach() for name, tensor in named if id(tensor) in above}
+
+
+def with_shared_stages(network: SegmentationNetwork, cut: Cut) -> SegmentationNetwork:
+    """A copy of a network that has the tensors below the cut, which stand still, in common with it."""
+    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
+    below = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in above}
+    return copy.deepcopy(network, below)

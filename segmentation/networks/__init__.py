@@ -1,7 +1,8 @@
-"""Segmentation networks: `logits, embedding = network(images)`."""
+"""Segmentation networks: `prediction = network(maps, cut)`."""
 
 from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalise, resized
 from ralseg.segmentation.networks.inference import InferenceTwin
+from ralseg.segmentation.networks.pixel_mlp import PixelMLP
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
 from ralseg.segmentation.networks.small_fpn import SmallFPN
 from ralseg.segmentation.networks.smp import SmpNetwork
@@ -11,6 +12,7 @@ __all__ = [
     "CUTS",
     "Cut",
     "InferenceTwin",
+    "PixelMLP",
     "RalisFPN",
     "SegmentationNetwork",
     "SmallFPN",

@@ -21,8 +21,8 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 class SegmentationNetwork(nn.Module):
     """A convolutional network in three parts: stages -> decoder -> head.
 
-    The three games of the project are one network with a cut: `lower` is computed once per image and cached, `upper` is
-    trained.
+    The three games of the project are one network with a cut: `lower` is computed once per image and cached, `forward`
+    is trained.
 
     - `full`: nothing is cached, everything is trained;
     - `partial`: the first `partial_stages` stages are cached;
@@ -66,6 +66,8 @@ class SegmentationNetwork(nn.Module):
         self.frozen_head: HypercolumnHead | None = None
 
     stages: nn.ModuleList
+    per_pixel = False
+    """Whether each pixel of the logits depends on the same pixel of the maps alone."""
 
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
         """Outputs of the stages start..stop-1, given the input of stage `start`."""
@@ -92,7 +94,7 @@ class SegmentationNetwork(nn.Module):
             cut: the game.
 
         Returns:
-            The maps that `upper` starts from, to be cached as long as the weights below the cut stand still.
+            The maps that `forward` starts from, to be cached as long as the weights below the cut stand still.
         """
         if cut == "full":
             return (images,)
@@ -109,42 +111,17 @@ class SegmentationNetwork(nn.Module):
         # A map without channels carries the size of the logits past the cut.
         return self._frozen().norm(torch.cat(hypercolumn, dim=1)), decoded[:, :0], *features[1:]
 
-    def upper(
-        self,
-        maps: tuple[Tensor, ...],
-        cut: Cut,
-        noises: Sequence[Noise] = (),
-        generator: torch.Generator | None = None,
-        drop: torch.Generator | None = None,
-    ) -> Prediction:
-        """What lies above the cut: the prediction from the maps that `lower` gave.
+    def forward(self, maps: tuple[Tensor, ...], cut: Cut = "full", drop: torch.Generator | None = None) -> Prediction:
+        """What lies above the cut, in training and in inference alike: the prediction from the maps of `lower`.
 
         Args:
-            maps: as `lower` returned them for the same cut.
+            maps: as `lower` returned them for the same cut; in the full game the normalised images alone.
             cut: the game.
-            noises: noisy predictions to make, flips excepted; the stages and the decoder run once for all of them.
-            generator: where they are drawn from; needed if there are any.
-            drop: where the dropout mask of the logits is drawn from; None: torch's generator in training mode, and no
-                dropout in evaluation mode.
-
-        Raises:
-            RalsegError: for noise by dropout without dropout, or a flip.
+            drop: source of the dropout mask of the logits. None: torch's generator in training mode, and no dropout
+                in evaluation mode.
         """
+        made, embedding, size = self.above(maps, cut)
         head = self.last_layer(cut)
-        if cut == "frozen":
-            made, embedding, size = self._frozen().hidden(maps[0]), maps[2:], maps[1].shape[-2:]
-        else:
-            if cut == "full":
-                images = maps[0].to(self.dtype)
-                outputs = dict(enumerate(self.run_stages(images, 0, len(self.widths))))
-            else:
-                below = [level for level in self.levels if level < self.partial_stages]
-                outputs = dict(zip(below, maps, strict=False))
-                above = self.run_stages(maps[-1], self.partial_stages, len(self.widths))
-                outputs |= dict(enumerate(above, start=self.partial_stages))
-            features = [outputs[level] for level in self.levels]
-            made, embedding = self.decode(features), tuple(features[1:])
-            size = made.shape[-2:]
         if self.dropout and (self.training or drop is not None):
             decoded = resized(made, size)
             own = functional.dropout(decoded, self.dropout) if drop is None else dropped(decoded, self.dropout, drop)
@@ -152,14 +129,39 @@ class SegmentationNetwork(nn.Module):
         else:
             # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
             logits = resized(head(made).float(), size)
-        noisy = {noise: self._noisy(noise, head, made, size, generator) for noise in noises}
-        return Prediction(logits, made, embedding, noisy)
+        return Prediction(logits, made, embedding)
 
-    def _noisy(
-        self, noise: Noise, head: nn.Conv2d, made: Tensor, size: tuple[int, int], generator: torch.Generator | None
-    ) -> Tensor:
-        if noise.kind == "flip":
-            raise RalsegError("a flip needs the mirrored image; ask the learner's predict for it")
+    def above(self, maps: tuple[Tensor, ...], cut: Cut) -> tuple[Tensor, tuple[Tensor, ...], tuple[int, int]]:
+        """The map that the last layer reads, the embedding maps, and the (h, w) of the logits."""
+        if cut == "frozen":
+            return self._frozen().hidden(maps[0]), maps[2:], _size(maps[1])
+        if cut == "full":
+            outputs = dict(enumerate(self.run_stages(maps[0].to(self.dtype), 0, len(self.widths))))
+        else:
+            below = [level for level in self.levels if level < self.partial_stages]
+            outputs = dict(zip(below, maps, strict=False))
+            above = self.run_stages(maps[-1], self.partial_stages, len(self.widths))
+            outputs |= dict(enumerate(above, start=self.partial_stages))
+        features = [outputs[level] for level in self.levels]
+        made = self.decode(features)
+        return made, tuple(features[1:]), _size(made)
+
+    def noisy(self, prediction: Prediction, cut: Cut, noise: Noise, generator: torch.Generator | None) -> Tensor:
+        """Noisy predictions from the map that the last layer reads; neither stages nor decoder run again.
+
+        Args:
+            prediction: of this network.
+            cut: the game.
+            noise: of kind `dropout` or `features`.
+            generator: source of all draws.
+
+        Returns:
+            (M, B, C, h, w) float32 logits.
+
+        Raises:
+            RalsegError: for noise by dropout without dropout.
+        """
+        head, made, size = self.last_layer(cut), prediction.features, _size(prediction.logits)
         if noise.kind == "dropout" and not self.dropout:
             raise RalsegError(
                 "noisy predictions by dropout need a network trained with dropout; set network.dropout=0.1"
@@ -175,10 +177,13 @@ class SegmentationNetwork(nn.Module):
             disturbed = jittered(made, noise, generator)
         return torch.stack([resized(head(maps).float(), size) for maps in disturbed])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """`logits, embedding = network(images)` for (B, 3, H, W) float32 normalised images."""
-        prediction = self.upper((images,), "full")
-        return prediction.logits, prediction.embedding
+    def example(self) -> tuple[Tensor, ...]:
+        """Maps of a small image that `forward` accepts in the full game."""
+        return (next(self.parameters()).new_zeros(1, 3, 64, 64),)
+
+    def standardise(self, maps: Sequence[tuple[Tensor, ...]]) -> None:
+        """Take the statistics of the frozen game's input norm from maps of the frozen game."""
+        set_statistics(self._frozen().norm, [m[0] for m in maps])
 
     def logit_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the logits of an image of (height, width)."""
@@ -236,6 +241,18 @@ class HypercolumnHead(nn.Module):
     def hidden(self, hypercolumn: Tensor) -> Tensor:
         """(B, width, h, w), normalised -> (B, hidden, h, w)."""
         return functional.relu(self.first(hypercolumn))
+
+
+def set_statistics(norm: nn.BatchNorm2d, columns: Sequence[Tensor]) -> None:
+    """Take a norm's mean and variance from all pixels of maps (B, D, h, w)."""
+    values = torch.cat([column.float().permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
+    assert norm.running_mean is not None and norm.running_var is not None
+    norm.running_mean.copy_(values.mean(1))
+    norm.running_var.copy_(values.var(1))
+
+
+def _size(maps: Tensor) -> tuple[int, int]:
+    return maps.shape[-2], maps.shape[-1]
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

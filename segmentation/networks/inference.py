@@ -48,7 +48,7 @@ class InferenceTwin:
             (source.get_submodule(name), module) for name, module in self.network.named_modules() if name not in folded
         ]
         if compiled:
-            self.network.upper = torch.compile(self.network.upper, dynamic=False)
+            self.network.forward = torch.compile(self.network.forward, dynamic=False)
         self.refresh()
         above = {id(module) for part in source.trained(cut) for module in part.modules()}
         self._folds = [fold for fold in self._folds if id(fold[0]) in above]
@@ -112,9 +112,8 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
         for name, module in network.named_modules()
         if isinstance(module, nn.Conv2d) or type(module) is nn.BatchNorm2d
     ]
-    weight = next(network.parameters())
     with torch.inference_mode():
-        network(weight.new_zeros(1, 3, 64, 64))
+        network(network.example())
     for hook in hooks:
         hook.remove()
     return [pair for pair in pairs if all(runs[name] == 1 for name in pair)]

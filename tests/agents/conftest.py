@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ralseg.agents.acquisitions.reducers import map_reducer
-from ralseg.envs import Candidates, CandidatesView, FromGame
 from ralseg.features import UnitGrid
 from ralseg.features.prediction import Prediction
 from ralseg.features.softmax_maps import Softmax
+from ralseg.features.view import CandidatesView, Offer
 
 UNITS = 12
 """Of an image."""
@@ -71,13 +71,13 @@ class FakeGame:
         noisy = {reducer.noise: self.disturbed(reducer.noise) for reducer in reducers if reducer.noise}
         prediction, found = Prediction(self.logits, self.features, (), noisy), {}
         for reducer in reducers:
-            if isinstance(reducer, FromGame):
+            if reducer.name in ("reducible_loss", "look_ahead"):
                 self.truth_was_read = True
                 reducer = map_reducer(reducer.name, true_loss)
-            found |= reducer(prediction, range(len(self.logits)), self.grid)
+            found[reducer.name] = reducer.find(prediction, self.grid)
         return {name: rows.reshape(-1, *rows.shape[2:]) for name, rows in found.items()}
 
-    def reduce_candidates(self, units, reducers, observed=False):
+    def reduce(self, units, reducers):
         if not len(units) or not reducers:
             return {}
         return {name: rows[units] for name, rows in self.rows(reducers).items()}
@@ -119,7 +119,7 @@ class HandMade:
     def open(self):
         return np.setdiff1d(np.arange(self.size), self.bought)
 
-    def reduce_candidates(self, units, reducers, observed=False):
+    def reduce(self, units, reducers):
         return {reducer.name: self.rows[reducer.name][units] for reducer in reducers} if len(units) else {}
 
     def reduce_state(self, reducers):
@@ -136,17 +136,19 @@ class HandMade:
 
 
 def candidates_of(source, acquisition, units=None, slates=None, choices=5):
-    """Candidates of a game for an acquisition; all open units unless some are given."""
+    """Candidates of a game for an acquisition: all open units, or some in the order that they are given."""
     units = source.open if units is None else np.asarray(units, np.int64)
-    slates = None if slates is None else np.asarray(slates, np.int64)
-    return Candidates(source, units, slates, np.arange(len(units)), choices, LABELLED, acquisition.needs)
+    offer = Offer(units[None], np.ones((1, len(units)), bool), len(units))
+    view = CandidatesView(source, offer, LABELLED, acquisition.needs)
+    view.choices, view.slates = choices, None if slates is None else np.asarray(slates, np.int64)
+    return view
 
 
 def view_of(source, acquisition, units, mask=None, choices=None):
     """A view of (K, N) units, -1 where there is none; all of them are open unless a mask is given."""
     units = np.asarray(units, np.int64)
     mask = units >= 0 if mask is None else np.asarray(mask)
-    return CandidatesView(source, units, mask, LABELLED, acquisition.needs, False, choices)
+    return CandidatesView(source, Offer(units, mask, choices), LABELLED, acquisition.needs)
 
 
 # Test modules are no package and cannot import from each other.

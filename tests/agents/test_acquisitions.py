@@ -555,10 +555,10 @@ def test_entropy_of_the_mean_is_mean_entropy_and_information(fake_game, offered)
     for draw in game.disturbed(noise):
         one = fake_game()
         one.logits = draw
-        mean_of = mean_of + one.reduce_candidates(units, entropy)["entropy mean"] / 7
+        mean_of = mean_of + one.reduce(units, entropy)["entropy mean"] / 7
     both = mean_of + bald.score(offered(game, bald))
-    np.testing.assert_allclose(of_mean.reduce_candidates(units, entropy)["entropy mean"], both, atol=1e-6)
-    own = game.reduce_candidates(units, entropy)["entropy mean"]
+    np.testing.assert_allclose(of_mean.reduce(units, entropy)["entropy mean"], both, atol=1e-6)
+    own = game.reduce(units, entropy)["entropy mean"]
     np.testing.assert_allclose(edald.score(offered(game, edald)), own + both - mean_of, atol=1e-6)
 
 

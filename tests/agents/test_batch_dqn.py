@@ -5,14 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
-from tianshou.data import Batch
 
-from ralseg.agents.batch_dqn import BatchModeDQN, SlatePolicy
+from ralseg.agents.batch_dqn import BatchModeDQN, standardise
+from ralseg.agents.env_spaces import env_spaces
 from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
-from ralseg.agents.replay import COLUMNS, as_stored, make_replay, standardise
+from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
 from ralseg.agents.training import train
 from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
 from ralseg.configs import composed
@@ -28,8 +29,7 @@ def played(options, steps=22, seed=0, size=200):
     envs = [TrivialEnv(slates=3, size=4, steps=6, closed=0.4) for _ in range(STREAMS)]
     torch.manual_seed(seed)
     network = build_network(options, envs[0].observation_space)
-    policy = SlatePolicy(model=network, action_space=envs[0].action_space, rng=generator(seed, "exploration"))
-    algorithm = BatchModeDQN(policy, options)
+    algorithm = BatchModeDQN(network, options, generator(seed, "exploration"))
     priority = (options.priority_alpha, options.priority_beta) if options.prioritised else None
     replay = make_replay(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, priority=priority)
     rows = [[] for _ in envs]
@@ -48,7 +48,7 @@ def played(options, steps=22, seed=0, size=200):
             rows[n].append(entry)
             observations[n] = env.reset()[0] if terminated else after
         replay.add({key: np.stack([entry[key] for entry in entries]) for key in entries[0]})
-    for parameter in algorithm.model_old.module.parameters() if algorithm.use_target_network else []:
+    for parameter in algorithm.target.parameters() if algorithm.target else []:
         parameter.data += 0.3 * torch.randn(parameter.shape)
     return replay, rows, algorithm
 
@@ -59,7 +59,7 @@ def slow_target(rows, t, slate, candidate, algorithm, options):
     def q(network, row, k):
         obs = {key: row[key][None] for key in ("state", "candidates", "mask")}
         with torch.no_grad():
-            return network(obs)[0][0, k].numpy().astype(float)
+            return network(obs)[0, k].numpy().astype(float)
 
     total, discount = float(rows[t]["signal"][slate, candidate]), 1.0
     for i in range(options.n_step):
@@ -69,7 +69,7 @@ def slow_target(rows, t, slate, candidate, algorithm, options):
         if rows[t + i]["terminated"]:
             return total
     after = rows[t + options.n_step]
-    online, target = q(algorithm.policy.model, after, slate), q(algorithm.model_old, after, slate)
+    online, target = q(algorithm.network, after, slate), q(algorithm.target, after, slate)
     selector = online if options.double == "textbook" else target
     evaluator = online if options.double == "paper" else target
     open_ = [j for j in range(len(online)) if after["mask"][slate, j] == 1]
@@ -84,7 +84,7 @@ def test_targets_are_those_of_a_loop(gamma, n_step, double):
     options = BatchDQNOptions(gamma=gamma, n_step=n_step, double=double)
     replay, rows, algorithm = played(options)
     indices = np.unique(replay.sample(2000))
-    returns = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
+    returns = algorithm.targets(replay, indices)
     empty_next = 0
     for index, found in zip(indices, returns.numpy(), strict=True):
         stream, t = divmod(int(index), 100)
@@ -129,15 +129,44 @@ def test_prioritised_replay_draws_in_proportion_to_priorities():
     assert share == pytest.approx(0.75, abs=0.02)
 
 
+def test_importance_undoes_the_preference_by_hand():
+    """Priorities 1, 4 and 16 under alpha 0.5 are drawn as 1 to 2 to 4; beta 0.5 weighs them by 1 / sqrt of that."""
+    replay, _, _ = played(BatchDQNOptions(prioritised=True, priority_alpha=0.5, priority_beta=0.5))
+    replay.prioritise(np.arange(3), np.array([1.0, 4.0, 16.0]))
+    np.testing.assert_allclose(replay.importance(np.arange(3)), [1, 0.5**0.5, 0.5], rtol=1e-6)
+    # The largest weight is that of the batch, not of the replay.
+    np.testing.assert_allclose(replay.importance(np.array([2, 1])), [0.5**0.5, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("prioritised", [False, True])
+def test_an_update_weighs_each_step_by_its_importance(prioritised, monkeypatch):
+    options = BatchDQNOptions(prioritised=prioritised, priority_beta=1.0)
+    replay, _, algorithm = played(options)
+    given = []
+    learn = algorithm.learn
+    monkeypatch.setattr(algorithm, "learn", lambda *arguments: given.append(arguments) or learn(*arguments))
+    if prioritised:
+        replay.prioritise(np.arange(44), np.linspace(0.1, 3, 44))
+    drawn = copy.deepcopy(replay).sample(8)
+    before = replay.weight.copy() if prioritised else None
+    algorithm.update(replay, 8)
+    assert len(given[0]) == (3 if prioritised else 2)
+    if prioritised:
+        expected = 1 / before[drawn]
+        np.testing.assert_allclose(given[0][2], expected / expected.max(), rtol=1e-6)
+        changed = np.flatnonzero(replay.weight != before)
+        assert set(changed) == set(drawn)
+
+
 @pytest.mark.parametrize("learn_from", ["chosen", "all"])
 @pytest.mark.parametrize("loss", ["squared", "huber"])
 def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
     options = BatchDQNOptions(learn_from=learn_from, loss=loss, gamma=0.9)
     replay, _, algorithm = played(options)
     indices = np.arange(12)
-    batch = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)
+    batch, targets = replay.take(indices, (*OBSERVATION, "act")), algorithm.targets(replay, indices)
     with torch.no_grad():
-        values = algorithm.policy.model(batch)[0].numpy()
+        values = algorithm.network(batch).numpy()
     losses, refused = [], 0
     for b in range(12):
         for k in range(3):
@@ -146,33 +175,31 @@ def test_loss_is_over_what_may_be_learned_from(learn_from, loss):
                 chosen = bool(batch["act"][b, k] == j)
                 refused += chosen and not open_
                 if open_ and (chosen or learn_from == "all"):
-                    error = abs(values[b, k, j] - float(batch["returns"][b, k, j]))
+                    error = abs(values[b, k, j] - float(targets[b, k, j]))
                     losses.append(error**2 if loss == "squared" else (error**2 / 2 if error < 1 else error - 0.5))
     assert refused > 0
-    assert algorithm._update_with_batch(batch).loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert algorithm.learn(batch, targets)[0].loss == pytest.approx(np.mean(losses), rel=1e-4)
 
 
-@pytest.mark.parametrize("prioritised", [False, True])
-def test_members_of_an_ensemble_learn_as_if_alone(prioritised):
+@pytest.mark.parametrize("weighted", [False, True])
+def test_members_of_an_ensemble_learn_as_if_alone(weighted):
     # Without bootstrap, momentum or a clip one member's step does not know of the others.
-    options = BatchDQNOptions(
-        gamma=0.0, members=2, optimiser="sgd", momentum=0.0, gradient_clip=1e9, prioritised=prioritised
-    )
+    options = BatchDQNOptions(gamma=0.0, members=2, optimiser="sgd", momentum=0.0, gradient_clip=1e9)
     replay, _, algorithm = played(options)
     indices = np.arange(12)
-    alone = copy.deepcopy(algorithm.policy.model.members[1])
-    batch = algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)
-    stats = algorithm._update_with_batch(batch)
+    alone = copy.deepcopy(algorithm.network.members[1])
+    batch, targets = replay.take(indices, (*OBSERVATION, "act")), algorithm.targets(replay, indices)
+    weight = torch.linspace(0.2, 1, 12) if weighted else None
+    stats, per_step = algorithm.learn(batch, targets, weight)
     learned = batch["mask"].bool()
-    errors = alone(batch)[0] - batch["returns"]
+    errors = alone(batch) - targets
     each = torch.where(errors.abs() < 1, errors**2 / 2, errors.abs() - 0.5) * learned
-    weighted = each * batch["weight"][:, None, None] if prioritised else each
+    weighted = each * weight[:, None, None] if weighted else each
     (weighted.sum() / learned.sum()).backward()
-    for own, parameter in zip(algorithm.policy.model.members[1].parameters(), alone.parameters(), strict=True):
+    for own, parameter in zip(algorithm.network.members[1].parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(own, parameter - options.learning_rate * parameter.grad, rtol=1e-4, atol=1e-7)
     assert 0 < stats.loss < 10
-    if prioritised:
-        assert batch["errors"].shape == (12,)
+    assert per_step.shape == (12,)
 
 
 @pytest.mark.parametrize(("prior_of", "sign"), [("margin", -1), ("disagreement", 1)])
@@ -185,24 +212,25 @@ def test_a_prior_wants_what_is_unsure(prior_of, sign):
 def test_exploration_takes_open_candidates_and_each_slate_for_itself():
     options = BatchDQNOptions()
     replay, _, algorithm = played(options)
-    batch = Batch(obs={key: column.numpy() for key, column in replay.take(np.arange(20)).items()})
-    algorithm.policy.set_eps_training(0.5)
-    greedy = algorithm.policy(batch).act
-    acts = np.stack([algorithm.policy.add_exploration_noise(greedy, batch) for _ in range(400)])
-    open_ = np.take_along_axis(batch.obs.mask[None].repeat(400, 0), acts[..., None], -1)[..., 0]
-    assert (open_ | ~batch.obs.mask.any(-1)).all()
-    wide = (batch.obs.mask.sum(-1) == 4).nonzero()
+    obs = replay.take(np.arange(20))
+    mask = obs["mask"].numpy()
+    algorithm.epsilon = 0.5
+    greedy = algorithm.greedy(obs)
+    acts = np.stack([algorithm.explore(greedy, mask) for _ in range(400)])
+    open_ = np.take_along_axis(mask[None].repeat(400, 0), acts[..., None], -1)[..., 0]
+    assert (open_ | ~mask.any(-1)).all()
+    wide = (mask.sum(-1) == 4).nonzero()
     changed = acts[:, wide[0], wide[1]] != greedy[wide]
     assert changed.mean() == pytest.approx(0.5 * 3 / 4, abs=0.03)
-    row = next(r for r in range(20) if (batch.obs.mask[r].sum(-1) == 4).sum() >= 2)
-    first, second = (acts[:, row, k] != greedy[row, k] for k in np.flatnonzero(batch.obs.mask[row].sum(-1) == 4)[:2])
+    row = next(r for r in range(20) if (mask[r].sum(-1) == 4).sum() >= 2)
+    first, second = (acts[:, row, k] != greedy[row, k] for k in np.flatnonzero(mask[row].sum(-1) == 4)[:2])
     assert (first & second).mean() == pytest.approx(0.375**2, abs=0.06)
 
 
 def test_target_network_follows_with_its_buffers():
     algorithm = played(BatchDQNOptions(network="published", gate_features=2, target_update=3, batch_size=4))[2]
     replay = played(BatchDQNOptions())[0]
-    online, target = algorithm.policy.model, algorithm.model_old.module
+    online, target = algorithm.network, algorithm.target
     differs = []
     for _ in range(4):
         before = {name: tensor.clone() for name, tensor in online.state_dict().items()}
@@ -217,7 +245,7 @@ def test_epsilon_and_learning_rate_follow_the_training():
     seen = []
     for progress in (0.0, 0.25, 0.5, 1.0):
         algorithm.set_progress(progress)
-        seen.append((algorithm.policy.eps_training, algorithm.learning_rate))
+        seen.append((algorithm.epsilon, algorithm.optimiser.param_groups[0]["lr"]))
     np.testing.assert_allclose([e for e, _ in seen], [1.0, 0.525, 0.05, 0.05])
     np.testing.assert_allclose([r for _, r in seen][::3], [1e-2, 1e-3])
     assert seen[2][1] == pytest.approx(0.0055)
@@ -227,17 +255,14 @@ def test_a_warm_start_is_regression_until_its_end():
     replay, _, algorithm = played(BatchDQNOptions(gamma=0.9, gamma_from=0.5))
     indices = np.unique(replay.sample(2000))
 
-    def returns():
-        return algorithm._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
-
     signal = replay.take(indices, ("signal",))["signal"]
-    assert torch.equal(returns(), signal)
+    assert torch.equal(algorithm.targets(replay, indices), signal)
     algorithm.set_progress(0.49)
-    assert torch.equal(returns(), signal)
+    assert torch.equal(algorithm.targets(replay, indices), signal)
     algorithm.set_progress(0.5)
     from_the_start = played(BatchDQNOptions(gamma=0.9))[2]
-    expected = from_the_start._preprocess_batch(replay.take(indices, COLUMNS), replay, indices)["returns"]
-    assert torch.equal(returns(), expected)
+    expected = from_the_start.targets(replay, indices)
+    assert torch.equal(algorithm.targets(replay, indices), expected)
     assert not torch.equal(expected, signal)
 
 
@@ -265,6 +290,19 @@ def test_trivial_env_keeps_its_contract():
     check_env(TrivialEnv(), skip_render_check=True)
 
 
+def greedy_returns(policy, env):
+    """The returns of 20 episodes that were not trained on."""
+    returns = []
+    for seed in range(20):
+        obs, done, total = env.reset(seed=10_000 + seed)[0], False, 0.0
+        while not done:
+            act = policy.select(SimpleNamespace(observation=obs), np.random.default_rng(0))
+            obs, reward, done, _, _ = env.step(np.maximum(act, 0))
+            total += reward
+        returns.append(total)
+    return returns
+
+
 @pytest.mark.parametrize(
     ("settings", "episodes"),
     [
@@ -286,17 +324,57 @@ def test_trivial_env_keeps_its_contract():
 def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
     options = agent_options({"warm_up": 24, **settings})
     train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
-    policy, env = load_policy(tmp_path), TrivialEnv()
-    returns = []
-    for seed in range(20):
-        obs, done, total = env.reset(seed=10_000 + seed)[0], False, 0.0
-        while not done:
-            act = policy.select(SimpleNamespace(observation=obs), np.random.default_rng(0))
-            obs, reward, done, _, _ = env.step(np.maximum(act, 0))
-            total += reward
-        returns.append(total)
+    returns = greedy_returns(load_policy(tmp_path), TrivialEnv())
     # Random choice among the open candidates returns about 1.4.
-    assert np.mean(returns) > 0.9 * env.best_return
+    assert np.mean(returns) > 0.9 * TrivialEnv().best_return
+
+
+class DelayedEnv(TrivialEnv):
+    """One slate of a decoy (0.3 at once), an investment (1.0 three steps later) and a blank, in an order of chance.
+
+    The state says how many steps are left and what is due in 1, 2 and 3 steps, so that the game is a Markov decision
+    process. Of its 6 steps the first 3 can invest: the best return is 3 x 1.0 + 3 x 0.3, that of the decoy 6 x 0.3.
+    """
+
+    best_return = 3.9
+
+    def __init__(self):
+        super().__init__(slates=1, size=3, steps=6, closed=0.0)
+
+    def reset(self, *, seed=None, options=None):
+        self._due = [0.0, 0.0, 0.0]
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action):
+        kind = int(self._candidates[0, int(action[0]), :2] @ [1, 2])
+        *self._due, reward = 1.0 * (kind == 2), *self._due
+        reward += 0.3 * (kind == 1)
+        result = super().step(action)
+        return self._observation(), reward, *result[2:]
+
+    def _draw(self):
+        kinds = self.np_random.permutation(3)
+        self._mask = np.ones((1, 3), np.int8)
+        self._candidates = np.zeros((1, 3, 4), np.float32)
+        self._candidates[0, np.arange(3), :2] = np.eye(3, dtype=np.float32)[kinds][:, 1:]
+        self._state = np.tile(np.array([self.steps - self._step, *self._due], np.float32), (6, 1))
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.0])
+def test_a_delayed_reward_needs_a_discount_above_0(tmp_path, gamma):
+    options = agent_options(
+        {
+            "signal": {"reward": 1.0, "reference": 0.0}, "learn_from": "chosen", "gamma": gamma, "warm_up": 24,
+            "hidden": 16, "learning_rate": 5e-3, "target_update": 25, "updates_per_step": 2,
+        }
+    )  # fmt: skip
+    train(DelayedEnv, options, tmp_path, seed=2, episodes=40, tensorboard=False)
+    mean_return = np.mean(greedy_returns(load_policy(tmp_path), DelayedEnv()))
+    if gamma:
+        assert mean_return > 0.9 * DelayedEnv.best_return
+    else:
+        # Now is all that counts: the decoy, at every step.
+        assert mean_return == pytest.approx(6 * 0.3)
 
 
 def test_what_is_known_is_not_learned_again(tmp_path):
@@ -307,7 +385,7 @@ def test_what_is_known_is_not_learned_again(tmp_path):
     observations = [env.reset(seed=seed)[0] for seed in range(40)]
     obs = {key: np.stack([o[key] for o in observations]) for key in observations[0]}
     with torch.no_grad():
-        values, prior = network(obs)[0], network.prior(obs)
+        values, prior = network(obs), network.prior(obs)
     good = torch.from_numpy(obs["candidates"][..., 0].argmax(-1))
     assert ((values - prior).argmax(-1) == good).float().mean() > 0.95
     assert (values.argmax(-1) == good).float().mean() < 0.8
@@ -351,29 +429,56 @@ def test_a_broken_env_is_refused(tmp_path, fault, message):
     assert not (tmp_path / "policy.json").exists()
 
 
+class OtherSpaces(TrivialEnv):
+    def __init__(self, **others):
+        super().__init__()
+        self.action_space = others.pop("action", self.action_space)
+        self.observation_space = spaces.Dict({**self.observation_space.spaces, **others})
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            {"action": spaces.MultiDiscrete([5, 4])},
+            r"action space is MultiD.*must be MultiDiscrete\(\[N\] \* K\)",
+        ),
+        ({"action": spaces.Discrete(5)}, r"action space is Discrete\(5\); it must be MultiDiscrete"),
+        ({"mask": spaces.MultiBinary((2, 5))}, r"observation space holds mask=MultiBinary.*; it must be a Box"),
+    ],
+)
+def test_an_env_with_other_spaces_is_refused(tmp_path, others, message):
+    with pytest.raises(RalsegError, match=message):
+        train(lambda: OtherSpaces(**others), BatchDQNOptions(), tmp_path, seed=0, episodes=2, tensorboard=False)
+    env = TrivialEnv()
+    env.observation_space = spaces.Dict({"state": env.observation_space["state"]})
+    with pytest.raises(RalsegError, match=r"space is Dict.*; it must be a Dict of state, candidates and mask"):
+        env_spaces(env)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gamma": 1.2}, "gamma is 1.2; it must be at least 0 and at most 1"),
-        ({"learning_rate": 0}, "learning_rate is 0.0; it must be above 0 and at most 1"),
-        ({"double": "both"}, "double is 'both'; it must be one of textbook, paper, none"),
+        ({"gamma": 1.2}, "^agent.gamma=1.2 is out of range; it must be 0 to 1$"),
+        ({"learning_rate": 0}, "agent.learning_rate=0 is out of range; it must be above 0 and at most 1"),
+        ({"double": "both"}, "agent.double='both' is unknown; choose from textbook, paper, none"),
         ({"gama": 0.5}, "agent.gama is unknown"),
         ({"signal": {"rewards": 1.0}}, "agent.signal.rewards is unknown"),
-        ({"signal": {"reference": 0.0}}, "signal is 0 throughout"),
+        ({"signal": {"reference": 0.0}}, "^agent: signal is 0 throughout"),
         ({"signal": {"reference": 0.0, "reward": 1.0}}, "learn_from=chosen"),
         ({"batch_size": 2.5}, "agent.batch_size=2.5 must be a whole number"),
-        ({"warm_up": 4}, "at least batch_size, 16"),
-        ({"n_step": 0}, "n_step is 0; it must be at least 1 and at most 50"),
-        ({"target_update": 0}, "target_update is 0; it must be at least 1$"),
-        ({"algorithm": "dqn"}, "algorithm is 'dqn'; it must be one of batch_dqn, sb3_ppo, sb3_dqn"),
-        ({"gamma": float("nan")}, "gamma is nan"),
-        ({"prior_of": "entropy"}, "prior_of is 'entropy'; it must be one of margin, disagreement"),
-        ({"prior": -1.0}, "prior is -1.0; it must be at least 0"),
+        ({"warm_up": 4}, "^agent: warm_up=4 must be at least batch_size=16"),
+        ({"n_step": 0}, "agent.n_step=0 is out of range; it must be 1 to 50"),
+        ({"target_update": 0}, "agent.target_update=0 is out of range; it must be 1 or more$"),
+        ({"algorithm": "dqn"}, "agent.algorithm='dqn' is unknown; choose from batch_dqn, sb3_ppo, sb3_dqn"),
+        ({"gamma": float("nan")}, "agent.gamma=nan is out of range"),
+        ({"prior_of": "entropy"}, "agent.prior_of='entropy' is unknown; choose from margin, disagreement"),
+        ({"prior": -1.0}, "agent.prior=-1.0 is out of range; it must be 0 to 1000"),
         ({"gamma": 0.0, "gamma_from": 0.5}, "gamma_from is the share .*; set gamma above 0, too"),
         ({"network": "published", "prior": 1.0}, "network=published knows no prior; set prior=0"),
         ({"network": "published", "members": 2}, "network=compact; set members=1 for network=published"),
         ({"network": "tokens", "members": 2}, "network=compact; set members=1 for network=tokens"),
-        ({"members": 0}, "members is 0; it must be at least 1 and at most 50"),
+        ({"members": 0}, "agent.members=0 is out of range; it must be 1 to 50"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):

@@ -41,14 +41,14 @@ def test_published_network_is_a_gated_score():
     network = PublishedQueryNetwork(state_units=7, state_features=4, candidate_features=6, gate_features=2).eval()
     obs = observation(state_features=4)
     with torch.no_grad():
-        values = network(obs)[0]
+        values = network(obs)
         network.gate.linear.weight.zero_()
         network.gate.linear.bias.fill_(30.0)
-        score = network(obs)[0]
+        score = network(obs)
         network.gate.linear.bias.fill_(0.0)
-        half = network(obs)[0]
+        half = network(obs)
         network.gate.linear.bias.fill_(-30.0)
-        shut = network(obs)[0]
+        shut = network(obs)
     assert values.shape == (2, 3, 4)
     assert torch.allclose(half, score / 2, atol=1e-6)
     assert shut.abs().max() < 1e-9 < score.abs().min()
@@ -64,7 +64,7 @@ def test_compact_network_is_small_and_takes_any_state_slate_and_budget():
     assert sum(p.numel() for p in network.parameters()) <= 100_000
     network = CompactQueryNetwork(5, 6)
     for units, slates, size in [(7, 3, 4), (1, 1, 1), (20, 6, 2)]:
-        assert network(observation(2, units, slates, size))[0].shape == (2, slates, size)
+        assert network(observation(2, units, slates, size)).shape == (2, slates, size)
 
 
 @pytest.mark.parametrize("context", [True, False])
@@ -79,7 +79,7 @@ def test_compact_network_follows_a_permutation_of_candidates_and_units(context):
         "mask": obs["mask"][:, :, order],
     }
     with torch.no_grad():
-        assert torch.allclose(network(permuted)[0], network(obs)[0][:, :, order], atol=1e-6)
+        assert torch.allclose(network(permuted), network(obs)[:, :, order], atol=1e-6)
 
 
 def test_slate_context_sees_open_candidates_only():
@@ -93,7 +93,7 @@ def test_slate_context_sees_open_candidates_only():
     for context in (True, False):
         network = CompactQueryNetwork(5, 6, context=context).eval()
         with torch.no_grad():
-            plain, of_closed, of_open = (network(o)[0][:, :, 1] for o in (obs, closed, opened))
+            plain, of_closed, of_open = (network(o)[:, :, 1] for o in (obs, closed, opened))
         assert torch.allclose(plain, of_closed, atol=1e-6)
         assert torch.allclose(plain, of_open, atol=1e-6) != context
 
@@ -101,7 +101,7 @@ def test_slate_context_sees_open_candidates_only():
 def test_q_values_stay_finite_in_empty_slates():
     obs = observation()
     obs["mask"][:] = 0
-    values = CompactQueryNetwork(5, 6)(obs)[0]
+    values = CompactQueryNetwork(5, 6)(obs)
     assert torch.isfinite(values).all()
     assert (masked(values, obs["mask"]) == -torch.inf).all()
 
@@ -114,9 +114,9 @@ def test_a_prior_adds_the_standardised_uncertainty_of_open_candidates(closed):
     if closed:
         obs["mask"][1] = 0
     with torch.no_grad():
-        with_prior, prior = network(obs)[0], network.prior(obs)
+        with_prior, prior = network(obs), network.prior(obs)
         network.prior_weight = 0.0
-        learned = network(obs)[0]
+        learned = network(obs)
     assert torch.allclose(with_prior, learned + prior, atol=1e-6)
     for b in range(2):
         open_ = obs["mask"][b] == 1
@@ -144,14 +144,14 @@ def test_an_ensemble_is_the_mean_of_its_members_and_is_saved_as_one(tmp_path):
     network, obs = Ensemble(3, state_features=5, candidate_features=6, prior=2.0, prior_column=4), observation()
     network.fit_inputs(*obs.values())
     with torch.no_grad():
-        each = [member(obs)[0] for member in network.members]
+        each = [member(obs) for member in network.members]
         assert not torch.allclose(each[0], each[1], atol=1e-3)
         assert torch.equal(network.members_values(obs), torch.stack(each))
-        assert torch.allclose(network(obs)[0], sum(each) / 3, atol=1e-6)
+        assert torch.allclose(network(obs), sum(each) / 3, atol=1e-6)
         assert torch.equal(network.prior(obs), network.members[2].prior(obs))
         assert torch.equal(network.members[0].members_values(obs), each[0][None])
         save_policy(tmp_path, network, observation={}, options={})
-        assert torch.equal(load_policy(tmp_path).network(obs)[0], network(obs)[0])
+        assert torch.equal(load_policy(tmp_path).network(obs), network(obs))
     with pytest.raises(RalsegError, match="candidate_features=6, this game has 9"):
         load_policy(tmp_path).select(SimpleNamespace(observation=single(observation(candidate_features=9))), None)
 
@@ -180,7 +180,7 @@ def test_policy_chooses_the_best_open_candidate_and_nothing_in_an_empty_slate():
     obs["mask"][0, 3] = 0
     chosen = QueryPolicy(network, {}).select(SimpleNamespace(observation=single(obs)), np.random.default_rng(0))
     with torch.no_grad():
-        values = network(obs)[0][0].numpy()
+        values = network(obs)[0].numpy()
     assert chosen.dtype == np.int64
     for slate, index in enumerate(chosen):
         open_ = np.flatnonzero(obs["mask"][0, slate])
@@ -201,7 +201,7 @@ def test_saved_policy_is_loaded_as_it_was(saved):
     folder, network = saved
     policy = load_policy(folder)
     with torch.no_grad():
-        assert torch.equal(policy.network(observation())[0], network.eval()(observation())[0])
+        assert torch.equal(policy.network(observation()), network.eval()(observation()))
     assert policy.description["observation"] == {"classes": 11}
     assert policy.description["options"] == {"gamma": 0.8}
     assert policy.needs_observation

@@ -111,11 +111,11 @@ def test_bad_input_is_refused(tmp_path):
     with pytest.raises(RalsegError, match="episodes is 0"):
         train_sb3(MakeTrivialEnv(), SB3Options(), tmp_path, seed=0, episodes=0)
     assert not (tmp_path / "policy.json").exists()
-    with pytest.raises(RalsegError, match="algorithm is 'ppo'"):
+    with pytest.raises(RalsegError, match=r"agent.algorithm='ppo' is unknown; choose from sb3_ppo, sb3_dqn"):
         SB3Options(algorithm="ppo")
-    with pytest.raises(RalsegError, match=r"gamma is 0; it must be at least 0.01 for sb3_dqn"):
+    with pytest.raises(RalsegError, match=r"gamma=0 must be at least 0.01 for sb3_dqn"):
         SB3Options(algorithm="sb3_dqn", gamma=0)
-    with pytest.raises(RalsegError, match="buffer_size is 8; it must be at least batch_size"):
+    with pytest.raises(RalsegError, match="buffer_size=8 must be at least batch_size=32"):
         SB3Options(buffer_size=8)
     with pytest.raises(RalsegError, match=r"agent\.buffer is unknown"):
         agent_options({"algorithm": "sb3_ppo", "buffer": 8})

@@ -50,16 +50,16 @@ def test_classes_and_units_may_change_places(network):
         "mask": obs["mask"],
     }
     with torch.no_grad():
-        values = network(obs)[0]
-        assert torch.allclose(network(other)[0], values, atol=1e-5)
+        values = network(obs)
+        assert torch.allclose(network(other), values, atol=1e-5)
         # A candidate's classes beside the state's of other classes are another observation.
         mixed = {**obs, "candidates": other["candidates"]}
-        assert not torch.allclose(network(mixed)[0], values, atol=1e-4)
+        assert not torch.allclose(network(mixed), values, atol=1e-4)
 
 
 def test_one_set_of_weights_for_any_sizes(network):
     for classes, units, slates, size in [(2, 1, 1, 1), (11, 240, 3, 4), (19, 3, 5, 2), (40, 9, 2, 7)]:
-        values = network(observation(classes, 1, units, slates, size))[0]
+        values = network(observation(classes, 1, units, slates, size))
         assert values.shape == (1, slates, size)
         assert torch.isfinite(values).all()
 
@@ -92,7 +92,7 @@ def test_values_against_a_loop(network):
     obs = observation(classes=3)
     network.from_token.forward = lambda rows: torch.nn.Linear.forward(network.from_token, rows)
     network.from_candidate.forward = lambda rows: torch.nn.Linear.forward(network.from_candidate, rows)
-    found = network(obs)[0]
+    found = network(obs)
     for b in range(2):
         rows, open_ = obs["candidates"][b], obs["mask"][b] == 1
         state = [slow_state(network, obs["state"][b], c) for c in range(3)]

@@ -11,7 +11,8 @@ from ralseg.envs import World
 from ralseg.features import entropy_map, released_entropy_pools, released_histogram
 from ralseg.features.prediction import as_array
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.learners import LearnerImages, SupervisedLearner
 
 
 @pytest.fixture
@@ -28,16 +29,20 @@ def step(work):
 
 def logits(work, image):
     """What the network says of an image at full size, (1, C, H, W)."""
-    learner = SupervisedLearner(work.network(), work.store, work.world.learn_options, precision="float32")
-    kept = learner.predict([image], [lambda prediction, _: {"logits": as_array(prediction.logits)}])["logits"][0]
+    learner = SupervisedLearner(
+        work.network(), LearnerImages(work.store), work.world.learn_options, precision="float32"
+    )
+    kept = as_array(next(learner.predict([image])).logits)[0]
     size = work.store.size(image)
     return torch.nn.functional.interpolate(torch.as_tensor(kept)[None], size=size, mode="bilinear").numpy()
 
 
 def test_reward_is_ours(work, step):
     """The same weights and images give the same confusion matrix, up to the rounding of two layouts."""
-    learner = SupervisedLearner(work.network(), work.store, work.world.learn_options, precision="float32")
-    ours, theirs = learner.evaluate(work.reward), step.evaluate(work.reward)
+    learner = SupervisedLearner(
+        work.network(), LearnerImages(work.store), work.world.learn_options, precision="float32"
+    )
+    ours, theirs = Evaluator(work.store, learner.classes)(learner, work.reward), step.evaluate(work.reward)
     assert (theirs.counts.sum(0) > 0).sum() > 3
     assert theirs.counts.sum() == ours.counts.sum()
     assert np.abs(theirs.counts - ours.counts).sum() <= 1e-3 * ours.counts.sum()

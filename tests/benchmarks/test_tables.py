@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from argparse import Namespace
 from itertools import product
@@ -15,10 +17,11 @@ from ralseg.benchmarks import acquisitions, batches, cityscapes, games, growth, 
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
-from ralseg.benchmarks.measure import Clock, alternate, configured, cpu_seconds_of, machine, peak_megabytes
+from ralseg.benchmarks.measure import Clock, alternate, batch_dqn, configured, cpu_seconds_of, peak_megabytes
 from ralseg.benchmarks.precision import compared
 from ralseg.benchmarks.run import facts, main, markdown
-from ralseg.foundation import RalsegError
+from ralseg.configs import composed
+from ralseg.foundation import RalsegError, read_json
 from ralseg.segmentation.networks import SmallFPN
 
 
@@ -77,7 +80,9 @@ def test_same_work(run, small, monkeypatch):
         assert set(phases) == {"features", "choice", "training", "reward"}
 
 
-def test_games(run, small, in_this_process):
+def test_games(run, small, in_this_process, monkeypatch):
+    monkeypatch.setattr(games, "ROUNDS", 1)
+    monkeypatch.setattr(games, "TRAININGS", 1)
     found = run("games", *small)
     for seconds in found["step_seconds"].values():
         parts = ("learn", "reward", "observe", "rest")
@@ -136,7 +141,16 @@ def test_cityscapes(run, in_this_process, monkeypatch):
         assert min(process["seconds"].values()) > 0 and process["peak_megabytes"] > 50
 
 
-def test_acquisitions(run, small, in_this_process):
+def test_acquisitions(run, small, in_this_process, monkeypatch):
+    # No acquisition changes the game that it chooses in, so all can choose in the same two.
+    offered, kept = acquisitions.offered, {}
+
+    def once(overrides, offer):
+        if offer not in kept:
+            kept[offer] = offered(overrides, offer)
+        return kept[offer]
+
+    monkeypatch.setattr(acquisitions, "offered", once)
     found = run("acquisitions", *small)["acquisitions"]
     assert set(found) == set(names())
     for at in found.values():
@@ -219,17 +233,35 @@ def test_no_folder_of_anybodys_in_a_result(capsys):
     assert facts(arguments)["command"] == "uv run benchmarks/run.py games dataset=camvid dataset.root=<folder>"
 
 
-def test_fresh_process():
-    """It has its own threads' setting, costs CPU seconds, and gives JSON."""
-    found = in_fresh_process(machine)
-    assert found["result"]["processor"] == machine()["processor"]
-    assert found["cpu_seconds"] > 0.2
+# Functions that need no torch, which takes seconds to import.
+def test_fresh_process(tmp_path, monkeypatch):
+    """It has its own threads' setting and cache, gives JSON, and costs its children's CPU seconds as well."""
+    monkeypatch.setenv("RALSEG_CACHE", "ours")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    settings = ("import json, os; json.dump([os.environ[n] for n in ('OMP_NUM_THREADS', 'RALSEG_CACHE')], "
+                "open('settings.json', 'w'))")  # fmt: skip
+    burn = "import time\nwhile time.process_time() < 0.5: pass"
+    for cache, expected in ((None, "ours"), (tmp_path, str(tmp_path))):
+        found = in_fresh_process(subprocess.call, cache, args=[sys.executable, "-c", settings], cwd=str(tmp_path))
+        assert found["result"] == 0
+        assert json.loads((tmp_path / "settings.json").read_text()) == ["1", expected]
+    assert in_fresh_process(subprocess.call, args=[sys.executable, "-c", burn])["cpu_seconds"] > 0.5
 
 
 def test_fresh_process_that_fails(capfd):
-    with pytest.raises(RalsegError, match="peak_megabytes ended with status 1"):
-        in_fresh_process(peak_megabytes, process="nobody")
-    assert "process nobody is not in /proc" in capfd.readouterr().err
+    with pytest.raises(RalsegError, match="read_json ended with status 1"):
+        in_fresh_process(read_json, path="nowhere.json")
+    assert "nowhere.json" in capfd.readouterr().err
+
+
+def test_what_is_no_process():
+    with pytest.raises(RalsegError, match="process nobody is not in /proc"):
+        peak_megabytes(process="nobody")
+
+
+def test_agents_of_stable_baselines3_are_not_measured(small):
+    with pytest.raises(RalsegError, match="agent=sb3_ppo is not measured by these tables"):
+        batch_dqn(composed("train_agent", ["agent=sb3_ppo"]))
 
 
 def test_seconds_of_a_process():

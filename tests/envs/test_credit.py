@@ -6,11 +6,31 @@ from torch.nn import functional
 from ralseg.envs import GradientCredit, Pool, World
 from ralseg.envs.targets import Targets
 from ralseg.features import square_root_gain
+from ralseg.features.reduction import reduce_units
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import RalisFPN
 
 LOSSES = ["balanced_cross_entropy", "soft_iou"]
+
+
+def made(learner, store, reward, loss):
+    """Gradient credit towards D_R."""
+    targets = Targets(store, learner.classes, learner.device)
+    return GradientCredit(learner, targets, store.class_counts()[reward].sum(0), loss)
+
+
+def looked(learner, credit, store, reward):
+    """Show it D_R at the present weights."""
+    Evaluator(store, learner.classes)(learner, reward, credit.observe)
+    credit.finish()
+
+
+def of_units(learner, credit, pool, images):
+    """The credit of all units of some images, a row for each image."""
+    every = {image: np.arange(len(pool.grid(image))) for image in images}
+    return reduce_units(learner.predict(images), [credit.reducer], pool.grid, every)["credit"]
 
 
 @pytest.fixture(scope="module", params=["small", "frozen", "three_by_three"])
@@ -24,22 +44,23 @@ def parts(request, configured):
         # Drawn weights give logits near 0: larger ones make the softmax matter.
         with torch.no_grad():
             network.head.weight.mul_(20)
-        learner = SupervisedLearner(network, world.store, LearnOptions(), precision="float32")
+        learner = SupervisedLearner(network, LearnerImages(world.store), LearnOptions(), precision="float32")
     else:
-        learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+        learner = SupervisedLearner(
+            world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32"
+        )
     images = world.images("train")[: 2 if request.param == "three_by_three" else 4]
     return learner, Pool(world.store, images, world.unit), world.images("reward")[:3]
 
 
-def pixel_logits(learner, image):
+def pixel_logits(learner, store, image):
     """(C, H, W) logits of the nearest cell, as a function of the last layer's weights, and the true label."""
-    found = []
-    learner.predict([image], [lambda p, i: found.append(p.decoded.clone()) or {}])
+    (prediction,) = learner.predict([image])
     head = learner.head
     weight = head.weight.detach().clone().requires_grad_(True)
     bias = head.bias.detach().clone().requires_grad_(True)
-    logits = functional.conv2d(found[0], weight, bias, padding=head.padding)
-    label = torch.from_numpy(learner.store.label(image).astype(np.int64))
+    logits = functional.conv2d(prediction.decoded.clone(), weight, bias, padding=head.padding)
+    label = torch.from_numpy(store.label(image).astype(np.int64))
     return functional.interpolate(logits, size=label.shape, mode="nearest")[0], label, (weight, bias)
 
 
@@ -47,9 +68,9 @@ def gradient(value, weights):
     return torch.cat([g.flatten() for g in torch.autograd.grad(value, weights)]).double()
 
 
-def reward_gradient(learner, reward, loss):
+def reward_gradient(learner, store, reward, loss):
     """Gradient of D_R's loss in the last layer, all pixels at once."""
-    parts = [pixel_logits(learner, i) for i in reward]
+    parts = [pixel_logits(learner, store, i) for i in reward]
     labels = torch.cat([label.flatten() for _, label, _ in parts])
     present = [c for c in range(learner.classes) if (labels == c).any()]
     assert len(present) > 3
@@ -73,17 +94,16 @@ def reward_gradient(learner, reward, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_credit_is_the_agreement_of_gradients(parts, loss):
     learner, pool, reward = parts
-    credit = GradientCredit(learner, Targets(learner), reward, loss)
+    credit = made(learner, pool.store, reward, loss)
     with pytest.raises(RalsegError, match="credit needs the gradient of D_R"):
-        learner.predict(reward[:1], [lambda p, i: credit(p, i, pool.grid(i[0]))])
-    learner.evaluate(reward, credit.observe)
-    credit.finish()
+        of_units(learner, credit, pool, reward[:1])
+    looked(learner, credit, pool.store, reward)
     images = pool.images.tolist()
-    found = learner.predict(images, [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
-    towards = reward_gradient(learner, reward, loss)
+    found = of_units(learner, credit, pool, images)
+    towards = reward_gradient(learner, pool.store, reward, loss)
     expected = []
     for image in images:
-        logits, label, weights = pixel_logits(learner, image)
+        logits, label, weights = pixel_logits(learner, pool.store, image)
         rows = []
         for y, x, height, width in pool.grid(image).boxes:
             part = slice(y, y + height), slice(x, x + width)
@@ -94,7 +114,7 @@ def test_credit_is_the_agreement_of_gradients(parts, loss):
                 gradient(each / (height * width), weights) if (label[part] != 255).any() else torch.zeros(len(towards))
             )
             rows.append(float(own.double() @ towards))
-            logits, label, weights = pixel_logits(learner, image)
+            logits, label, weights = pixel_logits(learner, pool.store, image)
         expected.append(rows)
     expected = np.array(expected)
     np.testing.assert_allclose(np.array(found), expected, rtol=2e-3, atol=2e-4 * np.abs(expected).max())
@@ -104,12 +124,11 @@ def test_credit_is_the_agreement_of_gradients(parts, loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_second_pass_forgets_the_first(parts, loss):
     learner, pool, reward = parts
-    credit, fresh = (GradientCredit(learner, Targets(learner), reward, loss) for _ in range(2))
+    credit, fresh = (made(learner, pool.store, reward, loss) for _ in range(2))
 
     def look(credit):
-        learner.evaluate(reward, credit.observe)
-        credit.finish()
-        return learner.predict(pool.images.tolist(), [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"]
+        looked(learner, credit, pool.store, reward)
+        return of_units(learner, credit, pool, pool.images.tolist())
 
     look(credit)
     np.testing.assert_array_equal(look(credit), look(fresh))
@@ -117,17 +136,16 @@ def test_a_second_pass_forgets_the_first(parts, loss):
 
 def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
     """What credit means: a small step on one unit alone changes D_R's loss by minus credit times the step."""
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32")
     pool, reward = Pool(world.store, world.images("train"), world.unit), world.images("reward")
-    credit = GradientCredit(learner, Targets(learner), reward, "balanced_cross_entropy")
-    learner.evaluate(reward, credit.observe)
-    credit.finish()
+    credit, store = made(learner, world.store, reward, "balanced_cross_entropy"), world.store
+    looked(learner, credit, store, reward)
     image = int(pool.images[0])
-    rows = learner.predict([image], [lambda p, i: credit(p, i, pool.grid(i[0]))])["credit"][0]
+    (rows,) = of_units(learner, credit, pool, [image])
     unit = int(np.abs(rows).argmax())
 
     def loss():
-        logits, labels = zip(*[pixel_logits(learner, i)[:2] for i in reward], strict=True)
+        logits, labels = zip(*[pixel_logits(learner, store, i)[:2] for i in reward], strict=True)
         logits, labels = (
             torch.cat([z.flatten(1) for z in logits], 1).T.detach(),
             torch.cat([y.flatten() for y in labels]),
@@ -138,7 +156,7 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
 
     before = loss()
     y, x, height, width = pool.grid(image).boxes[unit]
-    logits, label, weights = pixel_logits(learner, image)
+    logits, label, weights = pixel_logits(learner, store, image)
     part = slice(y, y + height), slice(x, x + width)
     value = functional.cross_entropy(logits[None, :, *part], label[None, *part], ignore_index=255, reduction="sum")
     steps = torch.autograd.grad(value / (height * width), weights)
@@ -158,8 +176,8 @@ def test_class_truth_by_hand():
 
 
 def test_unknown_loss(world):
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, precision="float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32")
     with pytest.raises(
         RalsegError, match=r"game.credit='dice' is unknown; choose from balanced_cross_entropy, soft_iou"
     ):
-        GradientCredit(learner, Targets(learner), [0], "dice")
+        made(learner, world.store, [0], "dice")

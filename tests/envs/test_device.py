@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from ralseg.agents.acquisitions import make
 from ralseg.envs import Game, Pool, RegionSelectionEnv, World
 from ralseg.envs.observer import STATE_UNITS
-from ralseg.segmentation.learners import SupervisedLearner, supervised
+from ralseg.segmentation.learners import LearnerImages, SupervisedLearner, supervised
 from ralseg.segmentation.networks import CUTS
 
 
@@ -62,7 +62,7 @@ def fetched(monkeypatch):
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_step_stays_on_its_device(configured, fetched, cut):
     world = World(configured(f"game={cut}"))
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, "meta", "float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, "meta", "float32")
     pool, spec = Pool(world.store, world.images("train"), world.unit), world.game("train").spec
     state, reward = world.images("state"), world.images("reward")
     env = RegionSelectionEnv(Game(learner, pool, state, reward, spec, world.game_options, credit=True, reference=True))
@@ -87,7 +87,7 @@ LOOKING = [
 def test_what_acquisitions_look_at_stays_on_its_device(configured, fetched, name, unit):
     draw = "uniform" if unit == "pixel" else "pool"
     world = World(configured(f"game.unit={unit}", f"game.draw={draw}", "features=compact", "network.dropout=0.5"))
-    learner = SupervisedLearner(world.theta0(), world.store, world.learn_options, "meta", "float32")
+    learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, "meta", "float32")
     pool, spec = Pool(world.store, world.images("train"), world.unit), world.game("train").spec
     game = Game(learner, pool, world.images("state"), world.images("reward"), spec, world.game_options)
     game.reset(0)
@@ -108,4 +108,4 @@ def test_what_acquisitions_look_at_stays_on_its_device(configured, fetched, name
     assert fetched
     assert max(fetched) <= 4 * min(largest, STATE_UNITS) * widest
     if unit == "pixel" and not reducer.labelled:
-        assert max(fetched) <= 4 * game.units.size * widest
+        assert max(fetched) <= 4 * game.offer.units.size * widest

@@ -10,7 +10,7 @@ from ralseg.foundation import RalsegError
 
 def slow_counts(game, units):
     """(n, C) true pixels per class, cut out of the labels one unit at a time."""
-    store, classes = game.learner.store, game.learner.classes
+    store, classes = game.pool.store, game.learner.classes
     rows = []
     for name, y, x, height, width in game.pool.records(units):
         label = store.label(store.index(name))[y : y + height, x : x + width]
@@ -24,7 +24,7 @@ def play(game, seed=0, choose=None, limit=200):
     turns = []
     while not game.over:
         assert len(turns) < limit
-        choice = np.where(game.mask.any(1), game.mask.shape[1] - 1 - game.mask[:, ::-1].argmax(1), -1)
+        choice = np.where(game.offer.mask.any(1), game.offer.mask.shape[1] - 1 - game.offer.mask[:, ::-1].argmax(1), -1)
         turns.append(game.step(choice if choose is None else choose(game)))
     return turns
 
@@ -53,7 +53,7 @@ def test_every_figure_of_the_ledger(configured, ragged, unit, source, rehearse):
     assert game.ledger.to_dict() == {
         "units": len(units),
         "pixels": pixels,
-        "share": pixels / sum(np.prod(game.learner.store.size(i)) for i in game.pool.images),
+        "share": pixels / sum(np.prod(game.pool.store.size(i)) for i in game.pool.images),
         "clicks": (expected > 0).sum(),
         "images": len({name for name, *_ in records}),
     }
@@ -64,16 +64,16 @@ def test_every_figure_of_the_ledger(configured, ragged, unit, source, rehearse):
     assert all(np.isfinite(turn.loss) for turn in turns)
     # What is known is the truth inside the units bought, of D_S where it is rehearsed, and nothing outside.
     state = set(game.state) if rehearse else set()
-    assert set(game.labels.images) == state | {game.learner.store.index(name) for name, *_ in records}
+    assert set(game.labels.images) == state | {game.pool.store.index(name) for name, *_ in records}
     class_counts = np.zeros(game.learner.classes, int)
     for image in game.labels.images:
-        known = np.full(game.learner.store.size(image), 255)
+        known = np.full(game.pool.store.size(image), 255)
         if image in state:
-            known[:] = game.learner.store.label(image)
+            known[:] = game.pool.store.label(image)
         for name, y, x, height, width in records:
-            if game.learner.store.index(name) == image:
+            if game.pool.store.index(name) == image:
                 part = slice(y, y + height), slice(x, x + width)
-                known[part] = game.learner.store.label(image)[part]
+                known[part] = game.pool.store.label(image)[part]
         np.testing.assert_array_equal(game.labels.label(image), known)
         class_counts += [(known == c).sum() for c in range(game.learner.classes)]
     np.testing.assert_array_equal(game.labels.class_counts, class_counts)
@@ -87,8 +87,8 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
 
     def largest(game):
         """Whoever always asks for the largest unit on offer must come to an end, too."""
-        areas = np.full(game.units.shape, -1)
-        areas[game.mask] = game.pool.areas(game.units[game.mask])
+        areas = np.full(game.offer.units.shape, -1)
+        areas[game.offer.mask] = game.pool.areas(game.offer.units[game.offer.mask])
         return areas.argmax(1)
 
     for choose in (None, largest):
@@ -96,7 +96,7 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
         assert game.ledger.paid(measure) <= budget
         assert all(len(turn.units) for turn in turns)
         left = game.ledger.left(budget, measure)
-        on_offer = game.units[game.units >= 0]
+        on_offer = game.offer.units[game.offer.units >= 0]
         prices = game.ledger.prices(game.pool.areas(on_offer), measure)
         assert not len(on_offer) or prices.min() > left
     if budget == 1:
@@ -107,10 +107,9 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
 def test_surplus_slates_are_masked(world):
     game = with_options(world.game("train"), budget=4)
     game.reset(0)
-    assert game.mask.all()
+    assert game.offer.mask.all()
     game.step(np.array([0, 1, 2]))
-    assert game.can_pay == 1
-    assert game.mask.tolist() == [[True] * 3, [False] * 3, [False] * 3]
+    assert game.offer.mask.tolist() == [[True] * 3, [False] * 3, [False] * 3]
     turn = game.step(np.array([1, 1, 1]))
     assert (len(turn.units), turn.refused, game.over, game.ledger.units) == (1, 2, True, 4)
 
@@ -118,7 +117,7 @@ def test_surplus_slates_are_masked(world):
 def test_a_masked_or_empty_choice_is_free(world):
     game = world.game("train")
     game.reset(0)
-    game.mask[1] = False
+    game.offer.mask[1] = False
     turn = game.step(np.array([-1, 2, -1]))
     assert (turn.units.tolist(), turn.refused, turn.loss) == ([], 3, 0.0)
     assert turn.class_counts.sum() == 0
@@ -194,13 +193,14 @@ def test_wrong_choices(world, choice, message):
         ({"draw": "greedy"}, "game.draw='greedy' is unknown; choose from clustered, uniform, pool"),
         ({"reward_set": "val"}, "game.reward_set='val' is unknown; choose from reward, mixed"),
         ({"reward_of": "mean"}, "game.reward_of='mean' is unknown; choose from all, worst"),
-        ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it is above 0 and at most 1"),
+        ({"reward_share": 0.0}, "game.reward_share=0.0 is out of range; it must be above 0 and at most 1"),
         ({"reward_share": 1.01}, "game.reward_share=1.01 is out of range"),
         ({"reward_share": float("nan")}, "game.reward_share=nan is out of range"),
         ({"credit": "iou"}, "game.credit='iou' is unknown; choose from balanced_cross_entropy, soft_iou"),
-        ({"budget": 0}, "game.budget=0 units is out of range"),
-        ({"budget": 2, "budget_measure": "share"}, "game.budget=2 share is out of range"),
-        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown"),
+        ({"budget": 0}, "game.budget=0 is out of range; it must be above 0"),
+        ({"budget": float("inf")}, "game.budget=inf is out of range; it must be above 0 and finite"),
+        ({"budget": 1.01, "budget_measure": "share"}, "budget=1.01 is out of range; as a share"),
+        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown; choose from units, pixels, share"),
     ],
 )
 def test_options_out_of_range(changes, message):
@@ -222,9 +222,10 @@ def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
     short = world.game("train")
     units = np.random.default_rng(0).permutation(len(kept.pool))
     for game in (kept, short, short):
-        np.testing.assert_array_equal(game.true_counts(units), slow_counts(game, units))
-    assert game.true_counts(units).dtype == np.int64
-    assert game.true_counts(units[:0]).shape == (0, 3)
+        game.reset(0)
+        np.testing.assert_array_equal(game._reader().true_counts(units), slow_counts(game, units))
+    assert game._reader().true_counts(units).dtype == np.int64
+    assert game._reader().true_counts(units[:0]).shape == (0, 3)
     assert len(short._true_counts._kept) == 2
     assert len(kept._true_counts._kept) == len(kept.pool.images)
 
@@ -233,13 +234,13 @@ def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
 def test_the_first_miou_is_evaluated_once_unless_credit_needs_the_pass(configured, credit, monkeypatch):
     game = World(configured()).game("train", credit=credit)
     passes = []
-    evaluate = game.learner.evaluate
-    monkeypatch.setattr(game.learner, "evaluate", lambda *given: passes.append(1) or evaluate(*given))
+    evaluate = game.evaluator
+    monkeypatch.setattr(game, "evaluator", lambda *given: passes.append(1) or evaluate(*given))
     found = []
     for seed in (3, 4):
         game.reset(seed)
         found.append(game.first_miou())
-        assert found[-1] == evaluate(game.reward).miou
+        assert found[-1] == evaluate(game.learner, game.reward).miou
         game.step(np.zeros(game.options.slates, int))
     assert found[0] == found[1]
     assert len(passes) == (2 if credit else 1)
@@ -256,8 +257,12 @@ def pool_game(configured, ragged):
     return make_game
 
 
+def images_of(game, units):
+    return game.pool.images[game.pool.locate(units)[0]]
+
+
 def offered(game):
-    return game.units[game.mask]
+    return game.offer.units[game.offer.mask]
 
 
 @pytest.mark.parametrize("unit", ["[24,32]", "image", "pixel"])
@@ -267,11 +272,11 @@ def test_of_a_whole_pool_k_units_are_bought_a_turn(pool_game, unit):
 
     def by_chance(game):
         view = game.view(policy.needs, False)
-        assert view.units.shape == (1, len(game.pool) - game.ledger.units) and view.mask.all()
-        assert sorted(view.units[0].tolist()) == np.flatnonzero(~game.pool.labelled).tolist()
+        assert view.units.shape == (len(game.pool) - game.ledger.units,) and view.offer.mask.all()
+        assert sorted(view.units.tolist()) == np.flatnonzero(~game.pool.labelled).tolist()
         choice = policy.select(view, np.random.default_rng(game.turn))
-        asked.append(view.units[0, choice].tolist())
-        assert len(choice) == view.choices == view.candidates.choices
+        asked.append(view.units[choice].tolist())
+        assert len(choice) == view.choices
         return choice
 
     turns = play(game, choose=by_chance)
@@ -286,12 +291,12 @@ def test_of_a_whole_pool_k_units_are_bought_a_turn(pool_game, unit):
 def test_what_is_asked_twice_masked_or_not_at_all_is_refused_and_counted(pool_game):
     game = pool_game("game.slates=5", "game.budget=20")
     game.reset(0)
-    units = game.units[0].copy()
-    game.mask[0, 7] = False
+    units = game.offer.units[0].copy()
+    game.offer.mask[0, 7] = False
     turn = game.step(np.array([4, 7, -1, 4, 2]))
     assert (turn.units.tolist(), turn.refused) == (units[[4, 2]].tolist(), 3)
     assert game.ledger.units == 2
-    assert 4 not in game.units[0] and 2 not in game.units[0] and 7 in game.units[0]
+    assert 4 not in game.offer.units[0] and 2 not in game.offer.units[0] and 7 in game.offer.units[0]
     turn = game.step(np.array([0, 1, 2]))
     # Fewer than K may be asked for; nothing of it is refused.
     assert (len(turn.units), turn.refused) == (3, 0)
@@ -327,17 +332,17 @@ def test_a_budget_on_a_whole_pool_is_never_overspent_and_the_game_ends(pool_game
     with_options(game, budget=budget, budget_measure=measure)
 
     def largest(game):
-        choices, areas = game.view().choices, game.pool.areas(game.units[0])
-        assert 1 <= choices <= 3 and choices <= game.mask.sum()
+        choices, areas = game.view().choices, game.pool.areas(game.offer.units[0])
+        assert 1 <= choices <= 3 and choices <= game.offer.mask.sum()
         left = game.ledger.left(budget, measure)
         # What costs more than is left is not on offer.
-        np.testing.assert_array_equal(game.mask[0], game.ledger.prices(areas, measure) <= left)
-        return np.argsort(-np.where(game.mask[0], areas, -1), kind="stable")[:choices]
+        np.testing.assert_array_equal(game.offer.mask[0], game.ledger.prices(areas, measure) <= left)
+        return np.argsort(-np.where(game.offer.mask[0], areas, -1), kind="stable")[:choices]
 
     turns = play(game, 3, largest)
     assert game.ledger.paid(measure) <= budget
     assert all(len(turn.units) for turn in turns)
-    prices = game.ledger.prices(game.pool.areas(game.units[0]), measure)
+    prices = game.ledger.prices(game.pool.areas(game.offer.units[0]), measure)
     assert not len(prices) or prices.min() > game.ledger.left(budget, measure)
     if budget == 1:
         assert game.pool.labelled.all() and game.ledger.share == 1
@@ -349,11 +354,10 @@ def test_choices_are_no_more_than_the_budget_pays_or_the_pool_has(pool_game):
     assert game.view().choices == 4
     game.step(np.arange(4))
     assert game.view().choices == 2
-    game.mask[0, 1:] = False
+    game.step(np.array([0]))
     assert game.view().choices == 1
     game.step(np.array([0, 1]))
-    game.step(np.array([0]))
-    assert game.over and game.view().choices == 0 and not len(game.view().candidates)
+    assert game.over and game.view().choices == 0 and not len(game.view())
     game = pool_game("game.unit=image", "game.slates=4", "game.budget=60")
     game.reset(0)
     game.step(np.arange(4))
@@ -389,9 +393,9 @@ def test_at_most_so_many_units_of_an_image_are_offered(pool_game):
     game = pool_game("game.pool_per_image=4")
     game.reset(0)
     first = offered(game)
-    assert np.bincount(game.images_of(first))[game.pool.images].tolist() == [4] * 5
+    assert np.bincount(images_of(game, first))[game.pool.images].tolist() == [4] * 5
     game.step(np.arange(3))
-    assert np.bincount(game.images_of(offered(game)))[game.pool.images].tolist() == [4] * 5
+    assert np.bincount(images_of(game, offered(game)))[game.pool.images].tolist() == [4] * 5
     assert offered(game).tolist() != first.tolist()
     game.reset(0)
     assert offered(game).tolist() == first.tolist()
@@ -415,5 +419,5 @@ def test_what_inference_has_kept_can_be_trained_on(ragged):
     game = World(ragged("features=compact", *alone)).game("train")
     game.reset(0)
     for image in game.state:
-        game.learner.predict([image], [], again=True)
+        list(game.learner.predict([image], again=True))
     assert np.isfinite(game.step(np.zeros(3, int)).loss)

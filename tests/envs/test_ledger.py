@@ -2,8 +2,6 @@ import numpy as np
 import pytest
 
 from ralseg.envs import Ledger
-from ralseg.envs.ledger import check_budget
-from ralseg.foundation import RalsegError
 
 
 def test_measures():
@@ -35,17 +33,3 @@ def test_a_share_of_many_pixels_is_exact_to_the_pixel():
     total = 17_280_000
     for pixels in (1, 7, 1_000_003, total - 1, total):
         assert Ledger(total).left(pixels / total, "share") == pixels
-
-
-@pytest.mark.parametrize(
-    ("budget", "measure"),
-    [(0, "units"), (-1, "pixels"), (1.01, "share"), (float("nan"), "units"), (float("inf"), "pixels")],
-)
-def test_budgets_out_of_range(budget, measure):
-    with pytest.raises(RalsegError, match=rf"game.budget={budget} {measure} is out of range"):
-        check_budget(budget, measure)
-
-
-def test_unknown_measure():
-    with pytest.raises(RalsegError, match="budget_measure='clicks' is unknown; choose from units, pixels, share"):
-        check_budget(10, "clicks")

@@ -3,6 +3,8 @@ import pytest
 
 from ralseg.envs import World
 from ralseg.features import similarity_histogram
+from ralseg.features.reduction import reduce_units
+from ralseg.features.unit_features import feature_reducers
 
 
 @pytest.fixture
@@ -12,11 +14,11 @@ def game(configured):
 
 
 def first_of_each(game):
-    return np.where(game.mask.any(1), game.mask.argmax(1), -1)
+    return np.where(game.offer.mask.any(1), game.offer.mask.argmax(1), -1)
 
 
 def embeddings(game, units):
-    return game.reduce_candidates(np.asarray(units), (), observed=True)["embedding"]
+    return game._reader().reduce(np.asarray(units), feature_reducers({"embedding"}))["embedding"]
 
 
 def test_what_was_bought_is_remembered_as_it_was_on_offer(game):
@@ -25,16 +27,19 @@ def test_what_was_bought_is_remembered_as_it_was_on_offer(game):
     while not game.over:
         observation = game.view().observation
         width = game.spec.width("similarity_labelled")
-        found = observation["candidates"][game.mask][:, -2 * width : -width]
-        state = np.concatenate(game.learner.predict(game.state, [game._observer.features])["embedding"])
+        found = observation["candidates"][game.offer.mask][:, -2 * width : -width]
+        every = {image: np.arange(len(game.pool.grid(image))) for image in game.state}
+        predictions = game.learner.predict(game.state)
+        rows = reduce_units(predictions, feature_reducers({"embedding"}), game.pool.grid, every)
+        state = np.concatenate(rows["embedding"])
         project = game.spec.components.transform
-        own = project(embeddings(game, game.units[game.mask]))
+        own = project(embeddings(game, game.offer.units[game.offer.mask]))
         expected = similarity_histogram(own, project(np.concatenate([state, *bought])))
         np.testing.assert_allclose(found, expected, atol=1e-6)
         choice = first_of_each(game)
-        units = game.units[np.arange(len(choice)), choice][choice >= 0]
+        units = game.offer.units[np.arange(len(choice)), choice][choice >= 0]
         # In the order of purchase, at the weights before they were learned from.
-        bought.append(embeddings(game, units[: game.can_pay]))
+        bought.append(embeddings(game, units[: game.ledger.left(12, "units")]))
         turn = game.step(choice)
         assert turn.units.tolist() == units[: len(turn.units)].tolist()
     assert len(bought) > 2

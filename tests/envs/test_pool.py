@@ -60,12 +60,18 @@ def test_images_of_one_size_share_a_grid(store):
     assert pool.grid(0) is not pool.grid(1)
 
 
+def bought(pool, units):
+    """Ask for units and take in their labels."""
+    units = np.array(units, np.int64)
+    pool.ask(units)
+    pool.buy(units)
+
+
 def test_history(store):
     pool = Pool(store, [0, 1], (3, 4))
     assert pool.bought.tolist() == []
-    pool.buy(np.array([4, 1]))
-    pool.buy(np.array([], np.int64))
-    pool.buy(np.array([8]))
+    for units in ([4, 1], [], [8]):
+        bought(pool, units)
     assert [turn.tolist() for turn in pool.history] == [[4, 1], [], [8]]
     assert pool.bought.tolist() == [4, 1, 8]
     assert np.flatnonzero(pool.labelled).tolist() == [1, 4, 8]
@@ -79,17 +85,60 @@ def test_history(store):
 @pytest.mark.parametrize("units", [[1, 2], [3, 3]])
 def test_a_label_is_bought_once(store, units):
     pool = Pool(store, [0], (3, 4))
-    pool.buy(np.array([2]))
-    with pytest.raises(RalsegError, match=f"unit {2 if 2 in units else 3} is labelled already"):
+    bought(pool, [2])
+    with pytest.raises(RalsegError, match=f"unit {2 if 2 in units else 3} is asked for already"):
+        pool.ask(np.array(units))
+    assert pool.bought.tolist() == [2] and np.flatnonzero(pool.asked).tolist() == [2]
+
+
+@pytest.mark.parametrize("units", [[2], [3], [4, 4]])
+def test_only_what_was_asked_for_is_bought_and_once(store, units):
+    pool = Pool(store, [0], (3, 4))
+    bought(pool, [2])
+    pool.ask(np.array([4]))
+    with pytest.raises(RalsegError, match="are labelled already or were never asked for"):
         pool.buy(np.array(units))
     assert pool.bought.tolist() == [2]
+
+
+def test_what_was_asked_for_is_not_open_until_it_is_withdrawn(store):
+    pool = Pool(store, [0, 1], (3, 4))
+    pool.ask(np.array([4, 1, 9]))
+    assert not pool.open(np.array([4, 1, 9])).any() and pool.free.sum() == len(pool) - 3
+    assert not pool.labelled.any() and pool.unlabelled_images == [0, 1]
+    pool.buy(np.array([1]))
+    pool.withdraw(np.array([4, 9]))
+    assert pool.open(np.array([4, 1, 9])).tolist() == [True, False, True] and pool.free.sum() == len(pool) - 1
+    rest = np.setdiff1d(np.arange(9), [1])
+    pool.ask(rest)
+    assert pool.unlabelled_images == [0, 1]
+    pool.buy(rest)
+    assert pool.unlabelled_images == [1]
+    pool.reset()
+    assert pool.unlabelled_images == [0, 1] and pool.free.sum() == len(pool)
+
+
+@pytest.mark.parametrize("unit", ["image", "pixel", (3, 4), (2, 2), (100, 2)])
+def test_records_name_units_and_are_found_again(store, unit):
+    pool = Pool(store, [3, 0, 1], unit)
+    units = np.random.default_rng(4).permutation(len(pool))[:20]
+    np.testing.assert_array_equal(pool.find(pool.records(units)), units)
+    assert pool.find([]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    "record", [("elsewhere", 0, 0, 3, 4), ("image_0", 0, 1, 3, 4), ("image_0", 0, 0, 3, 3), ("image_0", 9, 0, 3, 4)]
+)
+def test_what_is_no_unit_of_the_pool_is_not_found(store, record):
+    with pytest.raises(RalsegError, match="is no unit of this pool; its images or units differ"):
+        Pool(store, [0, 1], (3, 4)).find([record])
 
 
 @pytest.mark.parametrize("unit", [-1, 9])
 def test_units_outside(store, unit):
     pool = Pool(store, [0], (3, 4))
     with pytest.raises(RalsegError, match=f"unit {unit} is not in the pool of 9 units"):
-        pool.buy(np.array([unit]))
+        pool.ask(np.array([unit]))
 
 
 @pytest.mark.parametrize("images", [[], [1, 1]])
@@ -105,8 +154,9 @@ def test_unknown_units(store, unit):
 
 
 def test_ground_truth_is_the_label(store):
-    oracle = GroundTruth(store)
-    np.testing.assert_array_equal(oracle.reveal(2, (1, 3, 4, 2)), store.label(2)[1:5, 3:5])
+    first, second = GroundTruth(store).answer([("image_2", 1, 3, 4, 2), ("image_0", 0, 0, 1, 2)])
+    np.testing.assert_array_equal(first, store.label(2)[1:5, 3:5])
+    np.testing.assert_array_equal(second, store.label(0)[:1, :2])
 
 
 @pytest.fixture
@@ -137,7 +187,7 @@ def records_of(pool):
 
 
 def free_of(pool):
-    return [int((~pool.labelled & ~pool.void)[a:b].sum()) for a, b in pairwise(pool.offsets)]
+    return [int((~pool.asked & ~pool.void)[a:b].sum()) for a, b in pairwise(pool.offsets)]
 
 
 @pytest.mark.parametrize("unit", ["image", "pixel", (3, 4), (2, 2), (100, 2)])
@@ -154,7 +204,7 @@ def test_looking_finds_wholly_void_units_image_by_image(holed, unit):
     assert pool.open(np.array([3, 0])).tolist() == [not expected[3], not expected[0]]
     assert holed.read == dict.fromkeys(range(4), 1)
     units = np.flatnonzero(~expected)[:2]
-    pool.buy(units)
+    bought(pool, units)
     assert not pool.open(units).any() and pool.free.tolist() == free_of(pool)
     pool.reset()
     # What is void stays known.
@@ -166,12 +216,12 @@ def test_looking_finds_wholly_void_units_image_by_image(holed, unit):
 def test_free_units_are_counted_right_whatever_was_bought_before_looking(holed):
     pool = Pool(holed, [0, 2], (3, 4), offer_void=False)
     # Units 0 and 8 of the first image are void, 1 is not; 9 is the first of the second image.
-    pool.buy(np.array([0, 1, 9]))
+    bought(pool, [0, 1, 9])
     pool.look(np.array([0, 0, 1]))
     assert pool.void[[0, 1, 8]].tolist() == [True, False, True]
     assert pool.free.tolist() == free_of(pool)
     # A void unit that is bought all the same was not free.
-    pool.buy(np.array([2, 8]))
+    bought(pool, [2, 8])
     assert pool.free.tolist() == free_of(pool)
     pool.reset()
     assert pool.free.tolist() == free_of(pool) == [9 - pool.void[:9].sum(), 9 - pool.void[9:].sum()]

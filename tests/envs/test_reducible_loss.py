@@ -6,9 +6,11 @@ import torch
 from torch.nn import functional
 
 from ralseg.agents.acquisitions import FixedPolicy, make
-from ralseg.envs import FromGame, Game, World
+from ralseg.envs import Game, World
+from ralseg.features.units import from_game
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.labels import revealed
+from ralseg.segmentation.learners import TrainingSet
 from ralseg.segmentation.losses import class_weights
 
 QUICK = ["game.informed_steps=4", "precision=float32"]
@@ -26,12 +28,11 @@ def played(request, configured):
     return world, game
 
 
-def pixel_losses(learner, image, weights):
+def pixel_losses(learner, label, image, weights):
     """(H, W) weighted cross-entropy of every pixel against the nearest cell's logits; 0 where void."""
-    found = []
-    learner.predict([image], [lambda p, i: found.append(p.logits.clone()) or {}])
-    label = torch.from_numpy(learner.store.label(image).astype(np.int64))
-    logits = functional.interpolate(found[0], size=label.shape, mode="nearest")
+    (prediction,) = learner.predict([image])
+    label = torch.from_numpy(label.astype(np.int64))
+    logits = functional.interpolate(prediction.logits.clone(), size=label.shape, mode="nearest")
     known = label < learner.classes
     loss = functional.cross_entropy(
         logits, label.where(known, torch.tensor(-1))[None], ignore_index=-1, reduction="none"
@@ -42,13 +43,15 @@ def pixel_losses(learner, image, weights):
 
 def check_scores(game, view, found, informed, weights):
     """Each candidate's score (K, N) is the difference of both networks' losses on its pixels."""
-    places = list(zip(*np.nonzero(view.mask), strict=True))
+    places = list(zip(*np.nonzero(view.offer.mask), strict=True))
     assert len(places) > 5
     for slate, place in places:
-        (place_of_image,), (local,) = game.pool.locate(view.units[slate, place][None])
+        (place_of_image,), (local,) = game.pool.locate(view.offer.units[slate, place][None])
         image = int(game.pool.images[place_of_image])
         y, x, height, width = game.pool.grid(image).boxes[local]
-        now, then = (pixel_losses(learner, image, weights) for learner in (game.learner, informed))
+        now, then = (
+            pixel_losses(one, game.pool.store.label(image), image, weights) for one in (game.learner, informed)
+        )
         expected = (now - then)[y : y + height, x : x + width].mean()
         assert found[slate, place] == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
@@ -60,7 +63,7 @@ def test_it_is_the_loss_of_every_pixel_less_the_informed_networks(played):
     weights = class_weights(game.labels.class_counts, world.config["loss"])
     assert (weights.min() < 1) == (world.config["loss"] == "balanced")
     informed = world.informed("train")
-    assert not np.allclose(found[view.mask], 0)
+    assert not np.allclose(found[view.offer.mask], 0)
     check_scores(game, view, found, informed, weights)
 
 
@@ -68,9 +71,9 @@ def test_the_reference_chooses_by_it(played):
     world, game = played
     policy = FixedPolicy(make("reducible_loss"))
     view = game.view((*game.credit_reducers, *policy.needs))
-    score = np.where(view.mask, game.credit(view)["reference"], -np.inf)
+    score = np.where(view.offer.mask, game.credit(view)["reference"], -np.inf)
     chosen = policy.select(view, generator(0, "policy"))
-    open_ = view.mask.any(axis=1)
+    open_ = view.offer.mask.any(axis=1)
     np.testing.assert_array_equal(chosen[open_], score.argmax(axis=1)[open_])
     compared = World({**world.config}).game("compare", observed=False)
     compared.reset(0)
@@ -81,7 +84,7 @@ def test_the_informed_network_knows_the_pool_better(played):
     world, _ = played
     informed = world.informed("train")
     images = world.images("train")
-    assert informed.evaluate(images).counts.sum() > 0
+    assert played[1].evaluator(informed, images).counts.sum() > 0
     assert any(
         not torch.equal(a, b)
         for a, b in zip(informed.weights().values(), world.learner("train").weights().values(), strict=True)
@@ -94,15 +97,11 @@ def test_the_informed_network_knows_the_pool_better(played):
 
 def test_a_game_without_an_informed_network_says_so(world):
     made = world.game("train")
-    game = Game(made.learner, made.pool, made.state, made.reward, made.spec, made.options)
-    game.reset(0)
-    view = game.view([FromGame("reducible_loss")], observed=False)
-    with pytest.raises(
-        RalsegError, match="this game knows no reducible_loss; give it an informed network of that name"
-    ):
-        view.reduced("reducible_loss")
-    with pytest.raises(RalsegError, match="this game knows no other_loss"):
-        world.game("train").reduce_candidates(np.array([0]), [FromGame("other_loss")])
+    blind = Game(made.learner, made.pool, made.state, made.reward, made.spec, made.options)
+    for game, name in ((blind, "reducible_loss"), (world.game("train"), "other_loss")):
+        game.reset(0)
+        with pytest.raises(RalsegError, match=f"{name} is known only to a game that sees true labels"):
+            game.view([from_game(name)], observed=False).reduced(name)
 
 
 def test_a_look_ahead_is_the_learner_after_some_steps(configured):
@@ -119,17 +118,18 @@ def test_a_look_ahead_is_the_learner_after_some_steps(configured):
     ahead = world.learner("train", replace(world.learn_options, steps=3, batch=24, averaging=0.0))
     ahead._theta0 = before
     ahead.reset()
-    ahead.learn(revealed(world.store, known), [(i, (0.5, 0.5)) for i in known], generator(3, "look ahead", 1))
+    everywhere = [(i, (0.5, 0.5)) for i in known]
+    ahead.learn(TrainingSet(revealed(world.store, known), everywhere), generator(3, "look ahead", 1))
     weights = class_weights(game.labels.class_counts, "plain")
     check_scores(game, view, found, ahead, weights)
-    assert found[view.mask].mean() > 0
+    assert found[view.offer.mask].mean() > 0
     # It follows the learner, and a second look at the same weights costs no steps.
     game.step(np.zeros(3, int))
     view = game.view(game.credit_reducers)
-    assert not np.allclose(game.credit(view)["reference"][view.mask].mean(), found[view.mask].mean())
-    version = game._hindsight._losses["look_ahead"]._informed._ahead.version
+    assert not np.allclose(game.credit(view)["reference"][view.offer.mask].mean(), found[view.offer.mask].mean())
+    version = game._hindsight._ahead._ahead.version
     game.credit(game.view(game.credit_reducers))
-    assert game._hindsight._losses["look_ahead"]._informed._ahead.version == version
+    assert game._hindsight._ahead._ahead.version == version
 
 
 def test_class_truth_can_still_be_the_reference(configured):
@@ -138,4 +138,4 @@ def test_class_truth_can_still_be_the_reference(configured):
     assert game.credit_reducers == ()
     view = game.view(game.credit_reducers)
     expected = (np.sqrt(view.labelled_counts + view.true_counts) - np.sqrt(view.labelled_counts)).sum(-1)
-    np.testing.assert_allclose(game.credit(view)["reference"], np.where(view.mask, expected, 0), rtol=1e-5)
+    np.testing.assert_allclose(game.credit(view)["reference"][view.offer.mask], expected, rtol=1e-5)

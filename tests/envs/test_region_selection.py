@@ -1,3 +1,4 @@
+import multiprocessing
 from itertools import pairwise
 
 import gymnasium
@@ -94,7 +95,7 @@ def test_without_a_seed_episodes_follow_from_the_last_one(env):
 def test_rewards_are_the_gains_in_miou(env):
     rows = episode(env, 2)
     env.game.reset(0)
-    theta0 = env.game.learner.evaluate(env.game.reward).miou
+    theta0 = env.game.evaluator(env.game.learner, env.game.reward).miou
     assert rows[0][3]["miou"] == theta0
     for (_, _, _, before), (_, reward, _, after) in pairwise(rows):
         assert reward == after["miou"] - before["miou"]
@@ -118,7 +119,7 @@ def test_what_info_holds(env):
         assert info["refused"] == (mask.max(axis=1) == 0).sum()
         assert set(info["ledger"]) == {"units", "pixels", "share", "clicks", "images"}
     assert [row[3]["ledger"]["units"] for row in rows] == [0, 3, 6, 8]
-    bought = env.game.true_counts(env.game.pool.history[-1]).sum(0)
+    bought = env.game._reader().true_counts(env.game.pool.history[-1]).sum(0)
     np.testing.assert_array_equal(rows[-1][3]["class_shares"] > 0, bought > 0)
 
 
@@ -141,12 +142,12 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
 
 def test_a_masked_choice_is_counted_and_free(env):
     env.reset(seed=0)
-    env.game.mask[1, 0] = False
+    env.game.offer.mask[1, 0] = False
     _, _, terminated, _, info = env.step(np.zeros(3, int))
     assert (info["refused"], info["ledger"]["units"], terminated) == (1, 2, False)
     assert info["credit"][1] == 0
-    env.game.mask[:] = True
-    env.game.mask[:, 2] = False
+    env.game.offer.mask[:] = True
+    env.game.offer.mask[:, 2] = False
     before = info["miou"], info["ledger"]
     _, reward, _, _, info = env.step(np.full(3, 2))
     assert (info["refused"], reward, info["loss"]) == (3, 0, 0)
@@ -250,11 +251,13 @@ def tianshou_streams(venv):
     return list(zip(*rows, strict=True))
 
 
+# A spawned process takes seconds to import torch. A server that has imported it forks fresh ones without that: they are
+# given the makers as spawned ones are, pickled.
+multiprocessing.set_forkserver_preload(["ralseg.envs"])
 VECTORS = {
     "sync": lambda makers: gymnasium_streams(SyncVectorEnv(makers)),
-    "async": lambda makers: gymnasium_streams(AsyncVectorEnv(makers, context="spawn")),
-    # A spawned process takes seconds to import torch: one of tianshou's is enough.
-    "tianshou": lambda makers: tianshou_streams(SubprocVectorEnv(makers[:1], context="spawn")),
+    "async": lambda makers: gymnasium_streams(AsyncVectorEnv(makers, context="forkserver")),
+    "tianshou": lambda makers: tianshou_streams(SubprocVectorEnv(makers, context="forkserver")),
 }
 
 

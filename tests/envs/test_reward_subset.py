@@ -61,8 +61,8 @@ def test_games_look_at_the_share_and_all_else_at_the_whole(configured):
     assert set(game.reward) < set(whole)
     assert len(game.reward) == round(len(whole) / 2)
     game.reset(0)
-    assert game.evaluate_reward() == game.learner.evaluate(game.reward).miou
-    assert game.evaluate_reward() != game.learner.evaluate(whole).miou
+    assert game.evaluate_reward() == game.evaluator(game.learner, game.reward).miou
+    assert game.evaluate_reward() != game.evaluator(game.learner, whole).miou
     # The same in every game of a configuration.
     assert World(configured("game.reward_share=0.5")).game("compare").reward == game.reward
     assert World(configured()).rewarded == whole
@@ -88,11 +88,11 @@ def test_the_worst_group_gives_the_reward_and_credit_is_of_all(configured):
     )
     for each in (game, plain):
         each.reset(0)
-    groups = [[i for i in game.reward if game.learner.store.names[i] in of] for of in _names_by_group(world.dataset)]
-    mious = [game.learner.evaluate(images).miou for images in groups]
+    groups = [[i for i in game.reward if game.store.names[i] in of] for of in _names_by_group(world.dataset)]
+    mious = [game.evaluator(game.learner, images).miou for images in groups]
     assert len(mious) == 2
     assert game.evaluate_reward() == min(mious)
-    assert plain.evaluate_reward() == plain.learner.evaluate(plain.reward).miou != min(mious)
+    assert plain.evaluate_reward() == plain.evaluator(plain.learner, plain.reward).miou != min(mious)
     found, wanted = (each.credit(each.view(each.credit_reducers))["credit"] for each in (game, plain))
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-6)
 

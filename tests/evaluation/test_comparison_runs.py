@@ -1,16 +1,19 @@
 import csv
 import json
+import pickle
 
 import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import World
+from ralseg.evaluation.play import Player
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import columns, load_results
 from ralseg.evaluation.summary import summarise
-from ralseg.evaluation.tables import tables
+from ralseg.evaluation.tables import of_summary
+from ralseg.evaluation.text import cells
 from ralseg.foundation import RalsegError, generator
 
 APART = ("seconds_choosing", "commit")
@@ -40,7 +43,7 @@ def test_rows_are_those_of_a_game_played_by_hand(play, tiny):
             game.step(policy.select(game.view(policy.needs, False), generator(0, "policy", game.turn)))
         for split in ("dev", "test"):
             row = by_key[budget, split]
-            found = game.learner.evaluate(world.images(split))
+            found = game.evaluator(game.learner, world.images(split))
             assert row["miou"] == pytest.approx(found.miou, abs=1e-4)
             ious = np.array([row[f"iou_{name}"] for name in world.dataset.classes])
             np.testing.assert_allclose(ious, found.iou, atol=1e-6)
@@ -73,6 +76,17 @@ def test_two_processes_give_the_rows_of_one_and_fitted_networks_too(play):
     assert (full["units"], full["share"], full["images"], full["pixels"]) == (6 * 16, 1.0, 6, 6 * 96 * 128)
     plain = {row["miou"] for row in one.rows if row["game"] == "partial"}
     assert not plain & {row["miou"] for row in fitted}
+
+
+def test_another_executor_plays_the_runs_in_its_own_order(play):
+    def backwards(plan, jobs):
+        player = Player(*pickle.loads(pickle.dumps((plan,))))
+        for job in reversed(jobs):
+            yield job, pickle.loads(pickle.dumps(player.play(pickle.loads(pickle.dumps(job)))))
+
+    own, played = play("own", executor=backwards)
+    assert [run.policy for run in played] == ["margin", "random"]
+    assert bare(own) == bare(play("local")[0])
 
 
 def test_a_comparison_goes_on_where_it_stopped_and_widens(play, tmp_path):
@@ -210,7 +224,7 @@ def test_acquisitions_with_options_are_compared_and_not_played_again(play, tiny)
 
     summary = summarise(results)
     assert {entry["policy"] for entry in summary["entries"] if entry["reference"]} == set(names[3:])
-    _, _, rows = tables(summary)[-1]
+    _, *rows = cells(of_summary(summary)[-1])
     assert [row[0] for row in rows] == [*names[:3], "cost_aware(of=class_truth)*"]
     write_report(results, World(tiny()).dataset)
     assert "cost_aware(of=class_truth)\\*" in (results.folder / "summary.md").read_text()

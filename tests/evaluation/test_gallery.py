@@ -41,10 +41,10 @@ def test_predictions_of_the_first_run_are_kept(play, tiny):
             assert read_maps(results.folder, run_id, results.comparison["gallery"][0]) is None
             continue
         game.reset(0)
-        expected = [[game.learner.evaluate([i]).counts for i in images]]
+        expected = [[game.evaluator(game.learner, [i]).counts for i in images]]
         while not game.over:
             game.step(policy.select(game.view(policy.needs, False), generator(0, "policy", game.turn)))
-        expected.append([game.learner.evaluate([i]).counts for i in images])
+        expected.append([game.evaluator(game.learner, [i]).counts for i in images])
         for place, image in enumerate(images):
             label = world.store.label(image)
             for when, classes in enumerate(read_maps(results.folder, run_id, world.store.names[image])):

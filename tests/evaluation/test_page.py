@@ -1,6 +1,8 @@
 """The report, as markup and in a real browser: synthetic results of several budgets, sets and training seeds."""
 
 import base64
+import copy
+import html
 import re
 import shutil
 
@@ -8,13 +10,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 
+from ralseg.evaluation.cells import Cell
 from ralseg.evaluation.gallery import write_maps
 from ralseg.evaluation.page import page
-from ralseg.evaluation.page.charts import Point, dots, lines, same_span, ticks
+from ralseg.evaluation.page.charts import dots, lines, same_span, ticks
 from ralseg.evaluation.page.looks import looks_of
-from ralseg.evaluation.page.markup import Markup, tag
-from ralseg.evaluation.page.tables import ordered
-from ralseg.evaluation.page.words import BELOW, ONE_RUN, OPEN, cautions, outcome, saving, verdict
+from ralseg.evaluation.page.words import Name, cautions, outcome, setting, typeset
 from ralseg.evaluation.pictures import style_of
 from ralseg.evaluation.results import ResultsStore, load_results, write_bought
 from ralseg.evaluation.summary import summarise
@@ -99,12 +100,6 @@ def entry(summary, policy, split, budget=96):
     return found
 
 
-def test_text_is_escaped_and_markup_is_not():
-    made = tag("p", "<&>", tag("b", 1), None, [2, "'"], class_="a", title='"', hidden=False, open=True)
-    assert made == '<p class="a" title="&quot;" open>&lt;&amp;&gt;<b>1</b>2&#x27;</p>'
-    assert isinstance(made, Markup) and tag("img", src="x") == '<img src="x">'
-
-
 def test_ticks_are_round_and_spans_are_equal():
     assert ticks(31.2, 34.1).tolist() == [31.5, 32, 32.5, 33, 33.5, 34]
     np.testing.assert_allclose(ticks(-0.31, 0.52), [-0.2, 0, 0.2, 0.4])
@@ -113,91 +108,86 @@ def test_ticks_are_round_and_spans_are_equal():
 
 def test_a_dot_stands_where_its_value_is():
     look = looks_of(["random"], [], [])["random"]
-    drawn = dots("x", "t", [(look, Point(2.0, 1.0, 3.0))], (0.0, 4.0), "mIoU")
-    circle = float(re.search(r'<circle cx="([\d.]+)"', drawn)[1])
-    low, high = map(float, re.search(r'x1="([\d.]+)" x2="([\d.]+)"[^>]* class="curve"', drawn).groups())
-    zero, four = (float(re.search(rf'<text x="([\d.]+)"[^>]*>{value}</text>', drawn)[1]) for value in (0, 4))
-    assert circle == pytest.approx((zero + four) / 2, abs=0.1)
-    assert (high - low) / (four - zero) == pytest.approx(0.5, abs=0.01)
+    drawn = dots("x", "t", {look: Cell(2.0, 1.0, 3.0)}, (0.0, 4.0), "mIoU")
+    (series,) = drawn.series
+    at = {label.text: label.x for label in drawn.ticks}
+    assert series.marks[0].x == pytest.approx((at["0"] + at["4"]) / 2)
+    (line,) = series.lines
+    assert (line.x2 - line.x1) / (at["4"] - at["0"]) == pytest.approx(0.5) and line.y1 == series.marks[0].y
 
 
 def test_a_curve_and_its_band_go_through_the_values():
     look = looks_of(["random"], [], [])["random"]
-    points = [(0, Point(1.0, 0.5, 1.5)), (100, Point(2.0, 1.0, 3.0)), (200, Point(4.0, 4.0, 4.0))]
-    drawn = lines("x", "t", [(look, points)], (0.0, 4.0), "mIoU", "units", (2.0, "level"))
-    at = {value: float(re.search(rf'y="([\d.]+)" text-anchor="end">{value}</text>', drawn)[1]) - 4 for value in (0, 4)}
+    points = [(0, Cell(1.0, 0.5, 1.5)), (100, Cell(2.0, 1.0, 3.0)), (200, Cell(4.0, 4.0, 4.0))]
+    drawn = lines("x", "t", {look: points}, (0.0, 4.0), "mIoU", "units", (2.0, "level"))
+    at = {label.text: label.y - 4 for label in drawn.ticks if label.anchor == "end"}
     band, curve = (
         np.array([pair.split(",") for pair in path.rstrip("Z")[1:].split("L")], float)
-        for path in re.findall(r'<path d="([^"]*)" class="(?:band|curve)"', drawn)
+        for path in (drawn.series[0].band, drawn.series[0].curve)
     )
-    assert at[0] > at[4] and curve[0, 0] < curve[2, 0]
-    heights = 4 * (at[0] - curve[:, 1]) / (at[0] - at[4])
-    np.testing.assert_allclose(heights, [1, 2, 4], atol=0.01)
+    assert at["0"] > at["4"] and curve[0, 0] < curve[2, 0]
+    for path, values in ((curve, [1, 2, 4]), (band, [1.5, 3, 4, 4, 1, 0.5])):
+        np.testing.assert_allclose(4 * (at["0"] - path[:, 1]) / (at["0"] - at["4"]), values, atol=0.01)
     np.testing.assert_allclose(curve[1, 0], curve[[0, 2], 0].mean(), atol=0.1)
-    heights = 4 * (at[0] - band[:, 1]) / (at[0] - at[4])
-    np.testing.assert_allclose(heights, [1.5, 3, 4, 4, 1, 0.5], atol=0.01)
-    level = float(re.search(r'class="level"><line [^>]*y1="([\d.]+)"', drawn)[1])
-    assert level == pytest.approx((at[0] + at[4]) / 2, abs=0.1)
+    assert drawn.level.y1 == pytest.approx((at["0"] + at["4"]) / 2)
+    assert [mark.title for mark in drawn.series[0].marks][1] == "random at 100: 2.00 [1.00, 3.00]"
 
 
 def test_looks_of_many_policies_differ_and_references_are_dashed():
     names = ["random", *map(str, range(30))]
     styles = style_of(names, ["3"])
     assert len({(style["color"], style["marker"]) for style in styles.values()}) == len(names)
-    assert [name for name, look in looks_of(names, ["3"], []).items() if "dashed" in look.line_class()] == ["3"]
+    assert [name for name, look in looks_of(names, ["3"], []).items() if "dashed" in look.line_class] == ["3"]
 
 
-def test_bounds_of_labels_saved_are_said():
-    saved = {"saved": 0.3, "low": -0.1, "high": 0.404, "level": 0.95, "at_most": 0.0, "at_least": 0.0, "censored": ""}
-    written = {
-        "+30 % [\N{MINUS SIGN}10, +40]": {},
-        "+30 % [\N{LESS-THAN OR EQUAL TO}0, \N{GREATER-THAN OR EQUAL TO}+40]": {
-            "low": 0.001,
-            "at_most": 0.03,
-            "at_least": 0.5,
-        },
-        "+30 %": {"low": None},
-        "at most 0 %": {"saved": 0.0, "censored": "at most"},
-        "the base does not rise": {"censored": "flat base"},
-    }
-    for words, other in written.items():
-        assert saving(saved | other).replace("\N{NO-BREAK SPACE}", " ") == words
-
-
-def test_verdicts_follow_the_interval():
-    assert verdict({"low": -2, "high": -0.1}) == BELOW
-    assert verdict({"low": -0.1, "high": 0.2}) == verdict({"low": 0.0, "high": 1.0}) == OPEN
-    assert verdict({"low": None, "high": None}) == ONE_RUN
+def said(summary):
+    return ["".join(sentence).replace("\N{NO-BREAK SPACE}", " ") for sentence in outcome(summary)]
 
 
 def test_the_words_say_what_the_summary_says(report):
-    _, summary, path = report
-    said = ["".join(map(str, sentence)).replace("\N{NO-BREAK SPACE}", " ") for sentence in outcome(summary)]
+    results, summary, path = report
+    sentences = said(summary)
     learned = entry(summary, EVIL, "two_set_mean")
-    escaped = tag("b", EVIL)
-    assert said[0].startswith(f"Of 3 contenders {escaped} has the highest mIoU on the mean of dev and test: ")
-    assert f"{learned['miou']:.2f} %" in said[0]
+    assert sentences[0].startswith(f"Of 3 contenders {EVIL} has the highest mIoU on the mean of dev and test: ")
+    assert f"{learned['miou']:.2f} %" in sentences[0]
     figures = [learned["difference"][base] for base in ("random", "margin")]
-    for found, words in zip(
-        figures, ("above random choice (", "above <b>margin</b>, the best heuristic ("), strict=True
-    ):
-        assert f"{words}{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}])" in said[1]
-    assert f"won {100 * learned['share_of_reference']['share']['mean']:.0f} % [" in said[2]
-    assert "which sees true labels" in said[2] and len(said) == 4
+    wanted = ("above random choice (", "above margin, the best heuristic (")
+    for found, words in zip(figures, wanted, strict=True):
+        assert f"{words}{found['mean']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}])" in sentences[1]
+    assert f"won {100 * learned['share_of_reference']['share']['mean']:.0f} % [" in sentences[2]
+    assert "which sees true labels" in sentences[2] and len(sentences) == 4
     (saved,) = [own for own in summary["labels_saved"] if (own["policy"], own["split"]) == (EVIL, "two_set_mean")]
     figure = f"has at the largest budget: {100 * saved['saved']:+.0f} % ["
-    assert said[3].startswith(f"Labels saved by {escaped} in reaching what <b>margin</b> {figure}")
+    assert sentences[3].startswith(f"Labels saved by {EVIL} in reaching what margin {figure}")
     assert any("neither contenders nor bounds" in line for line in cautions(summary))
     # Two training seeds: nothing is said of one.
-    assert not any("one training seed" in line for line in cautions(summary))
-    lead = re.sub("<[^>]*>", "", re.search('<div class="lead">(.*?)</div>', path.read_text())[1]).replace(
-        "\N{NO-BREAK SPACE}", " "
-    )
+    assert not any("one seed" in line for line in cautions(summary))
+    lead = setting(summary, results.comparison, "scenes").replace("\N{NO-BREAK SPACE}", " ")
     assert lead.startswith(
         "4 policies chose which regions of scenes to have labelled: 96 of 960 (10.0 % of the pixels)."
     )
-    assert lead.endswith("6 draws that all policies share and up to 2 training seeds of the learned ones, and was "
+    assert lead.endswith("6 draws that all policies share and 2 training seeds of the learned ones, and was "
                          "scored on dev and test, images that nobody could buy.")  # fmt: skip
+    text = path.read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert lead in text and f"<li>Of 3 contenders {Name(EVIL).__html__()} has the highest" in text
+
+
+def test_policies_that_are_tied_are_said_to_be(report):
+    summary = copy.deepcopy(report[1])
+    for own in summary["entries"]:
+        own["miou"] = 34.5
+    assert said(summary)[0].startswith(
+        "All 3 contenders have exactly the same mIoU on the mean of dev and test: 34.50 %"
+    )
+    entry(summary, "random", "two_set_mean")["miou"] = 30.0
+    assert said(summary)[0].startswith(f"Of 3 contenders margin and {EVIL} have the highest mIoU on the mean")
+
+
+def test_policies_of_one_training_seed_are_named(report):
+    summary = copy.deepcopy(report[1])
+    for own in summary["entries"]:
+        own["training_seeds"] = 1
+    assert any(line.startswith(f"Trained with one seed alone: {EVIL}.") for line in cautions(summary))
 
 
 def test_figures_show_the_intervals_of_their_split_and_budget(report):
@@ -205,22 +195,17 @@ def test_figures_show_the_intervals_of_their_split_and_budget(report):
     text = path.read_text()
     for split in ("dev", "test", "two_set_mean"):
         for kind, of in (("miou", None), ("random", "random"), ("best", "margin")):
-            chart = text.split(f'id="{kind}-0-{split}"')[1].split("</svg>")[0]
+            chart = html.unescape(text.split(f'id="{kind}-0-{split}"')[1].split("</svg>")[0])
             for policy, budget in ((policy, budget) for policy in GAIN for budget in BUDGETS):
                 own = entry(summary, policy, split, budget)
                 found = own["difference"].get(of) if of else own["interval"]
-                mark = tag("title", f"{policy}{' (sees truth)' * own['reference']} at {budget}: ")[: -len("</title>")]
+                mark = f"<title>{policy}{' (sees truth)' * own['reference']} at {budget}: "
                 if found is None:
                     assert mark not in chart
                 else:
-                    assert f"{mark}{Point(found['mean'], found['low'], found['high'])}</title>" in chart
+                    assert f"{mark}{typeset(Cell(found['mean'], found['low'], found['high']))}</title>" in chart
     assert "60 rows of results.csv</a> (game partial, budget 96)." in text
     assert "180 rows of results.csv</a> (game partial)." in text
-
-
-def test_references_come_last():
-    entries = [{"miou": 9, "reference": True}, {"miou": 1, "reference": False}, {"miou": 5, "reference": False}]
-    assert [own["miou"] for own in ordered(entries)] == [5, 1, 9]
 
 
 def test_the_page_carries_the_rows_and_leads_nowhere_else(report):

@@ -1,9 +1,12 @@
 import math
+import subprocess
+import sys
 
 import pytest
 
 from ralseg.evaluation.summary import TWO_SET_MEAN, summarise
-from ralseg.evaluation.tables import footnotes, markdown, tables
+from ralseg.evaluation.tables import of_summary
+from ralseg.evaluation.text import cells, footnotes, markdown
 
 # mIoU of two policies and a reference on two draws: dev, test.
 MIOU = {
@@ -72,8 +75,9 @@ def test_rows_of_several_versions_of_the_code_are_said(results_of):
 
 def test_tables_show_the_figures_of_the_summary(results_of):
     summary = summarise(results_of(MIOU))
-    ((title, header, rows),) = tables(summary)
-    assert title == "partial, budget 4"
+    (table,) = of_summary(summary)
+    assert table.title == "partial, budget 4"
+    header, *rows = cells(table.on("markdown"))
     assert header == [
         "policy", "dev", "test", "mean", "rank", "less random", "less margin", "entropy", "clicks", "its labels",
         "runs",
@@ -82,3 +86,9 @@ def test_tables_show_the_figures_of_the_summary(results_of):
     assert (rows[2][0], rows[2][4]) == ("class_truth*", "")
     assert any("neither a contender nor a bound" in line for line in footnotes(summary))
     assert "| margin | 44.00 | 33.00 | 38.50 | 1.0 | +2.00 [+2.00, +2.00] |  |" in markdown(summary)
+
+
+def test_reading_results_loads_neither_torch_nor_what_plays_games():
+    code = "import sys, ralseg.evaluation.summary; print({'torch', 'hydra', 'cv2', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

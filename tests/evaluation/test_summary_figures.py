@@ -10,7 +10,8 @@ from rich.console import Console
 
 from ralseg.evaluation.results import ResultsStore, load_results
 from ralseg.evaluation.summary import TWO_SET_MEAN, rare_classes, summarise
-from ralseg.evaluation.tables import curve_tables, footnotes, markdown, tables, terminal
+from ralseg.evaluation.tables import of_summary
+from ralseg.evaluation.text import cells, footnotes, markdown, terminal
 from ralseg.foundation import RalsegError, write_json
 from ralseg.stats import (
     Resamples,
@@ -272,8 +273,9 @@ def test_references_must_be_told(saved):
 
 def test_tables_over_all_budgets(saved, curves):
     summary = summarise(saved(curves))
-    ((title, header, rows),) = curve_tables(summary)
-    assert title == "partial, budgets 100 to 400, mean"
+    *_, table = of_summary(summary)
+    assert table.title == "partial, budgets 100 to 400, mean"
+    header, *rows = cells(table.on("markdown"))
     assert header == [
         "policy", "area", "less random", "less margin", "less entropy", "saved", "beaten by", "runs",
     ]  # fmt: skip
@@ -288,8 +290,8 @@ def test_tables_over_all_budgets(saved, curves):
     assert by_name["entropy"][5] == ""
     assert "**partial, budgets 100 to 400, mean**" in markdown(summary)
     lines = footnotes(summary)
-    assert sum(line.startswith(("area:", "saved:", "beaten by:", "rank:")) for line in lines) == 4
-    (_, header, rows), *_ = tables(summary)
+    assert sum(line.startswith(("area:", "saved:", "beaten by:", "rank:", "runs:")) for line in lines) == 5
+    header, *rows = cells(of_summary(summary)[0].on("markdown"))
     assert header[4:8] == ["rank", "less random", "less margin", "less entropy"]
 
 
@@ -304,6 +306,11 @@ def test_a_terminal_of_120_columns_shows_every_figure(saved, curves):
     assert "less margin" not in text
 
 
+def over_budgets(summary):
+    """The lines of the table of whole curves."""
+    return cells(of_summary(summary)[-1].on("markdown"))
+
+
 def test_bounds_of_labels_saved_are_written_as_bounds(saved, rng):
     luck = rng.normal(size=(1, 12, 1))
     rise = np.array([0, 1, 2.0])
@@ -315,9 +322,9 @@ def test_bounds_of_labels_saved_are_written_as_bounds(saved, rng):
         "run:soon": base + 9,
         "run:some": base + rise / 8 + 0.8 * (noise - noise.mean(axis=1)),
     }
-    ((_, header, rows),) = curve_tables(summarise(saved(miou, splits=["dev"])))
+    header, *rows = over_budgets(summarise(saved(miou, splits=["dev"])))
     cells = {row[0]: row[header.index("saved")] for row in rows}
     assert (cells["margin"], cells["random"], cells["run:soon"]) == ("", "at most 0 %", "at least +75 %")
     assert cells["run:some"].startswith("+") and "[<=0, +" in cells["run:some"]
-    ((_, header, rows),) = curve_tables(summarise(saved({"margin": base[..., ::-1], "random": base}, splits=["dev"])))
+    header, *rows = over_budgets(summarise(saved({"margin": base[..., ::-1], "random": base}, splits=["dev"])))
     assert rows[1][header.index("saved")] == "flat base"

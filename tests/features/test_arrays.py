@@ -35,7 +35,7 @@ from ralseg.features import (
     window_mean,
 )
 from ralseg.features.arrays import cast, check_finite, constant, namespace, on_host
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Kept, RalsegError
 
 GRID = UnitGrid(36, 50, 12, 25)
 LOGITS = np.random.default_rng(0).normal(scale=3, size=(3, 5, 18, 25)).astype(np.float32)
@@ -144,7 +144,7 @@ def test_what_is_not_finite_reaches_every_row(bad, grid, at, kind, blind):
     for name, rows in found.items():
         finite = np.isfinite(kind.back(rows))
         assert finite[[0, 2]].all(), name
-        assert not finite[1].all(axis=1)[grid.unit_at(y, x) if name != "embedding" else grid.unit_at(4, 12)], name
+        assert not finite[1].all(axis=1)[grid.index_map[(y, x) if name != "embedding" else (4, 12)]], name
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
@@ -205,3 +205,21 @@ def test_numpy_needs_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_constants_are_shared_and_bounded(monkeypatch):
+    monkeypatch.setattr("ralseg.features.arrays._constants", Kept(1000, replace=True))
+    made = []
+
+    def ones(number, size):
+        made.append(number)
+        return np.ones(size)
+
+    like = np.zeros(1, np.float32)
+    first = constant(like, ones, 0, 100)
+    assert first.dtype == np.float32
+    assert constant(like, ones, 0, 100) is first
+    assert constant(torch.zeros(1), ones, 0, 100).dtype == torch.float32
+    constant(like, ones, 1, 100)  # the third of 400 bytes
+    assert constant(like, ones, 0, 100) is not first
+    assert made == [0, 0, 1, 0]

@@ -33,7 +33,7 @@ def test_boxes_tile_the_image_in_row_major_order(sizes):
         assert (seen[y : y + height, x : x + width] == -1).all()
         seen[y : y + height, x : x + width] = unit
         assert grid.areas[unit] == height * width
-        assert grid.unit_at(y, x) == grid.unit_at(y + height - 1, x + width - 1) == unit
+        assert grid.index_map[y, x] == grid.index_map[y + height - 1, x + width - 1] == unit
     np.testing.assert_array_equal(seen, grid.index_map)
     assert len(grid) == grid.rows * grid.columns == len(grid.boxes)
     assert grid.boxes.dtype == grid.areas.dtype == np.int64
@@ -50,7 +50,7 @@ def test_border_units_are_smaller():
 def test_images_and_pixels_are_grids():
     assert len(UnitGrid.of_images(360, 480)) == 1
     assert len(UnitGrid.of_pixels(360, 480)) == 360 * 480
-    assert UnitGrid.of_pixels(3, 5).unit_at(2, 1) == 11
+    assert UnitGrid.of_pixels(3, 5).index_map[2, 1] == 11
 
 
 @pytest.mark.parametrize("sizes", GRIDS[1:])
@@ -152,5 +152,3 @@ def test_bad_labels_are_refused():
         grid.class_counts(np.zeros((6, 8), np.int64), 3)
     with pytest.raises(RalsegError, match="256 classes"):
         grid.class_counts(np.zeros((6, 8), np.uint8), 256)
-    with pytest.raises(RalsegError, match="outside"):
-        grid.unit_at(6, 0)

@@ -10,14 +10,20 @@ from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Folder, Streets
-from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.labels import PartialLabels, revealed
+from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, SupervisedLearner, TrainingSet
 from ralseg.segmentation.metrics import confusion
 from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))
 FIT = FitOptions(steps=12, batch=4, evaluations=3, crops=Crops((32, 48), (0.7, 1.5), True, 0.2))
+
+
+def accuracy(found):
+    """Share of the labelled pixels that are right, in percent."""
+    return 100 * np.trace(found.counts) / found.counts.sum()
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +59,20 @@ def learner_of(store, cut="partial", network=None, precision="auto", **options):
     network = network or network_of(len(store.dataset.classes))
     return SupervisedLearner(
         network,
-        store,
+        LearnerImages(store),
         LearnOptions(**{"cut": cut, "crops": CROPS, "steps": 2, "batch": 4} | options),
         precision=precision,
     )
 
 
 def some_labels(store, images=(0, 1, 2), box=(24, 32, 24, 48)):
-    """One unit of each image, and what `learn` is told of them."""
+    """One unit of each image."""
     labels, new = PartialLabels(len(store.dataset.classes)), []
     for i in images:
         y, x, height, width = box
         labels.reveal(i, store.size(i), box, store.label(i)[y : y + height, x : x + width])
         new.append((i, ((y + height / 2) / store.size(i)[0], (x + width / 2) / store.size(i)[1])))
-    return labels, new
+    return TrainingSet(labels, new)
 
 
 def rng(seed=0):
@@ -78,7 +84,12 @@ def same(first, second):
 
 
 def logits_of(learner, images):
-    return learner.predict(images, [lambda p, i: {"z": p.logits.float().numpy()}])["z"]
+    found = {i: z for p in learner.predict(images) for i, z in zip(p.images, p.logits.float().numpy(), strict=True)}
+    return [found[image] for image in images]
+
+
+def evaluate(learner, store, images, observer=None):
+    return Evaluator(store, learner.classes)(learner, images, observer)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -86,16 +97,16 @@ def test_reset_goes_back_to_theta0_bit_for_bit(store, cut):
     network = network_of()
     theta0 = {key: value.clone() for key, value in network.state_dict().items()}
     learner = learner_of(store, cut, network)
-    labels, new = some_labels(store)
+    data = some_labels(store)
     before = logits_of(learner, [0, 5])
-    losses = [learner.learn(labels, new, rng(i)) for i in range(3)]
+    losses = [learner.learn(data, rng(i)) for i in range(3)]
     after = learner.weights()
     assert not same(after, theta0)
     learner.reset()
     assert same(learner.weights(), theta0)
     np.testing.assert_array_equal(logits_of(learner, [0, 5]), before)
     # The optimiser is fresh, too: the same turns give the same weights again.
-    assert [learner.learn(labels, new, rng(i)) for i in range(3)] == losses
+    assert [learner.learn(data, rng(i)) for i in range(3)] == losses
     assert same(learner.weights(), after)
 
 
@@ -104,8 +115,8 @@ def test_learn_changes_what_lies_above_the_cut_and_nothing_else(store, cut):
     network = network_of()
     theta0 = {key: value.clone() for key, value in network.state_dict().items()}
     learner = learner_of(store, cut, network)
-    labels, new = some_labels(store)
-    learner.learn(labels, new, rng())
+    data = some_labels(store)
+    learner.learn(data, rng())
     above = {name for name in theta0 if _above(name, cut)}
     for weights in (learner.weights(), learner._network.state_dict()):
         changed = {name for name in theta0 if not torch.equal(weights[name], theta0[name])}
@@ -127,19 +138,19 @@ def _above(name, cut):
 @pytest.mark.parametrize("loss", ["plain", "balanced"])
 def test_learning_lowers_the_loss(store, cut, loss):
     learner = learner_of(store, cut, loss=loss, learning_rate=3e-3, steps=4)
-    labels, new = some_labels(store)
-    losses = [learner.learn(labels, new, rng(i)) for i in range(12)]
+    data = some_labels(store)
+    losses = [learner.learn(data, rng(i)) for i in range(12)]
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("cut", CUTS)
 def test_the_same_rng_gives_the_same_weights(store, cut):
-    labels, new = some_labels(store)
+    data = some_labels(store)
 
     def weights(seed):
         learner = learner_of(store, cut)
         for turn in range(2):
-            learner.learn(labels, new, rng(seed + turn))
+            learner.learn(data, rng(seed + turn))
         return learner.weights()
 
     assert same(weights(0), weights(0))
@@ -149,11 +160,11 @@ def test_the_same_rng_gives_the_same_weights(store, cut):
 @pytest.mark.parametrize("cut", CUTS)
 def test_labels_that_were_not_bought_change_nothing(store, monkeypatch, cut):
     def weights():
-        labels, new = some_labels(store)
+        data = some_labels(store)
         learner = learner_of(store, cut)
-        learner.learn(labels, new, rng())
+        learner.learn(data, rng())
         if cut == "full":
-            learner.fit(labels, FIT, rng())
+            learner.fit(data, FIT, rng())
         return learner.weights()
 
     expected = weights()
@@ -175,15 +186,15 @@ def test_labels_that_were_not_bought_change_nothing(store, monkeypatch, cut):
 def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cut):
     """One step on every labelled image at once, against the same step written out."""
     learner = learner_of(store, cut, None, "float32", steps=1, batch=3, averaging=0.5, weight_decay=0.1, clip=0.5)
-    labels, new = some_labels(store)
-    value = learner.learn(labels, new, rng())
+    data = some_labels(store)
+    value = learner.learn(data, rng())
     network = network_of().eval()
     parameters = [p for module in network.trained(cut) for p in module.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
     images = normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
     with torch.no_grad():
         maps = network.lower(images, cut)
-    logits = network.upper(maps, cut).logits
+    logits = network(maps, cut).logits
     known = torch.full((3, 96, 128), 255)
     for i in range(3):
         known[i, 24:48, 32:80] = torch.from_numpy(store.label(i)[24:48, 32:80].astype(np.int64))
@@ -194,7 +205,7 @@ def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cu
     loss.backward()
     torch.nn.utils.clip_grad_norm_(parameters, 0.5)
     optimiser.step()
-    for old, own, found in zip(before, parameters, learner._twins, strict=True):
+    for old, own, found in zip(before, parameters, learner._steps._twins, strict=True):
         # Adam's first step has the gradient's sign: where a gradient is nearly 0 rounding may turn it.
         close = torch.isclose(found, (old + own) / 2, rtol=1e-3, atol=2e-5)
         assert close.float().mean() > 0.98
@@ -202,38 +213,38 @@ def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cu
 
 def test_new_units_are_trained_on_first(store):
     learner = learner_of(store, steps=2, batch=2)
-    labels, new = some_labels(store, range(8))
+    data = some_labels(store, range(8))
     seen = []
-    batch = learner._batch
-    learner._batch = lambda samples, *rest: seen.append([image for image, _ in samples]) or batch(samples, *rest)
-    learner.learn(labels, new[:3], rng())
+    batches = learner._batches
+    learner._batches = lambda samples, *rest: seen.append([image for image, _ in samples]) or batches(samples, *rest)
+    learner.learn(TrainingSet(data.labels, data.new[:3]), rng())
     chosen = [image for images in seen for image in images]
     assert [len(images) for images in seen] == [2, 2]
     assert {0, 1, 2} <= set(chosen)
-    learner._batch = batch
+    learner._batches = batches
 
 
 def test_crops_contain_the_new_units(store, monkeypatch):
     learner = learner_of(store, "full", steps=1, batch=3)
-    labels, new = some_labels(store)
+    data = some_labels(store)
     groups = []
-    crop_batch = learner._crop_batch
-    monkeypatch.setattr(learner, "_crop_batch", lambda *a: groups.append(crop_batch(*a)) or groups[-1])
+    batches = learner._batches
+    monkeypatch.setattr(learner, "_batches", lambda *a: groups.append(batches(*a)) or groups[-1])
     for seed in range(20):
-        learner.learn(labels, new, rng(seed))
-    targets = torch.cat([targets for batch in groups for _, targets in batch])
+        learner.learn(data, rng(seed))
+    targets = torch.cat([batch.targets for batches in groups for batch in batches])
     assert len(targets) == 60
     assert (targets.sum((1, 2, 3)) > 0).all()
 
 
 def test_nothing_new_changes_nothing(store):
     learner = learner_of(store)
-    labels, new = some_labels(store)
+    data = some_labels(store)
     version, weights = learner.version, learner.weights()
-    assert learner.learn(PartialLabels(11), [], rng()) == 0
-    assert learner.learn(labels, [], rng()) == 0
+    assert learner.learn(TrainingSet(PartialLabels(11), data.new), rng()) == 0
+    assert learner.learn(TrainingSet(data.labels, []), rng()) == 0
     assert (learner.version, same(weights, learner.weights())) == (version, True)
-    learner.learn(labels, new, rng())
+    learner.learn(data, rng())
     assert learner.version != version
 
 
@@ -242,7 +253,7 @@ def test_void_alone_teaches_nothing(store):
     labels = PartialLabels(11)
     labels.reveal(0, (96, 128), (0, 0, 24, 32), np.full((24, 32), 255, np.uint8))
     weights = learner.weights()
-    assert learner.learn(labels, [(0, (0.1, 0.1))], rng()) == 0
+    assert learner.learn(TrainingSet(labels, [(0, (0.1, 0.1))]), rng()) == 0
     assert same(weights, learner.weights())
 
 
@@ -263,7 +274,7 @@ def test_ragged_images(ragged_store, cut):
             total -= float((target * z.log_softmax(0)).sum())
             pixels += float(target.sum())
         expected = total / pixels
-    value = learner.learn(labels, new, rng())
+    value = learner.learn(TrainingSet(labels, new), rng())
     assert np.isfinite(value)
     if expected is not None:
         assert value == pytest.approx(expected, rel=1e-4)
@@ -277,7 +288,7 @@ def test_ragged_images(ragged_store, cut):
         z = torch.from_numpy(logits_of(learner, [i])[0])[None]
         resized = torch.nn.functional.interpolate(z, size=ragged_store.size(i), mode="bilinear")
         slow += confusion(resized.argmax(1)[0].numpy().astype(np.uint8), ragged_store.label(i), 3).counts
-    found = learner.evaluate(range(4)).counts
+    found = evaluate(learner, ragged_store, range(4)).counts
     assert found.sum() == slow.sum()
     assert np.abs(found - slow).sum() <= 4
 
@@ -287,14 +298,14 @@ def test_kept_maps_do_not_depend_on_who_asked_first(store):
     logits_of(first, range(10))
     for i in (7, 3, 0):
         logits_of(second, [i])
-    for own, other in zip(first._lower([0, 3, 7]), second._lower([0, 3, 7]), strict=True):
+    for own, other in zip(first.maps()([0, 3, 7]), second.maps()([0, 3, 7]), strict=True):
         assert torch.equal(own, other)
 
 
 def test_an_observer_sees_every_prediction_once(store):
     learner, seen = learner_of(store), []
-    plain = learner.evaluate(range(10))
-    with_observer = learner.evaluate(range(10), lambda p, images: seen.append((len(p.logits), list(images))))
+    plain = evaluate(learner, store, range(10))
+    with_observer = evaluate(learner, store, range(10), lambda p: seen.append((len(p.logits), list(p.images))))
     np.testing.assert_array_equal(plain.counts, with_observer.counts)
     assert sorted(i for _, images in seen for i in images) == list(range(10))
     assert all(count == len(images) for count, images in seen)
@@ -305,8 +316,8 @@ def test_noisy_predictions_reach_the_reducers(store):
 
     def draws(seed):
         generator = torch.Generator().manual_seed(seed)
-        keep = lambda p, i: {"n": p.noisy[noise].numpy().swapaxes(0, 1)}  # noqa: E731
-        return learner.predict([0, 1], [keep], [noise], generator)["n"]
+        (found,) = learner.predict([0, 1], [noise], generator)
+        return found.noisy[noise].numpy().swapaxes(0, 1)
 
     first, again, other = draws(0), draws(0), draws(1)
     assert first[0].shape == (3, 11, 12, 16)
@@ -319,17 +330,18 @@ def test_precision(store, cut):
     """Convolutions in bfloat16: the same learning but for rounding, and what leaves the learner is float32."""
     exact, rough = (learner_of(store, cut, precision=precision) for precision in ("float32", "bfloat16"))
     assert (exact.dtype, rough.dtype) == (torch.float32, torch.bfloat16)
-    (labels, new), losses = some_labels(store), []
+    data, losses = some_labels(store), []
     for learner in (exact, rough):
-        losses.append(float(learner.learn(labels, new, rng())))
+        losses.append(float(learner.learn(data, rng())))
         assert {w.dtype for name, w in learner.weights().items() if "num_batches" not in name} == {torch.float32}
-        assert learner.predict([0], [lambda p, i: {"z": p.logits}])["z"][0].dtype == np.float32
+        assert next(learner.predict([0])).logits.dtype == torch.float32
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
     assert losses[1] != losses[0]
     images = range(len(store))
-    assert rough.evaluate(images).miou == pytest.approx(exact.evaluate(images).miou, abs=0.5)
+    assert evaluate(rough, store, images).miou == pytest.approx(evaluate(exact, store, images).miou, abs=0.5)
     moved = [
-        (a - b).norm() / (a - c).norm() for a, b, c in zip(exact._twins, rough._twins, theta0_of(exact), strict=True)
+        (a - b).norm() / (a - c).norm()
+        for a, b, c in zip(exact._steps._twins, rough._steps._twins, theta0_of(exact), strict=True)
     ]
     assert np.median(moved) < 0.3
 
@@ -337,14 +349,14 @@ def test_precision(store, cut):
 def theta0_of(learner):
     """The start of the averaged weights that are trained."""
     names = {id(p): name for name, p in learner._averaged.named_parameters()}
-    return [learner._theta0[names[id(p)]] for p in learner._twins]
+    return [learner._theta0[names[id(p)]] for p in learner._steps._twins]
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_inference_is_the_same_but_for_rounding(store):
     eager = learner_of(store, "frozen")
     network = network_of(len(store.dataset.classes))
-    compiled = SupervisedLearner(network, store, eager.options, compiled=True)
+    compiled = SupervisedLearner(network, LearnerImages(store), eager.options, compiled=True)
     np.testing.assert_allclose(logits_of(compiled, [0, 1]), logits_of(eager, [0, 1]), rtol=0.02, atol=0.02)
 
 
@@ -352,56 +364,49 @@ def test_weights_are_a_copy(store):
     learner = learner_of(store)
     weights = learner.weights()
     kept = {key: value.clone() for key, value in weights.items()}
-    learner.learn(*some_labels(store), rng())
+    learner.learn(some_labels(store), rng())
     assert same(weights, kept)
     assert all(value.is_contiguous() for value in weights.values())
 
 
-def test_fit_learns_and_keeps_the_best_weights(store, monkeypatch):
-    labels = PartialLabels(11)
-    for i in range(6):
-        labels.reveal(i, (96, 128), (0, 0, 96, 128), store.label(i))
-    learner = learner_of(store, "full")
-    plain = []
-    evaluate = learner.evaluate
-    # An evaluation that finds the second of the three best, and remembers what it was shown.
-    scores = iter([10.0, 30.0, 20.0])
+def test_fit_learns_and_keeps_the_best_weights(store):
+    labels = revealed(store, range(6))
+    learner, data = learner_of(store, "full"), TrainingSet(labels, [])
+    plain, scores = [], iter([10.0, 30.0, 20.0])
 
-    def scripted(images, observer=None):
+    def scripted():
+        """Finds the second of the three best, and remembers what it was shown."""
         plain.append(learner.weights())
-        return dataclasses.make_dataclass("Found", ["miou"])(next(scores))
+        return next(scores)
 
-    monkeypatch.setattr(learner, "evaluate", scripted)
     steps = []
-    assert learner.fit(labels, FIT, rng(), validation=[8, 9], on_step=lambda *s: steps.append(s)) == 12
+    assert learner.fit(data, FIT, rng(), scripted, on_step=lambda *s: steps.append(s)) == 12
     assert steps == [(i, 12) for i in range(1, 13)]
     assert same(learner.weights(), plain[1])
     assert not same(plain[1], plain[2])
     assert same(dict(learner._network.state_dict().items()), plain[1])
     assert not learner._network.training
-    monkeypatch.setattr(learner, "evaluate", evaluate)
     version = learner.version
-    before = learner.evaluate(range(6)).accuracy
-    learner.fit(labels, dataclasses.replace(FIT, steps=60), rng())
-    assert learner.evaluate(range(6)).accuracy > before + 10
+    before = accuracy(evaluate(learner, store, range(6)))
+    learner.fit(data, dataclasses.replace(FIT, steps=60), rng())
+    assert accuracy(evaluate(learner, store, range(6))) > before + 10
     assert learner.version != version
     learner.reset()
-    assert learner.evaluate(range(6)).accuracy < before + 10
+    assert accuracy(evaluate(learner, store, range(6))) < before + 10
 
 
-def test_fit_ends_early_without_progress(store, monkeypatch):
+def test_fit_ends_early_without_progress(store):
     learner = learner_of(store, "full")
-    monkeypatch.setattr(learner, "evaluate", lambda images: dataclasses.make_dataclass("Found", ["miou"])(1.0))
-    labels, _ = some_labels(store)
     options = dataclasses.replace(FIT, steps=20, evaluations=10, patience=2)
     # The first is the best of all, the second and the third are not better.
-    assert learner.fit(labels, options, rng(), validation=[8]) == 6
+    assert learner.fit(some_labels(store), options, rng(), lambda: 1.0) == 6
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 21])
 def test_fit_of_any_length(store, steps):
     learner = learner_of(store, "full")
-    assert learner.fit(some_labels(store)[0], dataclasses.replace(FIT, steps=steps), rng(), [0]) == steps
+    validate = lambda: evaluate(learner, store, [0]).miou  # noqa: E731
+    assert learner.fit(some_labels(store), dataclasses.replace(FIT, steps=steps), rng(), validate) == steps
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -409,7 +414,7 @@ def test_fit_is_deterministic(store, dropout):
     def weights(seed):
         learner = learner_of(store, "full", network_of(dropout=dropout))
         torch.rand(3)
-        learner.fit(some_labels(store)[0], FIT, rng(seed))
+        learner.fit(some_labels(store), FIT, rng(seed))
         return learner.weights()
 
     assert same(weights(0), weights(0))
@@ -427,30 +432,30 @@ def test_other_networks_are_trained_whole_on_any_crop(store, crops, architecture
     torch.manual_seed(0)
     network = SmpNetwork(11, architecture, "tu-mobilenetv3_small_100")
     learner = learner_of(store, "full", network, crops=Crops(crops), steps=1, batch=2)
-    labels, new = some_labels(store)
-    assert np.isfinite(learner.learn(labels, new, rng()))
-    assert learner.fit(labels, dataclasses.replace(FIT, steps=2, crops=Crops(crops)), rng()) == 2
+    data = some_labels(store)
+    assert np.isfinite(learner.learn(data, rng()))
+    assert learner.fit(data, dataclasses.replace(FIT, steps=2, crops=Crops(crops)), rng()) == 2
 
 
 def test_refusals(store):
-    labels, new = some_labels(store)
+    data = some_labels(store)
     with pytest.raises(RalsegError, match="fit: no pixel is labelled; buy units with labels first"):
-        learner_of(store, "full").fit(PartialLabels(11), FIT, rng())
+        learner_of(store, "full").fit(TrainingSet(PartialLabels(11), []), FIT, rng())
     with pytest.raises(
         RalsegError, match="fit trains the whole network; this learner keeps what the partial game froze"
     ):
-        learner_of(store).fit(labels, FIT, rng())
+        learner_of(store).fit(data, FIT, rng())
     network = SmallFPN(11)
     with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head"):
-        SupervisedLearner(network, store, LearnOptions(cut="frozen"))
+        SupervisedLearner(network, LearnerImages(store), LearnOptions(cut="frozen"))
     learner = learner_of(store)
     with torch.no_grad():
         learner._network.head.weight.fill_(float("nan"))
-    learner.learn(labels, new, rng())
+    learner.learn(data, rng())
     with pytest.raises(RalsegError, match="the segmentation loss is nan; lower the learning rate"):
-        learner.evaluate([0])
+        evaluate(learner, store, [0])
     learner.reset()
-    learner.evaluate([0])
+    evaluate(learner, store, [0])
     with pytest.raises(RalsegError, match="precision='half' is unknown; choose from auto, float32, bfloat16"):
         learner_of(store, precision="half")
 
@@ -458,10 +463,10 @@ def test_refusals(store):
 @pytest.mark.parametrize(
     ("cls", "changes", "message"),
     [
-        (LearnOptions, {"cut": "half"}, "game='half' is unknown; choose from full, partial, frozen"),
+        (LearnOptions, {"cut": "half"}, "LearnOptions.cut='half' is unknown; choose from full, partial, frozen"),
         (LearnOptions, {"loss": "focal"}, "loss='focal' is unknown; choose from plain, balanced"),
-        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; choose from 1"),
-        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; choose from 0 to 1"),
+        (LearnOptions, {"steps": 0}, "LearnOptions.steps=0 is out of range; it must be 1 to 100000"),
+        (LearnOptions, {"learning_rate": -1.0}, "learning_rate=-1.0 is out of range; it must be 0 to 1"),
         (LearnOptions, {"learning_rate": float("nan")}, "learning_rate=nan is out of range"),
         (LearnOptions, {"averaging": 1.0}, "averaging=1.0 is out of range"),
         (FitOptions, {"batch": 0}, "FitOptions.batch=0 is out of range"),

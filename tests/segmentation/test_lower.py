@@ -10,10 +10,10 @@ import torch
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.learners import lower, map_files
-from ralseg.segmentation.learners.lower import LowerMaps
-from ralseg.segmentation.learners.map_files import MapFiles
+from ralseg.segmentation.learners import LearnerImages
 from ralseg.segmentation.networks import SmallFPN, normalise
+from ralseg.segmentation.sources import PLAIN, KeptMaps, Pictures, StagesSource, kept, map_files
+from ralseg.segmentation.sources.map_files import MapFiles
 from ralseg.segmentation.store import ImageStore
 
 CPU = torch.device("cpu")
@@ -35,7 +35,11 @@ def network_of(seed=0, dtype=torch.float32):
 
 
 def maps_of(store, cut="partial", **network):
-    return LowerMaps(network_of(**network), store, cut, CPU)
+    return kept_maps(network_of(**network), store, cut)
+
+
+def kept_maps(network, store, cut="partial"):
+    return KeptMaps(StagesSource(network, cut, CPU), LearnerImages(store), CPU)
 
 
 def expected(store, images, cut="partial", dtype=torch.float32):
@@ -83,7 +87,7 @@ def test_maps_are_those_of_the_network_new_kept_and_reopened(store, cut, dtype):
 
 
 def test_nothing_lies_below_the_cut_of_the_full_game(store):
-    (images,) = maps_of(store, "full")([3, 1])
+    (images,) = Pictures(network_of(), LearnerImages(store), CPU, PLAIN)([3, 1])
     wanted = normalise(torch.from_numpy(np.stack([store.image(3), store.image(1)])))
     assert torch.equal(images, wanted)
     assert not files(store)
@@ -104,8 +108,9 @@ ELSEWHERE = """
 import sys
 import torch
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.learners.lower import LowerMaps
+from ralseg.segmentation.learners import LearnerImages
 from ralseg.segmentation.networks import SmallFPN
+from ralseg.segmentation.sources import KeptMaps, StagesSource
 from ralseg.segmentation.store import ImageStore
 torch.set_num_threads(1)
 streets = Streets(9, (64, 96))
@@ -113,7 +118,8 @@ store = ImageStore(streets, streets.names, cache_dir=sys.argv[1])
 torch.manual_seed(0)
 network = SmallFPN(11).eval().to(memory_format=torch.channels_last)
 network.add_frozen_head(8)
-maps = LowerMaps(network.eval(), store, "partial", torch.device("cpu"))
+cpu = torch.device("cpu")
+maps = KeptMaps(StagesSource(network.eval(), "partial", cpu), LearnerImages(store), cpu)
 maps._computed = None
 print([m.double().sum().item() for m in maps([1, 5])])
 """
@@ -141,16 +147,16 @@ def test_other_weights_precisions_cuts_and_stores_have_other_files(store, tmp_pa
         for module in network.trained("partial"):
             for parameter in module.parameters():
                 parameter.add_(1)
-    LowerMaps(network, store, "partial", CPU)([0])
+    kept_maps(network, store)([0])
     assert len(files(store)) == 5
     # Statistics of batch norm below it are.
     network.stages[1][0][1].running_mean.add_(0.1)
-    LowerMaps(network, store, "partial", CPU)([0])
+    kept_maps(network, store)([0])
     assert len(files(store)) == 6
 
 
 def test_the_least_recently_used_are_dropped(store, monkeypatch):
-    monkeypatch.setattr(lower, "CPU_BYTES", 3 * IMAGE)
+    monkeypatch.setattr(kept, "CPU_BYTES", 3 * IMAGE)
     monkeypatch.setattr(map_files, "DISK_BYTES", 0)
     maps = maps_of(store)
     seen = counted(maps, monkeypatch)
@@ -164,16 +170,16 @@ def test_the_least_recently_used_are_dropped(store, monkeypatch):
 
 
 def test_a_batch_larger_than_the_budget(store, monkeypatch):
-    monkeypatch.setattr(lower, "CPU_BYTES", IMAGE)
+    monkeypatch.setattr(kept, "CPU_BYTES", IMAGE)
     maps = maps_of(store)
     assert_equal(maps(range(6), again=True), expected(store, range(6)))
     assert maps._stacks.get(tuple(range(6))) is None
-    monkeypatch.setattr(lower, "CPU_BYTES", IMAGE - 1)
+    monkeypatch.setattr(kept, "CPU_BYTES", IMAGE - 1)
     assert_equal(maps_of(store)([8, 7]), expected(store, [8, 7]))
 
 
 def test_stacks_that_are_asked_for_again_are_kept_within_the_budget(store, monkeypatch):
-    monkeypatch.setattr(lower, "CPU_BYTES", 4 * IMAGE)
+    monkeypatch.setattr(kept, "CPU_BYTES", 4 * IMAGE)
     maps = maps_of(store)
     once, first = maps([2]), maps([0, 1], again=True)
     assert maps([0, 1], again=True)[0] is first[0]
@@ -193,7 +199,7 @@ def test_kept_maps_can_be_trained_on(store):
     with torch.inference_mode():
         maps([0, 1])
     network = network_of()
-    network.upper(maps([0, 1]), "partial").logits.sum().backward()
+    network(maps([0, 1]), "partial").logits.sum().backward()
     assert network.head.weight.grad is not None
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import urllib.error
 
 import numpy as np
@@ -51,8 +52,8 @@ class NetworkContract:
     def test_shapes_at_any_size(self, network, place):
         height, width = self.sizes[place]
         with torch.no_grad():
-            logits, embedding = network(images_of(height, width))
-            prediction = network.upper(network.lower(images_of(height, width), "full"), "full")
+            prediction = network(network.lower(images_of(height, width), "full"), "full")
+        logits, embedding = prediction.logits, prediction.embedding
         assert logits.shape == (2, 5, *network.logit_size((height, width)))
         assert prediction.decoded.shape == (2, network.decoded, *logits.shape[-2:])
         assert prediction.noisy == {}
@@ -64,9 +65,9 @@ class NetworkContract:
     def test_the_cut_changes_nothing(self, network, cut):
         images = images_of(*self.sizes[1])
         with torch.no_grad():
-            whole = network.upper(network.lower(images, "full"), "full")
-            logits, _ = network(images)
-            found = network.upper(network.lower(images, cut), cut)
+            whole = network(network.lower(images, "full"), "full")
+            logits = network((images,)).logits
+            found = network(network.lower(images, cut), cut)
         assert found.logits.shape == whole.logits.shape
         for own, other in zip(found.embedding, whole.embedding, strict=True):
             torch.testing.assert_close(own, other)
@@ -77,16 +78,16 @@ class NetworkContract:
     @pytest.mark.parametrize("cut", CUTS)
     def test_the_last_layer_makes_the_logits(self, network, cut):
         with torch.no_grad():
-            prediction = network.upper(network.lower(images_of(64, 64), cut), cut)
+            prediction = network(network.lower(images_of(64, 64), cut), cut)
             head = network.last_layer(cut)
             linear = functional.conv2d(prediction.decoded, head.weight, head.bias, padding=head.padding)
         torch.testing.assert_close(linear, prediction.logits)
 
     @pytest.mark.parametrize("cut", CUTS)
-    def test_trained_is_exactly_what_upper_uses(self, network, cut):
+    def test_trained_is_exactly_what_forward_uses(self, network, cut):
         with torch.no_grad():
             maps = network.lower(images_of(64, 64), cut)
-        network.upper(maps, cut).logits.square().sum().backward()
+        network(maps, cut).logits.square().sum().backward()
         used = {name for name, p in network.named_parameters() if p.grad is not None}
         own = {id(p) for module in network.trained(cut) for p in module.parameters()}
         assert used == {name for name, p in network.named_parameters() if id(p) in own}
@@ -101,12 +102,14 @@ class NetworkContract:
     def test_images_do_not_see_each_other(self, network):
         images = images_of(64, 64, batch=3)
         with torch.no_grad():
-            torch.testing.assert_close(network(images)[0][1:2], network(images[1:2])[0], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                network((images,)).logits[1:2], network((images[1:2],)).logits, rtol=1e-4, atol=1e-4
+            )
 
     def test_training_mode_moves_statistics_and_gives_gradients(self, network):
         network.train()
         before = [b.clone() for b in network.buffers()]
-        network(images_of(64, 64))[0].sum().backward()
+        network((images_of(64, 64),)).logits.sum().backward()
         assert any((b != a).any() for a, b in zip(before, network.buffers(), strict=True))
         assert all(p.grad is not None for module in network.trained("full") for p in module.parameters())
 
@@ -116,7 +119,7 @@ class NetworkContract:
         twin = InferenceTwin(network, "full", torch.float32)
         images = images_of(*self.sizes[1])
         with torch.no_grad():
-            own, found = (n.upper(n.lower(images, cut), cut) for n in (network, twin.network))
+            own, found = (n(n.lower(images, cut), cut) for n in (network, twin.network))
         torch.testing.assert_close(found.logits, own.logits, rtol=1e-3, atol=1e-3)
         assert sum(p.requires_grad for p in twin.network.parameters()) == 0
         assert network.frozen_head.norm is not twin.network.frozen_head.norm
@@ -127,10 +130,10 @@ class NetworkContract:
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.mul_(0.95)
-            own = network(images)[0]
-            assert (twin.network(images)[0] - own).abs().max() > 0.05 * own.abs().max()
+            own = network((images,)).logits
+            assert (twin.network((images,)).logits - own).abs().max() > 0.05 * own.abs().max()
             twin.refresh()
-            assert (twin.network(images)[0] - own).abs().max() < 1e-4 * own.abs().max()
+            assert (twin.network((images,)).logits - own).abs().max() < 1e-4 * own.abs().max()
 
     def test_the_inference_twin_folds_batch_norm(self, network):
         norms = [
@@ -157,7 +160,7 @@ class NetworkContract:
         move_statistics(network)
         twin, images = InferenceTwin(network, "full", torch.bfloat16), images_of(64, 96)
         with torch.no_grad():
-            own, found = network(images)[0], twin.network(images)[0]
+            own, found = network((images,)).logits, twin.network((images,)).logits
         assert found.dtype == torch.float32
         assert (found - own).abs().max() < 0.1 * own.abs().max()
         best = own.topk(2, dim=1).values
@@ -175,7 +178,9 @@ class NetworkContract:
         def predict(seed, *noises):
             with torch.no_grad():
                 generator = torch.Generator().manual_seed(seed)
-                return network.upper(network.lower(images_of(64, 64), cut), cut, noises, generator)
+                found = network(network.lower(images_of(64, 64), cut), cut)
+                noisy = {noise: network.noisy(found, cut, noise, generator) for noise in noises}
+                return dataclasses.replace(found, noisy=noisy)
 
         noise, often = Noise(kind, 3), Noise(kind, 200)
         first = predict(0, noise)
@@ -192,8 +197,9 @@ class NetworkContract:
 
     def test_noise_by_dropout_needs_dropout(self, network):
         message = r"noisy predictions by dropout need a network trained with dropout; set network\.dropout=0\.1"
+        prediction = network((images_of(64, 64),))
         with pytest.raises(RalsegError, match=message):
-            network.upper(network.lower(images_of(64, 64), "full"), "full", [Noise("dropout", 2)], torch.Generator())
+            network.noisy(prediction, "full", Noise("dropout", 2), torch.Generator())
 
     def test_the_frozen_game_needs_its_head(self):
         network = self.make().eval()
@@ -236,7 +242,7 @@ class TestRalisFPN(NetworkContract):
             images = torch.empty(1, 3, 360, 480)
         assert sum(p.numel() for p in network.parameters()) == 28_526_027
         with FlopCounterMode(display=False) as flops:
-            network(images)
+            network((images,))
         assert flops.get_total_flops() / 1e9 == pytest.approx(67.5, abs=0.1)
 
 

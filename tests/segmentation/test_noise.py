@@ -6,7 +6,7 @@ from torch.nn import functional
 from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.learners import LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import CUTS, SmallFPN, normalise
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 from ralseg.segmentation.store import ImageStore
@@ -42,32 +42,31 @@ def network_of(dropout=0.0):
 
 
 def learner_of(store, cut="partial", dropout=0.0):
-    return SupervisedLearner(network_of(dropout), store, LearnOptions(cut=cut), precision="float32")
+    return SupervisedLearner(network_of(dropout), LearnerImages(store), LearnOptions(cut=cut), precision="float32")
 
 
 def noisy_of(learner, images, *noises, seed=0):
     """(plain logits, noise -> noisy logits), the images first."""
-    keep = lambda p, i: {"plain": p.logits} | {n: maps.movedim(0, 1) for n, maps in p.noisy.items()}  # noqa: E731
-    found = learner.predict(images, [keep], noises, torch.Generator().manual_seed(seed))
-    return np.stack(found.pop("plain")), {noise: np.stack(rows) for noise, rows in found.items()}
+    (found,) = learner.predict(images, noises, torch.Generator().manual_seed(seed))
+    assert list(found.images) == list(images)
+    return found.logits.numpy(), {noise: maps.movedim(0, 1).numpy() for noise, maps in found.noisy.items()}
 
 
 def counted(learner, monkeypatch):
     """The batch sizes of the passes above the cut, as they come."""
-    passes, upper = [], learner._twin.network.upper
+    passes, forward = [], learner._twin.network.forward
 
     def counting(maps, *arguments):
         passes.append(len(maps[0]))
-        return upper(maps, *arguments)
+        return forward(maps, *arguments)
 
-    monkeypatch.setattr(learner._twin.network, "upper", counting)
+    monkeypatch.setattr(learner._twin.network, "forward", counting)
     return passes
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("blur", 1), "noise.kind='blur' is unknown; choose from dropout, features, flip"),
         (("dropout", 0), "noise.draws=0 is out of range; it is 1 or more"),
         (("features", -1), "noise.draws=-1 is out of range; it is 1 or more"),
         (("flip", 3), "noise.draws=3 is out of range; an image has 1 flip, or 2 with the plain one"),
@@ -144,13 +143,13 @@ def test_feature_noise_is_on_the_map_that_the_last_layer_reads(cut, kernel):
         images = torch.randn(2, 3, 64, 128, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             maps, noises = network.lower(images, cut), [Noise("features", 60, 0.5)]
-            found = network.upper(maps, cut, noises, torch.Generator().manual_seed(0))
+            found = network(maps, cut)
+            noisy = network.noisy(found, cut, noises[0], torch.Generator().manual_seed(0))
             layer = network.last_layer(cut)
             made = [layer(part) for part in jittered(found.features, noises[0], torch.Generator().manual_seed(1))]
         expected = functional.interpolate(torch.cat(made), found.logits.shape[-2:], mode="bilinear").unflatten(
             0, (60, 2)
         )
-        noisy = found.noisy[noises[0]]
         assert noisy.dtype == torch.float32
         inner = (..., slice(4, -4), slice(4, -4))
         spread, like = ((part - found.logits)[inner].std(dim=(0, 3, 4)) for part in (noisy, expected))
@@ -165,8 +164,8 @@ def test_dropout_is_of_the_decoded_map():
     network, generator = network_of(0.4), torch.Generator().manual_seed(3)
     images = torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = network.upper((images,), "full", [DROPOUT], torch.Generator().manual_seed(3))
-        for noisy in found.noisy[DROPOUT]:
+        found = network((images,))
+        for noisy in network.noisy(found, "full", DROPOUT, torch.Generator().manual_seed(3)):
             mask = torch.rand(found.decoded.shape, generator=generator) >= 0.4
             torch.testing.assert_close(noisy, network.head(found.decoded * mask / 0.6))
 
@@ -192,7 +191,7 @@ def test_a_flip_is_the_mirrored_prediction_of_the_mirrored_image(store, cut):
     for row, image in enumerate((4, 1)):
         mirrored = torch.from_numpy(store.image(image)[:, ::-1].copy())[None]
         with torch.no_grad():
-            expected = network.upper(network.lower(normalise(mirrored), cut), cut).logits[0].numpy()[..., ::-1]
+            expected = network(network.lower(normalise(mirrored), cut), cut).logits[0].numpy()[..., ::-1]
         np.testing.assert_allclose(noisy[FLIP][row, 0], expected, rtol=1e-4, atol=1e-5)
         assert abs(noisy[FLIP][row, 0] - plain[row]).max() > 5e-3
     np.testing.assert_array_equal(noisy[BOTH], np.stack([plain, noisy[FLIP][:, 0]], axis=1))
@@ -214,8 +213,12 @@ def test_one_pass_for_all_noises_and_a_second_for_flips(store, monkeypatch):
     passes = counted(learner, monkeypatch)
     for noises, count in [((), 1), ((DROPOUT, FEATURES), 1), ((FLIP,), 2), ((FLIP, DROPOUT, BOTH), 2)]:
         passes.clear()
+        learner._changed()
         noisy_of(learner, range(6), *noises)
         assert passes == [6] * count
+    # What was predicted at these weights is not predicted again, whatever noise is asked for.
+    noisy_of(learner, range(6), FEATURES, FLIP)
+    assert passes == [6, 6]
 
 
 def test_what_lies_below_the_cut_is_computed_once_for_the_mirrored_images_too(store, monkeypatch):
@@ -235,6 +238,7 @@ def test_what_lies_below_the_cut_is_computed_once_for_the_mirrored_images_too(st
     monkeypatch.setattr(
         other._twin.network, "lower", lambda images, cut: lower(images, cut) if images.shape[-1] == 64 else 1 / 0
     )
+    learner.forget()
     np.testing.assert_array_equal(noisy_of(other, [1], FLIP)[1][FLIP], noisy_of(learner, [1], FLIP)[1][FLIP])
 
 
@@ -248,9 +252,10 @@ def test_a_flip_follows_the_weights(store):
     np.testing.assert_allclose(after[FLIP], before[FLIP] + 1, rtol=1e-4, atol=1e-4)
 
 
-def test_a_network_alone_makes_no_flip():
-    with pytest.raises(RalsegError, match="a flip needs the mirrored image; ask the learner's predict for it"):
-        network_of().upper((torch.zeros(1, 3, *SIZE),), "full", [FLIP])
+@pytest.mark.parametrize("cut", ["partial", "full"])
+def test_noise_of_an_unknown_kind_is_refused(store, cut):
+    with pytest.raises(RalsegError, match=r"noise\.kind='blur' is unknown; choose from dropout, features, flip"):
+        noisy_of(learner_of(store, cut), [0], Noise("blur", 1))
 
 
 def test_noise_by_dropout_needs_dropout(store):

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.learners import FitOptions, LearnOptions, SupervisedLearner
+from ralseg.segmentation.evaluation import Evaluator
+from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import SmallFPN
 from ralseg.segmentation.pretraining import Theta0Options, load_weights, revealed, theta0
 from ralseg.segmentation.store import ImageStore
@@ -18,6 +19,11 @@ from ralseg.segmentation.store import ImageStore
 FIT = FitOptions(steps=4, batch=2, crops=Crops((32, 48)))
 OPTIONS = Theta0Options(fit=FIT, frozen_hidden=8, frozen_steps=3)
 IMAGES = {"state": [0, 1, 2], "train": [3, 4]}
+
+
+def accuracy(found):
+    """Share of the labelled pixels that are right, in percent."""
+    return 100 * np.trace(found.counts) / found.counts.sum()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,11 @@ def make_network():
 def pretrained(store, cache, options=OPTIONS, images=IMAGES, **changes):
     settings = {"loss": "plain", "cut": "partial", "seed": 0, "description": {"widths": [8]}} | changes
     return theta0(settings.pop("make", make_network), store, images, options, cache=cache, **settings)
+
+
+def accuracy_of(network, store, options):
+    learner = SupervisedLearner(network, LearnerImages(store), options)
+    return accuracy(Evaluator(store, 11)(learner, IMAGES["state"]))
 
 
 def weights_of(network):
@@ -169,7 +180,7 @@ def test_it_learns_from_the_images_it_may_see(store, tmp_path, monkeypatch):
     assert set(asked) == {3, 4}
     options = dataclasses.replace(OPTIONS, fit=dataclasses.replace(FIT, steps=60, batch=4))
     trained, untrained = (
-        SupervisedLearner(network, store, LearnOptions()).evaluate(IMAGES["state"]).accuracy
+        accuracy_of(network, store, LearnOptions())
         for network in (pretrained(store, tmp_path / "c", options), make_network())
     )
     assert trained > untrained + 10
@@ -205,7 +216,7 @@ def test_the_frozen_head_is_trained_and_its_statistics_are_those_of_the_state_se
     body = {name: tensor for name, tensor in weights_of(network).items() if not name.startswith("frozen_head")}
     # The two games share everything below; only drawing the head may come between them.
     assert set(body) == set(partial)
-    learner = SupervisedLearner(network, store, LearnOptions(cut="frozen"), precision="float32")
+    learner = SupervisedLearner(network, LearnerImages(store), LearnOptions(cut="frozen"), precision="float32")
     columns = list(learner.lower_maps(IMAGES["state"]))
     values = torch.cat([maps[0].permute(1, 0, 2, 3).flatten(1) for maps in columns], dim=1)
     alive = network.frozen_head.norm.running_var > 1e-3
@@ -213,11 +224,8 @@ def test_the_frozen_head_is_trained_and_its_statistics_are_those_of_the_state_se
     torch.testing.assert_close(values[alive].mean(1), torch.zeros(int(alive.sum())), rtol=0, atol=1e-3)
     torch.testing.assert_close(values[alive].var(1), torch.ones(int(alive.sum())), rtol=0, atol=2e-2)
     longer = pretrained(store, tmp_path, dataclasses.replace(OPTIONS, frozen_steps=60), cut="frozen")
-    accuracy = [
-        SupervisedLearner(n, store, LearnOptions(cut="frozen")).evaluate(IMAGES["state"]).accuracy
-        for n in (network, longer)
-    ]
-    assert accuracy[1] > accuracy[0]
+    found = [accuracy_of(n, store, LearnOptions(cut="frozen")) for n in (network, longer)]
+    assert found[1] > found[0]
 
 
 def test_weights_from_a_file(store, tmp_path):

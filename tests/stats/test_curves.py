@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import isotonic_regression
 
 from ralseg.foundation import RalsegError
-from ralseg.stats import area_under_budget_curve, miou_at, monotone_fit
+from ralseg.stats import area_under_budget_curve, monotone_fit
 
 
 def test_by_hand():
@@ -45,17 +45,6 @@ def test_the_area_begins_at_the_first_point_and_normalising_undoes_the_measure()
     np.testing.assert_allclose(area_under_budget_curve(units, miou).raw, [27360, 0])
     np.testing.assert_allclose(area_under_budget_curve(units, miou).normalised, [38, 0])
     np.testing.assert_allclose(area_under_budget_curve(units / 4728, miou).normalised, [38, 0])
-
-
-def test_miou_at_a_budget_by_hand():
-    curves = np.array([[30, 36, 40.0], [10, 20, 60]])
-    np.testing.assert_allclose(miou_at([100, 200, 400], curves, 150), [33, 15])
-    np.testing.assert_allclose(miou_at([100, 200, 400], curves, 250), [37, 30])
-    for budget, column in ((100, 0), (200, 1), (400, 2)):
-        np.testing.assert_array_equal(miou_at([100, 200, 400], curves, budget), curves[:, column])
-    for budget in (99, 401, np.nan):
-        with pytest.raises(RalsegError, match="from 100 to 400"):
-            miou_at([100, 200, 400], curves, budget)
 
 
 def test_monotone_fit_by_hand_and_against_scipy():

@@ -1,0 +1,183 @@
+"""The campaign: pool, labels and ledger, and every move that changed them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ralseg.envs.ledger import Ledger
+from ralseg.envs.pool import Pool
+from ralseg.envs.records import Record, encoded
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.labels import PartialLabels
+
+
+class Campaign:
+    """What has been asked, answered and paid.
+
+    A unit is asked for, then answered: only then is it labelled and paid. Units that nobody has answered yet are
+    `pending`: they are not offered again, and the budget keeps their price. The records are the moves in their order;
+    a game plays them back with `Game.restore`.
+
+    Args:
+        pool: the units.
+        labels: makes what is known before the first answer.
+        on_record: gets each record when its move is made, e.g. `RecordsFile.append`.
+
+    Attributes:
+        pool: see above.
+        labels: all that is known, the starting labels included.
+        ledger: what was paid.
+        class_counts: (C,) int64 pixels per class that were bought.
+        pending: flat unit numbers that were asked for and not answered yet, in the order of asking.
+        fresh: (image, centre as shares of height and width) of the units answered since the last `learn`.
+    """
+
+    def __init__(
+        self, pool: Pool, labels: Callable[[], PartialLabels], on_record: Callable[[Record], None] | None = None
+    ) -> None:
+        self.pool, self._labels, self._on_record = pool, labels, on_record
+
+    def begin(self, seed: int) -> None:
+        """Start anew: nothing is asked, answered or paid."""
+        self.pool.reset()
+        self.labels = self._labels()
+        self.ledger = Ledger(self.pool.pixels)
+        self.class_counts = np.zeros(self.labels.classes, np.int64)
+        self.pending: list[int] = []
+        self.fresh: list[tuple[int, tuple[float, float]]] = []
+        self._counts: dict[int, np.ndarray] = {}
+        self._images: set[int] = set()
+        self._moves: list[_Move] = []
+        self._note(_Move("begin", seed=seed))
+
+    @property
+    def unit_counts(self) -> np.ndarray:
+        """(m, C) int64 pixels per class of each labelled unit, in the order of buying."""
+        rows = [self._counts[unit] for unit in self.pool.bought.tolist()]
+        return np.array(rows, np.int64).reshape(-1, self.labels.classes)
+
+    @property
+    def records(self) -> list[Record]:
+        """The moves so far, oldest first."""
+        return [move.record(self.pool) for move in self._moves]
+
+    def left(self, budget: float, measure: str) -> int:
+        """What a budget still pays, the price of what is pending set aside; see `Ledger.left`."""
+        reserved = self.ledger.prices(self.pool.areas(np.array(self.pending, np.int64)), measure).sum()
+        return self.ledger.left(budget, measure) - int(reserved)
+
+    def ask(self, units: np.ndarray) -> None:
+        """Ask for the labels of units (n,), flat numbers.
+
+        Raises:
+            RalsegError: if one of them was asked for before.
+        """
+        self.pool.ask(units)
+        self.pending += units.tolist()
+        self._note(_Move("ask", units))
+
+    def withdraw(self, units: np.ndarray) -> None:
+        """Take back what nobody has answered: the units are open again.
+
+        Raises:
+            RalsegError: if a unit is not pending.
+        """
+        self._check_pending(units)
+        self.pool.withdraw(units)
+        withdrawn = set(units.tolist())
+        self.pending = [unit for unit in self.pending if unit not in withdrawn]
+        self._note(_Move("withdraw", units))
+
+    def answer(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
+        """Take in the labels of units that were asked for, and pay them.
+
+        Args:
+            units: (n,) flat numbers.
+            labels: (height, width) uint8 of each: ids, 255 where not labelled.
+
+        Returns:
+            (n, C) int64 pixels per class of each unit.
+
+        Raises:
+            RalsegError: if a unit is not pending, or a label does not fit it; nothing is changed by that answer.
+        """
+        self._check_pending(units)
+        boxes, images = self.pool.boxes(units), self.pool.images[self.pool.locate(units)[0]].tolist()
+        sizes = [self.pool.store.size(image) for image in images]
+        for image, size, box, label in zip(images, sizes, boxes.tolist(), labels, strict=True):
+            self.labels.check(image, size, box, label)
+        counts = np.zeros((len(units), self.labels.classes), np.int64)
+        for row, (image, size, box, label) in enumerate(zip(images, sizes, boxes.tolist(), labels, strict=True)):
+            counts[row] = self.labels.reveal(image, size, box, label)
+            centre = (box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1]
+            self.fresh.append((image, centre))
+        self.pool.buy(units)
+        self._counts |= dict(zip(units.tolist(), counts, strict=True))
+        self.pending = [unit for unit in self.pending if unit not in self._counts]
+        self._images.update(images)
+        self.class_counts += counts.sum(0)
+        self.ledger.units += len(units)
+        self.ledger.pixels += int(boxes[:, 2:].prod(axis=1).sum())
+        self.ledger.clicks += int((counts > 0).sum())
+        self.ledger.images = len(self._images)
+        self._note(_Move("answer", units, [np.array(label) for label in labels]))
+        return counts
+
+    def correct(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> None:
+        """Replace the labels of units that were answered before; a correction costs nothing.
+
+        The units count as fresh, so that the next turn learns from them.
+
+        Args:
+            units: (n,) flat numbers.
+            labels: see `answer`.
+
+        Raises:
+            RalsegError: if a unit has no label yet, or a label does not fit it.
+        """
+        if unknown := [unit for unit in units.tolist() if unit not in self._counts]:
+            raise RalsegError(f"unit {self.pool.records(np.array(unknown[:1]))[0]} has no label to correct; answer it")
+        boxes, images = self.pool.boxes(units), self.pool.images[self.pool.locate(units)[0]].tolist()
+        for unit, image, box, label in zip(units.tolist(), images, boxes.tolist(), labels, strict=True):
+            size = self.pool.store.size(image)
+            counts = self.labels.correct(image, size, box, label)
+            self.class_counts += counts - self._counts[unit]
+            self._counts[unit] = counts
+            self.fresh.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
+        self._note(_Move("correct", units, [np.array(label) for label in labels]))
+
+    def learned(self) -> None:
+        """Note that the learner has been given all that is fresh."""
+        self.fresh = []
+        self._note(_Move("learn"))
+
+    def _check_pending(self, units: np.ndarray) -> None:
+        if len(set(units.tolist())) < len(units) or not set(units.tolist()) <= set(self.pending):
+            named = self.pool.records(units)
+            raise RalsegError(f"units {named[:3]}... are not all pending; answer what was asked for, each unit once")
+
+    def _note(self, move: "_Move") -> None:
+        self._moves.append(move)
+        if self._on_record is not None:
+            self._on_record(move.record(self.pool))
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A move as it is kept in memory: run lengths are made where somebody writes them down."""
+
+    move: str
+    units: np.ndarray | None = None
+    labels: Sequence[np.ndarray] | None = None
+    seed: int | None = None
+
+    def record(self, pool: Pool) -> Record:
+        record: Record = {"move": self.move}
+        if self.seed is not None:
+            record["seed"] = self.seed
+        if self.units is not None:
+            record["units"] = pool.records(self.units)
+        if self.labels is not None:
+            record["labels"] = [encoded(label) for label in self.labels]
+        return record

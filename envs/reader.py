@@ -1,0 +1,104 @@
+"""What a view reads of a pool at one moment of a game: predictions, places, and in learning the truth."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ralseg.envs.observer import Observer
+from ralseg.envs.pool import Pool
+from ralseg.envs.true_counts import TrueCounts
+from ralseg.features.reduction import noises_of, reduce_units
+from ralseg.features.units import Reducer
+from ralseg.features.view import Rows
+from ralseg.foundation import generator, integer
+from ralseg.segmentation.learners import Learner
+
+STATE_UNITS = 1000
+"""Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
+
+
+@dataclass(frozen=True)
+class PoolReader:
+    """Reads the units of a pool for a `CandidatesView`.
+
+    Attributes:
+        learner: whose predictions are meant.
+        pool: the units.
+        state: D_S, indices in the store.
+        counts: true pixels per class of the pool's units.
+        seed: of the episode.
+        turn: number of the step in it.
+        observer: makes the observation; None where nobody observes.
+        references: name -> the reducer of a reference that sees true labels, which stands in for one of that name.
+    """
+
+    learner: Learner
+    pool: Pool
+    state: Sequence[int]
+    counts: TrueCounts
+    seed: int
+    turn: int
+    observer: Observer | None
+    references: Mapping[str, Reducer]
+
+    @property
+    def bought(self) -> np.ndarray:
+        """See `UnitReader.bought`."""
+        return self.pool.bought
+
+    @property
+    def observation_reducers(self) -> Sequence[Reducer]:
+        """See `UnitReader.observation_reducers`."""
+        return () if self.observer is None else self.observer.reducers
+
+    def reduce(self, units: np.ndarray, reducers: Sequence[Reducer]) -> Rows:
+        """See `UnitReader.reduce`; noise depends on the seed, the turn and the first image alone."""
+        if not len(units) or not reducers:
+            return {}
+        reducers = [self.references.get(reducer.name, reducer) for reducer in reducers]
+        order, images, local = self.pool.by_image(units)
+        noises, noise = noises_of(reducers), None
+        if noises:
+            noise = torch.Generator(self.learner.device)
+            noise.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
+        predictions = self.learner.predict(images, noises, noise)
+        rows = reduce_units(predictions, reducers, self.pool.grid, dict(zip(images, local, strict=True)))
+        return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
+
+    def reduce_state(self, reducers: Sequence[Reducer]) -> Rows:
+        """See `UnitReader.reduce_state`."""
+        if not reducers:
+            return {}
+        asked = {image: self._some_units(image) for image in self.state}
+        rows = reduce_units(self.learner.predict(self.state, again=True), reducers, self.pool.grid, asked)
+        return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+    def observe(self, units: np.ndarray, mask: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
+        """See `UnitReader.observe`."""
+        assert self.observer is not None
+        return self.observer.observe(units, mask, rows)
+
+    def images_of(self, units: np.ndarray) -> np.ndarray:
+        """See `UnitReader.images_of`."""
+        return self.pool.images[self.pool.locate(units)[0]]
+
+    def groups_of(self, units: np.ndarray) -> np.ndarray:
+        """See `UnitReader.groups_of`."""
+        return self.pool.groups[self.pool.locate(units)[0]]
+
+    def boxes_of(self, units: np.ndarray) -> np.ndarray:
+        """See `UnitReader.boxes_of`."""
+        return self.pool.boxes(units)
+
+    def true_counts(self, units: np.ndarray) -> np.ndarray:
+        """See `UnitReader.true_counts`."""
+        return self.counts(units)
+
+    def _some_units(self, image: int) -> np.ndarray:
+        """All units of an image of D_S; of pixels a sample, the same in every step."""
+        units = len(self.pool.grid(image))
+        if units <= STATE_UNITS:
+            return np.arange(units)
+        return np.sort(generator(self.seed, "state", image).choice(units, STATE_UNITS, replace=False))

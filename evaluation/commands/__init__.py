@@ -1,0 +1,1 @@
+"""What the doors do: learn a policy, compare policies, and show the progress of both on the terminal."""

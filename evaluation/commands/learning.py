@@ -1,0 +1,241 @@
+"""The command `train_agent.py`: train theta_0, learn a policy with live progress, compare it at the end."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
+from ralseg.agents.progress import Progress
+from ralseg.agents.query_network import PublishedQueryNetwork
+from ralseg.configs.identity import identity
+from ralseg.envs import EnvFactory, Pool, World
+from ralseg.evaluation.commands.comparing import compare_and_report
+from ralseg.evaluation.policies import make_policies, make_policy
+from ralseg.evaluation.runs import playable_splits
+from ralseg.evaluation.training_record import CONFIG, write_record
+from ralseg.foundation import RalsegError, read_json, settings
+from ralseg.segmentation.devices import single_thread
+from ralseg.segmentation.learners import FitOptions
+
+SILENCE = 5.0
+"""Seconds between progress lines where the output is no terminal."""
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How much is played.
+
+    Attributes:
+        seed: of the agent: network, exploration, replay and the draws of its episodes (theta_0 has the root seed).
+        episodes: games played on D_T.
+        streams: games played side by side; part of the result.
+        networks: how many theta_0 the streams play with in turn, those of the root seeds `seed`, `seed` + 1, ...
+        processes: 1, or as many as streams; not part of the result.
+        tensorboard: whether to log to TensorBoard.
+    """
+
+    seed: int = 0
+    episodes: int = 40
+    streams: int = 2
+    networks: int = 1
+    processes: int = 2
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.seed < 0 or self.episodes < 1 or not 1 <= self.streams <= self.episodes:
+            raise RalsegError(
+                f"training.seed={self.seed}, episodes={self.episodes}, streams={self.streams}: "
+                "seed is 0 or more, episodes 1 or more, streams 1 to episodes"
+            )
+        if not 1 <= self.networks <= self.streams:
+            raise RalsegError(
+                f"training.networks={self.networks} is out of range; it is 1 to the streams, {self.streams}"
+            )
+        if self.processes not in (1, self.streams):
+            raise RalsegError(f"training.processes={self.processes} must be 1 or as many as streams, {self.streams}")
+
+
+def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Learn the policy that a configuration describes and compare it; a run folder that is there is continued.
+
+    Args:
+        config: composed from `train_agent.yaml`.
+        overrides: kept beside it in the run folder.
+
+    Raises:
+        RalsegError: for bad settings, before anything is written; or if the run folder is of other settings.
+    """
+    single_thread()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    options = agent_options(config["agent"])
+    training = settings(TrainingOptions, config["training"], "training")
+    comparison = config["comparison"]
+    settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
+    if comparison["policies"]:
+        make_policies(comparison["policies"])
+    world = World(config)
+    world.check()
+    playable_splits(world, comparison["splits"])
+    _check_agent(options, world)
+    _check_networks(options, training, world)
+    folder = Path(config["run"])
+    _check_folder(folder, config)
+    splits, cut = world.splits, config["game"]["learn"]["cut"]
+    console.print(
+        f"{world.dataset.name}: D_S {len(splits.state)}, D_T {len(splits.train)}, D_R {len(splits.reward)}, "
+        f"D_V {len(splits.compare)} images; game {cut}, loss {config['loss']}; run folder {folder}",
+        highlight=False,
+    )
+    for note in world.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
+    write_record(folder, world, overrides)
+    with _Ticker(console) as ticker:
+        _learn(world, options, training, folder, ticker)
+    learned = replace(make_policy(f"run:{folder}"), name="learned")
+    compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
+    console.print(
+        f"The policy is in {folder}. Compare it further: evaluate_policy.py 'policies=[random,run:{folder}]' ...",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
+    config = world.config
+    # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
+    signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
+    hindsight = {"credit": bool(signal.get("credit")), "reference": bool(signal.get("reference"))}
+    configs = [{**config, "seed": config["seed"] + n} for n in range(training.networks)]
+    factories = [EnvFactory(one, "train", **hindsight) for one in configs]
+    for one in map(World, configs):
+        # Trained here once, so that the games' processes find them in the cache.
+        one.theta0("train", ticker.pretraining("theta_0"))
+        if hindsight["reference"] and one.game_options.reference == "reducible_loss":
+            one.informed("train", ticker.pretraining("informed network"))
+    observation = {"features": config["features"], "dataset": config["dataset"]}
+    shared = {"seed": training.seed, "episodes": training.episodes, "observation": observation}
+    shared |= {"tensorboard": training.tensorboard, "on_step": ticker.progress}
+    if isinstance(options, SB3Options):
+        # Stable-Baselines3 is only imported where it is asked for: it takes seconds, as tianshou does.
+        from ralseg.agents.sb3 import train_sb3
+
+        train_sb3(factories[0], options, folder, **shared)
+    else:
+        from ralseg.agents.training import train
+
+        train(
+            [factories[stream % training.networks] for stream in range(training.streams)],
+            options,
+            folder,
+            prior_column=_prior_column(options, world),
+            tokens=world.spec.token_layout,
+            streams=training.streams,
+            processes=training.processes,
+            resume=config["resume"],
+            **shared,
+        )
+
+
+def _check_agent(options: Any, world: World) -> None:
+    """What an agent needs of the features, seen before anything is trained."""
+    if isinstance(options, SB3Options):
+        return
+    spec = world.spec
+    if options.network == "published":
+        # The published network reads published observations alone; to see that, it is built.
+        units = len(Pool(world.store, world.images("state"), world.unit))
+        PublishedQueryNetwork(units, spec.state_width, spec.candidate_width, options.gate_features)
+        if "kl_unlabelled" not in spec.candidate_parts[-1]:
+            raise RalsegError(
+                "agent.network=published takes a candidate's last numbers for its KL histograms, and these features "
+                f"end in {spec.candidate_parts[-1]}; set features=published or agent.network=compact"
+            )
+        return
+    if options.network == "tokens" and spec.token_layout is None:
+        raise RalsegError(
+            "agent.network=tokens reads numbers per class and such as mean the same with any network, and features="
+            f"{world.config['features']['preset']} hold others; set features=transferable"
+        )
+    if options.prior and _prior_column(options, world) is None:
+        has = {
+            "margin": "features=embedding, compact or transferable",
+            "disagreement": "features=noisy, or agent.prior_of=margin",
+        }
+        raise RalsegError(
+            f"agent.prior={options.prior:g} is a weight of a candidate's {options.prior_of}, which features="
+            f"{world.config['features']['preset']} do not hold; set {has[options.prior_of]} or agent.prior=0"
+        )
+
+
+def _check_networks(options: Any, training: TrainingOptions, world: World) -> None:
+    """Several theta_0 need several games, and observations that mean the same in all of them."""
+    if training.networks > 1 and isinstance(options, SB3Options):
+        raise RalsegError("training.networks is for agents of several streams; Stable-Baselines3 plays one game, set 1")
+    if training.networks > 1 and world.spec.holds_embedding:
+        raise RalsegError(
+            f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
+            "without, e.g. features=transferable with agent=transferable"
+        )
+
+
+def _prior_column(options: BatchDQNOptions, world: World) -> int | None:
+    return world.spec.prior_column(options.prior_of)
+
+
+def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
+    """A run folder belongs to one configuration; what is compared afterwards may change."""
+    path = folder / CONFIG
+    if not path.exists():
+        return
+    before, now = identity(read_json(path)["config"], "folder"), identity(config, "folder")
+    differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if differing:
+        raise RalsegError(
+            f"{folder} holds a run with another {', '.join(differing)}; choose another folder with run=<folder>"
+        )
+
+
+class _Ticker:
+    """Progress: one line that is rewritten in a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._status, self._last = console, None, 0.0
+
+    def __enter__(self) -> "_Ticker":
+        if self._console.is_terminal:
+            self._status = self._console.status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tell(self, text: str, last: bool = False) -> None:
+        """Show where things stand; `last` is never dropped."""
+        now = time.monotonic()
+        if self._status is not None:
+            self._status.update(text)
+        if (self._status is None and now - self._last >= SILENCE) or last:
+            self._console.print(text, highlight=False, soft_wrap=True)
+            self._last = now
+
+    def pretraining(self, what: str) -> Callable[[int, int], None]:
+        """Shows the progress of a network's pretraining, (step, steps)."""
+        return lambda step, steps: self.tell(f"{what}: step {step}/{steps}", step == steps)
+
+    def progress(self, at: Progress) -> None:
+        """Show the progress of learning."""
+        left = "?" if at.seconds_left is None else f"{at.seconds_left / 60:.1f} min"
+        exploration = "" if at.exploration is None else f", exploration {at.exploration:.2f}"
+        text = (
+            f"episode {at.episode}/{at.episodes}, step {at.env_steps}: mIoU {at.miou:.2f}, "
+            f"return {at.episode_return:+.2f}{exploration}, {at.steps_per_second:.2f} steps/s, {left} left"
+        )
+        self.tell(text, last=at.episode >= at.episodes and at.seconds_left is not None and at.seconds_left <= 0)

@@ -1,0 +1,129 @@
+"""What a step trains on: the samples of a turn, and batches of maps with targets."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.augmentation import View
+from ralseg.segmentation.devices import to_device
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners.images import LearnerImages
+from ralseg.segmentation.learners.protocol import TrainingSet
+from ralseg.segmentation.losses import processes
+from ralseg.segmentation.networks import SegmentationNetwork, normalise
+from ralseg.segmentation.sources import KeptMaps
+
+Sample = tuple[int, tuple[float, float] | None]
+"""An image (index in the store), and the point that a window of it must contain, if any."""
+
+FEW = 8
+"""Labelled cells are few where a batch has more than so many times as many cells."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one size.
+
+    Attributes:
+        maps: (B, D_i, h_i, w_i) that the network starts from.
+        targets: (B, C, h, w) float32 labelled pixels per class and cell of the logits.
+    """
+
+    maps: tuple[Tensor, ...]
+    targets: Tensor
+
+
+def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random.Generator) -> list[Sample]:
+    """The samples of a turn: those of the new units first, filled up with labelled images at random, then shuffled.
+
+    Args:
+        data: labels and new units, at least one of each.
+        slots: how many.
+        windows: whether each new unit is a sample of its own, rather than each image with new units.
+        rng: source of all draws.
+    """
+    new = data.new
+    if windows:
+        fresh: list[Sample] = [new[i] for i in rng.permutation(len(new))]
+    else:
+        fresh = [(int(i), None) for i in rng.permutation(list({image for image, _ in new}))]
+    earlier = data.labels.images
+    filling = [(earlier[i], None) for i in rng.integers(len(earlier), size=max(0, slots - len(fresh)))]
+    samples = (fresh + filling)[:slots]
+    return [samples[i] for i in rng.permutation(slots)]
+
+
+def own_share(samples: Sequence) -> Sequence:
+    """This process's share of a batch, where several train together.
+
+    Raises:
+        RalsegError: if there are fewer samples than processes.
+    """
+    if processes() == 1:
+        return samples
+    if len(samples) < processes():
+        raise RalsegError(f"a batch of {len(samples)} cannot be shared by {processes()} processes; set a larger batch")
+    return samples[distributed.get_rank() :: processes()]
+
+
+def window_batches(
+    samples: Sequence[Sample],
+    labels: PartialLabels,
+    images: LearnerImages,
+    network: SegmentationNetwork,
+    view: View,
+    rng: np.random.Generator,
+    device: torch.device,
+) -> list[Batch]:
+    """Windows of images, as a view shows them, for a network that is trained whole."""
+    # Every process draws all windows, so that several draw what one would.
+    drawn = [
+        view.cut(images.image(i), labels.label(i), network.classes, rng, centre, network.logit_size)
+        for i, centre in samples
+    ]
+    windows: dict[tuple, list] = {}
+    for window in own_share(drawn):
+        windows.setdefault(window[0].shape, []).append(window)
+    return [
+        Batch(
+            (normalise(to_device(np.stack([w for w, _ in group]), device)),),
+            to_device(np.stack([t for _, t in group]), device),
+        )
+        for group in windows.values()
+    ]
+
+
+def map_batches(
+    chunks: Iterable[list[int]],
+    labels: PartialLabels,
+    images: LearnerImages,
+    network: SegmentationNetwork,
+    maps: KeptMaps,
+    device: torch.device,
+) -> list[Batch]:
+    """Kept maps of whole images; of a per-pixel network the labelled cells alone where they are few."""
+    batches = []
+    for chunk in chunks:
+        size = network.logit_size(images.input_size(chunk[0]))
+        targets = np.stack([labels.targets(i, size) for i in chunk])
+        known = targets.sum(1) > 0
+        if network.per_pixel and 0 < known.sum() * FEW < known.size:
+            batches.append(_gathered(chunk, targets, known, maps, device))
+        else:
+            batches.append(Batch(maps(chunk), to_device(targets, device)))
+    return batches
+
+
+def _gathered(
+    images: Sequence[int], targets: np.ndarray, known: np.ndarray, maps: KeptMaps, device: torch.device
+) -> Batch:
+    """The labelled cells (B, h, w) of a batch as one image of one row: (1, D, 1, n) and (1, C, 1, n)."""
+    vectors = [maps.pixels(i, np.argwhere(cells)) for i, cells in zip(images, known, strict=True)]
+    of_cells = np.moveaxis(targets, 1, -1)[known].T
+    return Batch(
+        (torch.cat(vectors).T[None, :, None],), to_device(np.ascontiguousarray(of_cells), device)[None, :, None]
+    )

@@ -1,0 +1,107 @@
+"""The images that a learner may look at."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.store import ImageStore
+
+if TYPE_CHECKING:
+    from ralseg.segmentation.learners.options import FitOptions
+    from ralseg.segmentation.learners.protocol import Learner, TrainingSet
+
+
+class LearnerImages:
+    """The images of a store without their labels; while a learner learns, only those that it was given.
+
+    Args:
+        store: images and labels.
+    """
+
+    def __init__(self, store: ImageStore) -> None:
+        self._store = store
+        self._allowed: frozenset[int] | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Its name stands for the images, and beside it kept maps lie."""
+        return self._store.folder
+
+    def image(self, i: int) -> np.ndarray:
+        """Image i at the input size: uint8 (h, w, 3) RGB, a read-only view.
+
+        Raises:
+            RalsegError: see `check`.
+        """
+        self.check((i,))
+        return self._store.image(i)
+
+    def input_size(self, i: int) -> tuple[int, int]:
+        """The (height, width) of image i as stored."""
+        return self._store.input_size(i)
+
+    def size(self, i: int) -> tuple[int, int]:
+        """The (height, width) of image i in the data set, which is that of its label."""
+        return self._store.size(i)
+
+    def check(self, images: Iterable[int]) -> None:
+        """Refuse images that may not be looked at now.
+
+        Raises:
+            RalsegError: naming the first of them.
+        """
+        if self._allowed is None:
+            return
+        for i in images:
+            if i not in self._allowed:
+                raise RalsegError(
+                    f"the learner asked for image {i} ({self._store.names[i]}) while learning; it may look at labelled "
+                    "images and at the unlabelled images of the pool that it is given"
+                )
+
+    @contextmanager
+    def only(self, allowed: Collection[int] | None) -> Iterator[None]:
+        """Allow these images alone until the block ends; None allows all."""
+        before, self._allowed = self._allowed, None if allowed is None else frozenset(allowed)
+        try:
+            yield
+        finally:
+            self._allowed = before
+
+
+def taught(learner: "Learner", data: "TrainingSet", rng: np.random.Generator) -> Tensor:
+    """`Learner.learn` while no image but those of the training set can be reached.
+
+    Raises:
+        RalsegError: if the learner asks for another image.
+    """
+    with learner.images.only(data.images):
+        return learner.learn(data, rng)
+
+
+def fitted(
+    learner: "Learner",
+    data: "TrainingSet",
+    options: "FitOptions",
+    rng: np.random.Generator,
+    validate: Callable[[], float] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> int:
+    """`Learner.fit` while no image but those of the training set can be reached, `validate` excepted.
+
+    Raises:
+        RalsegError: if the learner asks for another image.
+    """
+
+    def unrestricted() -> float:
+        assert validate is not None
+        with learner.images.only(None):
+            return validate()
+
+    with learner.images.only(data.images):
+        return learner.fit(data, options, rng, None if validate is None else unrestricted, on_step)

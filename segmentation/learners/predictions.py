@@ -1,0 +1,63 @@
+"""Predictions at the present weights, kept so that no image passes twice."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from ralseg.features.prediction import Prediction
+from ralseg.foundation import Kept
+from ralseg.segmentation.sources import Variant
+
+
+class Predictions:
+    """The predictions of one version of a network, within a budget of bytes; the first to come stay.
+
+    Args:
+        budget: bytes.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._batches: Kept[Prediction] = Kept(budget, replace=False)
+        self._rows: dict[tuple[Variant, int], tuple[tuple[Variant, tuple[int, ...]], int]] = {}
+
+    def batch(self, images: Sequence[int], variant: Variant) -> Prediction | None:
+        """The prediction of just these images as it was made, None if it is not kept."""
+        return self._batches.get((variant, tuple(images)))
+
+    def one(self, image: int, variant: Variant) -> Prediction | None:
+        """The prediction of one image, a batch of one, None if it is not kept."""
+        if (variant, image) not in self._rows:
+            return None
+        key, row = self._rows[variant, image]
+        kept = self._batches.get(key)
+        return None if kept is None else taken(kept, row)
+
+    def put(self, prediction: Prediction, variant: Variant) -> None:
+        """Keep the prediction of a batch, if there is room."""
+        key = variant, tuple(prediction.images)
+        maps = (prediction.logits, prediction.features, *prediction.embedding)
+        # A copy, so that what others derive from the prediction is not kept beyond the budget.
+        if self._batches.put(key, replace(prediction), sum(m.nbytes for m in maps)):
+            self._rows.update({(variant, image): (key, row) for row, image in enumerate(prediction.images)})
+
+
+def taken(prediction: Prediction, row: int) -> Prediction:
+    """The prediction of one image of a batch, a batch of one; without its noisy predictions."""
+    own = slice(row, row + 1)
+    return Prediction(
+        prediction.logits[own],
+        prediction.features[own],
+        tuple(maps[own] for maps in prediction.embedding),
+        images=prediction.images[own],
+    )
+
+
+def joined(predictions: Sequence[Prediction]) -> Prediction:
+    """One batch of the predictions of several; without their noisy predictions."""
+    return Prediction(
+        torch.cat([p.logits for p in predictions]),
+        torch.cat([p.features for p in predictions]),
+        tuple(torch.cat(maps) for maps in zip(*(p.embedding for p in predictions), strict=True)),
+        images=[image for p in predictions for image in p.images],
+    )

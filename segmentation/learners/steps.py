@@ -1,0 +1,95 @@
+"""Optimiser steps: the weights that are trained, their optimisers, and the average that follows them."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.losses import processes
+
+if TYPE_CHECKING:
+    from ralseg.segmentation.networks import Cut, SegmentationNetwork
+
+MakeOptimisers = Callable[[Sequence[nn.Parameter]], list[torch.optim.Optimizer]]
+
+
+class Steps:
+    """Trains what lies above a cut of a network; a second network follows as the running average of its weights.
+
+    Where torch.distributed is initialised, the passes go through DistributedDataParallel. Batch norm must stand still
+    there: its statistics would differ between processes.
+
+    Args:
+        network: is trained.
+        average: of the same layout, follows.
+        cut: what lies above it is trained.
+        make_optimisers: makes one or several optimisers of the trained weights.
+        averaging: the average keeps this share of itself in each step.
+        clip: largest norm of the gradient.
+
+    Attributes:
+        optimisers: all that make a step, in order.
+    """
+
+    def __init__(
+        self,
+        network: "SegmentationNetwork",
+        average: "SegmentationNetwork",
+        cut: "Cut",
+        make_optimisers: MakeOptimisers,
+        averaging: float,
+        clip: float,
+    ) -> None:
+        network.requires_grad_(False)
+        modules, twins = network.trained(cut), average.trained(cut)
+        for module in modules:
+            module.requires_grad_(True)
+        self._trained = [p for module in modules for p in module.parameters()]
+        self._twins = [p for module in twins for p in module.parameters()]
+        self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
+        self.optimisers = make_optimisers(self._trained)
+        self._averaging, self._clip = averaging, clip
+        self.module: nn.Module = network
+        if processes() > 1:
+            self.module = DistributedDataParallel(network, broadcast_buffers=False)
+
+    def step(self, loss: Tensor) -> Tensor:
+        """Take one step down a loss, a 0-d tensor; its value without a graph comes back."""
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._trained, self._clip)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._twins, self._trained, 1 - self._averaging)
+            for own, twin in zip(*self._buffers, strict=True):
+                twin.copy_(own)
+        return loss.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that the optimisers remember: `<optimiser>.<parameter>.<name>` -> tensor, not copied."""
+        return {
+            f"{number}.{place}.{name}": value
+            for number, optimiser in enumerate(self.optimisers)
+            for place, parameter in enumerate(self._trained)
+            for name, value in optimiser.state.get(parameter, {}).items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take over a `state`.
+
+        Raises:
+            RalsegError: if it belongs to other optimisers or weights.
+        """
+        for key, value in state.items():
+            number, place, name = key.split(".", 2)
+            if int(number) >= len(self.optimisers) or int(place) >= len(self._trained):
+                raise RalsegError(f"the learner's state holds {key} of another optimiser; restore the learner it is of")
+            parameter = self._trained[int(place)]
+            # In the layout of the weights, which fused optimisers rely on.
+            own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
+            self.optimisers[int(number)].state[parameter][name] = own.to(parameter.device).copy_(value)

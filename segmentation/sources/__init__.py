@@ -1,0 +1,19 @@
+"""Frozen feature sources, apart from what is trained on their maps."""
+
+from ralseg.segmentation.sources.base import MIRRORED, NOISE_KINDS, PLAIN, Source, Variant, check_noise
+from ralseg.segmentation.sources.kept import KeptMaps, Pictures
+from ralseg.segmentation.sources.stages import StagesSource
+from ralseg.segmentation.sources.timm_encoder import TimmSource
+
+__all__ = [
+    "MIRRORED",
+    "NOISE_KINDS",
+    "PLAIN",
+    "KeptMaps",
+    "Pictures",
+    "Source",
+    "StagesSource",
+    "TimmSource",
+    "Variant",
+    "check_noise",
+]

@@ -1,0 +1,169 @@
+"""The maps of a source, computed once per image and variant."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ralseg.foundation import Kept
+from ralseg.segmentation.devices import to_device
+from ralseg.segmentation.networks import SegmentationNetwork, normalise
+from ralseg.segmentation.sources.base import MIRRORED, PLAIN, Source, Variant
+from ralseg.segmentation.sources.map_files import MapFiles
+
+CPU_BYTES = 1 << 28
+"""Maps of so many bytes are at hand in a process, as pages of files that other processes share, and stacks of as many
+again: those of D_R and D_S in a usual game."""
+
+DEVICE_BYTES = 2 << 30
+"""Likewise on another device, where maps are not shared and those that were dropped are computed again."""
+
+
+class Images(Protocol):
+    """The part of an image store that maps are computed from."""
+
+    @property
+    def folder(self) -> Path:
+        """Its name stands for the images, and beside it kept maps lie."""
+        ...
+
+    def image(self, i: int) -> np.ndarray:
+        """Image i: uint8 (h, w, 3) RGB."""
+        ...
+
+    def check(self, images: Iterable[int]) -> None:
+        """Refuse images that may not be looked at now, kept maps of them included."""
+        ...
+
+
+class Pictures:
+    """The maps of the full game, where nothing lies below the cut: the images, normalised.
+
+    Args:
+        network: gives the dtype.
+        images: the images.
+        device: where the maps are made.
+        variant: `PLAIN` or `MIRRORED`.
+    """
+
+    def __init__(self, network: SegmentationNetwork, images: Images, device: torch.device, variant: Variant) -> None:
+        self._network, self._images, self._device, self._variant = network, images, device, variant
+
+    def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
+        """(B, 3, h, w) of images of one size, channels last in memory."""
+        stacked = np.stack([seen(self._images, i, self._variant) for i in images])
+        return (normalise(to_device(stacked, self._device)).to(self._network.dtype),)
+
+
+class KeptMaps:
+    """The maps of a source for images, kept within a budget and, on the CPU, shared between processes.
+
+    Args:
+        source: where maps come from.
+        images: the images.
+        device: where the maps are wanted.
+        variant: of the maps.
+    """
+
+    def __init__(self, source: Source, images: Images, device: torch.device, variant: Variant = PLAIN) -> None:
+        self.source, self._images, self._device, self._variant = source, images, device, variant
+        self._shared = device.type == "cpu"
+        budget = CPU_BYTES if self._shared else DEVICE_BYTES
+        self._maps: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
+        self._stacks: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
+
+    def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
+        """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
+
+        Args:
+            images: indices in the store.
+            again: whether just these images will be asked for again, so that their stack is worth keeping.
+
+        Raises:
+            RalsegError: if an image may not be looked at, the disk is full or a kept file is damaged.
+        """
+        self._images.check(images)
+        stacks = self._stacks.get(tuple(images))
+        if stacks is None:
+            # Training starts from these maps, too: they must not be marked as inference's own.
+            with torch.inference_mode(False), torch.no_grad():
+                rows = zip(*(self._of(i) for i in images), strict=True)
+                stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
+            if again and self._stacks.put(tuple(images), stacks, _size(stacks)):
+                for i in images:
+                    self._maps.drop(i)
+        return stacks
+
+    def pixels(self, image: int, where: np.ndarray) -> Tensor:
+        """The vectors of some cells of the first map; of kept maps, only the pages that hold them are read.
+
+        Args:
+            image: index in the store.
+            where: (n, 2) int64 row and column in the first map.
+
+        Returns:
+            (n, D), D being the sum of the widths: the first map as it is, the others interpolated bilinearly.
+        """
+        self._images.check((image,))
+        with torch.inference_mode(False), torch.no_grad():
+            maps = self._of(image)
+            place = to_device(where, maps[0].device)
+            return torch.cat([_at(m, place, maps[0].shape[0], maps[0].shape[1]) for m in maps], dim=1)
+
+    def _of(self, image: int) -> tuple[Tensor, ...]:
+        """The maps of one image, (h, w, D) each."""
+        maps = self._maps.get(image)
+        if maps is None:
+            maps = self._from_file(image) if self._shared else self._computed(image)
+            self._maps.put(image, maps, _size(maps))
+        return maps
+
+    def _from_file(self, image: int) -> tuple[Tensor, ...]:
+        maps = self._files.read(image)
+        if maps is None:
+            computed = self._computed(image)
+            self._files.write(image, computed)
+            # Pages of the file rather than memory of this process alone.
+            maps = self._files.read(image) or computed
+        return maps
+
+    def _computed(self, image: int) -> tuple[Tensor, ...]:
+        # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.
+        picture = seen(self._images, image, self._variant)
+        maps = self.source.maps(picture, PLAIN if self._variant == MIRRORED else self._variant)
+        return tuple(m.to(self._device).permute(1, 2, 0).contiguous() for m in maps)
+
+    @cached_property
+    def _files(self) -> MapFiles:
+        named = f"{self._images.folder.name} {self._variant} {self.source.key}"
+        return MapFiles(self._images.folder.parent, hashlib.sha256(named.encode()).hexdigest()[:16])
+
+
+def seen(images: Images, image: int, variant: Variant) -> np.ndarray:
+    """An image as it is or, for `MIRRORED`, with left and right exchanged: (h, w, 3) uint8."""
+    pixels = images.image(image)
+    return pixels[:, ::-1] if variant == MIRRORED else pixels
+
+
+def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
+    """Maps (h, w, D) at cells (n, 2) of a grid of rows x columns, (n, D), as bilinear interpolation gives them."""
+    if maps.shape[:2] == (rows, columns):
+        return maps[where[:, 0], where[:, 1]].float()
+    scale = where.new_tensor([maps.shape[0], maps.shape[1]], dtype=torch.float32)
+    scale = scale / where.new_tensor([rows, columns], dtype=torch.float32)
+    place = ((where + 0.5) * scale - 0.5).clamp_min(0)
+    low = place.long()
+    high = torch.minimum(low + 1, where.new_tensor([maps.shape[0] - 1, maps.shape[1] - 1]))
+    down, right = (place - low).split(1, dim=1)
+    top = (1 - right) * maps[low[:, 0], low[:, 1]] + right * maps[low[:, 0], high[:, 1]]
+    bottom = (1 - right) * maps[high[:, 0], low[:, 1]] + right * maps[high[:, 0], high[:, 1]]
+    return (1 - down) * top + down * bottom
+
+
+def _size(tensors: tuple[Tensor, ...]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,67 @@
+"""An encoder of timm as a frozen feature source."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import to_device
+from ralseg.segmentation.networks import normalise, read_tensors
+from ralseg.segmentation.sources.base import Source, Variant
+
+
+class TimmSource(Source):
+    """The features of some levels of a timm encoder, its hypercolumn when a per-pixel network reads them.
+
+    Args:
+        encoder: timm's name of a model that gives features, e.g. "tf_efficientnet_lite0".
+        levels: which of its feature levels, ascending (strides 2, 4, 8, 16, 32 in most encoders).
+        pretrained: whether timm's weights are taken (from the hub or its cache).
+        file: a checkpoint of the encoder in timm's names (.safetensors, or a torch file of tensors only) to take
+            instead.
+
+    Raises:
+        RalsegError: for an unknown encoder or level, or weights that cannot be had.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "tf_efficientnet_lite0",
+        levels: Sequence[int] = (1, 2, 3, 4),
+        pretrained: bool = True,
+        file: str | None = None,
+    ) -> None:
+        import timm
+
+        try:
+            # Without weights of its own an encoder is the same in every process.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                model = timm.create_model(
+                    encoder, pretrained=pretrained and file is None, features_only=True, out_indices=tuple(levels)
+                )
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise RalsegError(
+                f"source: encoder {encoder!r} with levels {list(levels)} cannot be had ({reason})"
+            ) from error
+        if file is not None:
+            missing = model.load_state_dict(read_tensors(file), strict=False).missing_keys
+            if missing:
+                raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is no checkpoint of {encoder}")
+        self._model = model.eval().requires_grad_(False)
+        info = model.feature_info
+        self.widths, strides = tuple(info.channels()), info.reduction()
+        self.stride = strides[0]
+        digest = hashlib.sha256(f"timm {timm.__version__} {encoder} {list(levels)}".encode())
+        for tensor in model.state_dict().values():
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        self.key = digest.hexdigest()
+
+    @torch.no_grad()
+    def maps(self, image: np.ndarray, variant: Variant) -> tuple[Tensor, ...]:
+        """See `Source.maps`."""
+        return tuple(m[0] for m in self._model(normalise(to_device(image[None].copy(), torch.device("cpu")))))
