@@ -146,9 +146,7 @@ class World:
             return None
         source = _made(config, "source")
         if not isinstance(source, Source):
-            raise RalsegError(
-                f"source: {config['_target_']} is no ralseg.segmentation.sources.Source; derive it from it"
-            )
+            raise RalsegError(f"source: {config['_target_']} does not derive from ralseg.segmentation.sources.Source")
         return source
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
