@@ -19,7 +19,8 @@ from ralseg.envs.reducers import predicted
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config, unit_features
-from ralseg.features.prediction import Noise, as_array
+from ralseg.features.arrays import Array
+from ralseg.features.prediction import Noise, Prediction, as_array
 from ralseg.foundation import RalsegError, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
@@ -225,7 +226,7 @@ class World:
         Raises:
             RalsegError: for the first thing that is wrong.
         """
-        seed, scale, device = (self.config.get(key) for key in ("seed", "input_scale", "device"))
+        seed, scale, device = (self.config[key] for key in ("seed", "input_scale", "device"))
         if type(seed) is not int or seed < 0:
             raise RalsegError(f"seed={seed!r} is out of range; it is a whole number of 0 or more")
         if type(scale) not in (int, float) or not 0 < scale <= 1:
@@ -296,7 +297,7 @@ def fit_components(
 ) -> PrincipalComponents:
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
 
-    def embed(prediction, chunk):
+    def embed(prediction: Prediction, chunk: Sequence[int]) -> Mapping[str, Array]:
         maps = [as_array(m) for m in prediction.embedding]
         return unit_features(as_array(prediction.logits), maps, pool.grid(chunk[0]), {"embedding"})
 
