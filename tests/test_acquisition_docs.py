@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -174,7 +175,7 @@ def test_links_lead_somewhere(page):
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    scope = {"__name__": "example"}
+    scope: dict[str, Any] = {"__name__": "example"}
     for number, block in enumerate(blocks(text_of("README"), "python")):
         exec(compile(block, f"README.md, example {number}", "exec"), scope)
     game, turn, rows = scope["game"], scope["turn"], scope["results"].rows

@@ -5,8 +5,10 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -43,17 +45,17 @@ def test_notebook(monkeypatch, capsys):
     cells = json.loads((EXAMPLES / "train_and_compare.ipynb").read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
-    scope = {"__name__": "notebook"}
+    scope: dict[str, Any] = {"__name__": "notebook"}
     for number, cell in enumerate(code):
         exec(compile("".join(cell["source"]), f"code cell {number}", "exec"), scope)
         if "parameters" in cell["metadata"].get("tags", []):
             scope["overrides"] += [*TINY, "features.components=8", "training.episodes=2", "agent.warm_up=2"]
             scope["overrides"] += ["agent.batch_size=2", "comparison.budgets=[0,2,4]", "comparison.draws=2"]
     training, comparison = (plt.figure(number).axes[0] for number in plt.get_fignums())
-    assert len(training.lines[0].get_xdata()) == 2
-    assert {line.get_label(): list(line.get_xdata()) for line in comparison.lines} == {
-        name: [0, 2, 4] for name in ("learned", "random", "margin", "class_truth")
-    }
-    last = next(line.get_ydata()[-1] for line in comparison.lines if line.get_label() == "random")
+    assert np.asarray(training.lines[0].get_xydata()).shape == (2, 2)
+    curves = {line.get_label(): np.asarray(line.get_xydata()) for line in comparison.lines}
+    assert set(curves) == {"learned", "random", "margin", "class_truth"}
+    assert all(list(curve[:, 0]) == [0, 2, 4] for curve in curves.values())
+    last = curves["random"][-1, 1]
     assert re.search(rf"^random +mIoU {last:.2f}  ", capsys.readouterr().out, flags=re.M)
     plt.close("all")
