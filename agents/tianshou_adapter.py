@@ -49,7 +49,7 @@ class TianshouBatchDQN(OffPolicyAlgorithm[SlatePolicy]):
     """Batch-mode double DQN for tianshou's off-policy trainer.
 
     Any replay buffer of tianshou's serves, prioritised ones too, if it stores `obs_next` and `info`. Epsilon, learning
-    rate and `gamma_from` follow `core.set_progress`, which belongs into the trainer's `training_fn`.
+    rate and `gamma_from` follow `core.set_progress`, which belongs in the trainer's `training_fn`.
 
     Args:
         core: learns.

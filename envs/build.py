@@ -149,9 +149,7 @@ class World:
             return None
         source = _made(config, "source")
         if not isinstance(source, Source):
-            raise RalsegError(
-                f"source: {config['_target_']} is no ralseg.segmentation.sources.Source; derive it from it"
-            )
+            raise RalsegError(f"source: {config['_target_']} does not derive from ralseg.segmentation.sources.Source")
         return source
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
@@ -230,7 +228,7 @@ class World:
         Raises:
             RalsegError: for the first thing that is wrong.
         """
-        seed, scale, device = (self.config.get(key) for key in ("seed", "input_scale", "device"))
+        seed, scale, device = (self.config[key] for key in ("seed", "input_scale", "device"))
         if type(seed) is not int or seed < 0:
             raise RalsegError(f"seed={seed!r} is out of range; it is a whole number of 0 or more")
         if type(scale) not in (int, float) or not 0 < scale <= 1:

@@ -1,6 +1,8 @@
-"""Comparisons: runs, the results store, and everything that is made of it.
+"""Comparisons of policies; import what is needed from its module.
 
-Import what is needed from its module: `results` and `summary` read files, `pictures` and `report` import matplotlib.
+From below: `play` and `executors` play runs and `runs` a whole comparison; `results` stores its rows; `summary` makes
+every figure of them; `cells` and `tables` present these; `text`, `pictures` and `page` render them; `report` writes all
+files. `commands` is what the doors do. Reading results and the summary needs neither torch nor matplotlib.
 """
 
 if __name__ != "ralseg.evaluation":

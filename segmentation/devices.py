@@ -7,6 +7,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from ralseg.features.arrays import Array
 from ralseg.foundation import RalsegError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -34,6 +35,12 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """An array as a tensor on a device; on a GPU through pinned memory, so that the host need not wait for the copy."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def tensor(array: Array) -> Tensor:
+    """A map of a prediction that a network made, as the tensor that it is."""
+    assert isinstance(array, Tensor)
+    return array
 
 
 def single_thread() -> None:

@@ -7,6 +7,7 @@ import torch
 
 from ralseg.features.prediction import Prediction
 from ralseg.foundation import Kept
+from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.sources import Variant
 
 
@@ -56,8 +57,8 @@ def taken(prediction: Prediction, row: int) -> Prediction:
 def joined(predictions: Sequence[Prediction]) -> Prediction:
     """One batch of the predictions of several; without their noisy predictions."""
     return Prediction(
-        torch.cat([p.logits for p in predictions]),
-        torch.cat([p.features for p in predictions]),
-        tuple(torch.cat(maps) for maps in zip(*(p.embedding for p in predictions), strict=True)),
+        torch.cat([tensor(p.logits) for p in predictions]),
+        torch.cat([tensor(p.features) for p in predictions]),
+        tuple(torch.cat([tensor(m) for m in maps]) for maps in zip(*(p.embedding for p in predictions), strict=True)),
         images=[image for p in predictions for image in p.images],
     )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
-from ralseg.segmentation.devices import Precision, compute_dtype
+from ralseg.segmentation.devices import Precision, compute_dtype, tensor
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.predictions import Predictions, joined, taken
 from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
@@ -62,7 +62,8 @@ class Predictor:
     ) -> None:
         self.images, self.device, self.dtype = images, device, compute_dtype(precision, device)
         self.classes = network.classes
-        self._asked, self._cut = network, cut
+        self._asked = network
+        self._cut: Cut = cut
         self._twin = InferenceTwin(network, cut, self.dtype, compiled)
         if source is None and cut != "full":
             source = StagesSource(self._twin.network, cut, device)
@@ -148,12 +149,12 @@ class Predictor:
         """(M, B, C, h, w) float32 logits."""
         images = list(plain.images)
         if noise.kind == "flip":
-            mirrored = self._predicted(images, MIRRORED, again).logits.flip(-1)
-            return torch.stack([plain.logits, mirrored][-noise.draws :])
+            mirrored = tensor(self._predicted(images, MIRRORED, again).logits).flip(-1)
+            return torch.stack([tensor(plain.logits), mirrored][-noise.draws :])
         if noise.kind in NOISE_KINDS:
             return self._twin.network.noisy(plain, self._cut, noise, generator)
         draws = (Variant(noise.kind, draw) for draw in range(noise.draws))
-        return torch.stack([self._predicted(images, draw, again).logits for draw in draws])
+        return torch.stack([tensor(self._predicted(images, draw, again).logits) for draw in draws])
 
     def forget(self) -> None:
         """Drop all kept predictions, as a change of the weights does: for measurements."""

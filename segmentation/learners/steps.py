@@ -65,7 +65,7 @@ class Steps:
         for optimiser in self.optimisers:
             optimiser.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._twins, self._trained, 1 - self._averaging)
+            torch._foreach_lerp_(self._twins, self._trained, 1 - self._averaging)  # pyright: ignore
             for own, twin in zip(*self._buffers, strict=True):
                 twin.copy_(own)
         return loss.detach()

@@ -11,7 +11,7 @@ from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
-from ralseg.segmentation.devices import Precision, to_device
+from ralseg.segmentation.devices import Precision, tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.batches import (
     Batch,
@@ -67,7 +67,7 @@ class SupervisedLearner(Predictor):
     ) -> None:
         self.options = options
         self._made = {"device": device, "precision": precision, "compiled": compiled, "source": source}
-        self._network = network.to(device, memory_format=torch.channels_last).eval()
+        self._network = network.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         self._averaged = with_shared_stages(self._network, options.cut).requires_grad_(False)
         above = above_the_cut(self._network, options.cut)
         self._theta0 = {name: tensor.clone() for name, tensor in above.items()}
@@ -223,7 +223,9 @@ class SupervisedLearner(Predictor):
             data: all that may be learned from.
             rng: source of all draws.
         """
-        return cross_entropy([self.student(b.maps).logits for b in batches], [b.targets for b in batches], weights)
+        return cross_entropy(
+            [tensor(self.student(b.maps).logits) for b in batches], [b.targets for b in batches], weights
+        )
 
     def student(self, maps: tuple[Tensor, ...]) -> Prediction:
         """The pass that trains, with dropout if the network has it."""

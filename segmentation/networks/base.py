@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 
 Cut = Literal["full", "partial", "frozen"]
@@ -161,7 +162,7 @@ class SegmentationNetwork(nn.Module):
         Raises:
             RalsegError: for noise by dropout without dropout.
         """
-        head, made, size = self.last_layer(cut), prediction.features, _size(prediction.logits)
+        head, made, size = self.last_layer(cut), tensor(prediction.features), _size(tensor(prediction.logits))
         if noise.kind == "dropout" and not self.dropout:
             raise RalsegError(
                 "noisy predictions by dropout need a network trained with dropout; set network.dropout=0.1"

@@ -31,12 +31,13 @@ class InferenceTwin:
         folded = set()
         for convolution, norm in _convolutions_before_norms(self.network):
             own = self.network.get_submodule(convolution)
+            assert isinstance(own, nn.Conv2d)
             own.bias = nn.Parameter(own.weight.new_zeros(len(own.weight)), requires_grad=False)
             parent, _, name = norm.rpartition(".")
             setattr(self.network.get_submodule(parent), name, nn.Identity())
             self._folds.append((source.get_submodule(convolution), source.get_submodule(norm), own))
             folded.add(convolution)
-        self.network.to(dtype, memory_format=torch.channels_last)
+        self.network.to(dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         # Rounded logits move the mIoU more than all that comes before them.
         exact = [self.network.last_layer(cut) for cut in CUTS if cut != "frozen" or self.network.frozen_head]
         for layer in exact:

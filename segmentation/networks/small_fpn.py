@@ -52,12 +52,13 @@ class SmallFPN(SegmentationNetwork):
 
     def decode(self, features: list[Tensor]) -> Tensor:
         """See `SegmentationNetwork.decode`."""
-        top = None
+        top: Tensor | None = None
         for feature, lateral, smooth in reversed(list(zip(features, self.lateral, self.smooth, strict=True))):
             merged = lateral(feature)
             if top is not None:
                 merged = merged + functional.interpolate(top, size=merged.shape[-2:], mode="bilinear")
             top = smooth(merged)
+        assert top is not None
         return top
 
     def decoder_modules(self) -> list[nn.Module]:

@@ -52,7 +52,7 @@ class SmpNetwork(SegmentationNetwork):
         # The library passes on what it does not know, to encoders of which some take anything.
         if unknown := sorted(decoder.keys() - known):
             raise RalsegError(f"network.decoder has no {unknown} for {architecture!r}; choose from {sorted(known)}")
-        options = {f"decoder_{option}": value for option, value in decoder.items()}
+        options: dict[str, float] = {f"decoder_{option}": value for option, value in decoder.items()}
         if architecture == "fpn":
             options["decoder_dropout"] = 0.0
         try:
@@ -78,7 +78,7 @@ class SmpNetwork(SegmentationNetwork):
         """See `SegmentationNetwork.run_stages`; the encoder runs whole or not at all."""
         if start == stop:
             return []
-        size = _whole(x.shape[-2:])
+        size = _whole((x.shape[-2], x.shape[-1]))
         return self.encoder(functional.interpolate(x, size=size, mode="bilinear") if size != x.shape[-2:] else x)[1:]
 
     def decode(self, features: list[Tensor]) -> Tensor:

@@ -24,7 +24,8 @@ class StagesSource(Source):
     """
 
     def __init__(self, network: SegmentationNetwork, cut: Cut, device: torch.device) -> None:
-        self.network, self.cut, self.device = network, cut, device
+        self.network, self.device = network, device
+        self.cut: Cut = cut
 
     def maps(self, image: np.ndarray, variant: Variant) -> tuple[Tensor, ...]:
         """See `Source.maps`."""
@@ -42,5 +43,5 @@ class StagesSource(Source):
         picture = (np.arange(64 * 64 * 3) % 251).astype(np.uint8).reshape(64, 64, 3)
         digest = hashlib.sha256(self.cut.encode())
         for tensor in (*below, *self.maps(picture, PLAIN)):
-            digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,12 +54,12 @@ class TimmSource(Source):
             if missing:
                 raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is no checkpoint of {encoder}")
         self._model = model.eval().requires_grad_(False)
-        info = model.feature_info
+        info: Any = model.feature_info
         self.widths, strides = tuple(info.channels()), info.reduction()
         self.stride = strides[0]
         digest = hashlib.sha256(f"timm {timm.__version__} {encoder} {list(levels)}".encode())
         for tensor in model.state_dict().values():
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         self.key = digest.hexdigest()
 
     @torch.no_grad()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.augmentation import Crops
+from ralseg.segmentation.augmentation import Crops, Strong, cut_mixed
 
 H, W = 48, 64
 
@@ -147,3 +147,42 @@ def test_the_same_rng_gives_the_same_window(coordinates):
 def test_options_out_of_range(options, message):
     with pytest.raises(RalsegError, match=message):
         Crops(**options)
+
+
+def test_the_strong_view_changes_pixels_alone():
+    window = np.random.default_rng(0).integers(0, 256, (40, 48, 3)).astype(np.uint8)
+    seen = [Strong()(window, np.random.default_rng(seed)) for seed in range(40)]
+    assert {(view.shape, view.dtype) for view in seen} == {(window.shape, window.dtype)}
+    assert all((view != window).mean() > 0.5 for view in seen)
+    np.testing.assert_array_equal(seen[3], Strong()(window, np.random.default_rng(3)))
+    grey = [(view == view[..., :1]).all() for view in seen]
+    assert 2 <= sum(grey) <= 16
+    plain = Strong(colour=0.0, grey=0.0, blur=0.0)(window, np.random.default_rng(0))
+    np.testing.assert_array_equal(plain, window)
+
+
+@pytest.mark.parametrize("options", [{"colour": 1.5}, {"grey": -0.1}, {"sigma": (2.0, 1.0)}])
+def test_a_strong_view_out_of_range(options):
+    with pytest.raises(RalsegError, match="strong view: "):
+        Strong(**options)
+
+
+@pytest.mark.parametrize("cells", [(10, 12), (40, 48), (9, 11)])
+def test_cut_mix_takes_pixels_and_targets_of_one_rectangle_from_the_next_window(cells):
+    batch, rng = 3, np.random.default_rng(0)
+    windows = np.arange(batch, dtype=np.uint8)[:, None, None, None] * np.ones((1, 40, 48, 3), np.uint8)
+    targets = np.zeros((batch, batch, *cells), np.float32)
+    for i in range(batch):
+        targets[i, i] = 1
+    for _ in range(20):
+        mixed, found = cut_mixed(windows, targets, rng)
+        np.testing.assert_array_equal(found.sum(1), 1)
+        for i in range(batch):
+            taken = found[i, (i + 1) % batch] == 1
+            assert 0.15 < taken.mean() < 0.65
+            rows, columns = np.flatnonzero(taken.any(1)), np.flatnonzero(taken.any(0))
+            assert taken[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+            assert set(np.unique(mixed[i])) == {i, (i + 1) % batch}
+            share = (mixed[i, ..., 0] != i).mean()
+            assert share == pytest.approx(taken.mean(), abs=0.06 if cells == (9, 11) else 1e-9)
+    assert (windows[0] == 0).all()

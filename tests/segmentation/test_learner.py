@@ -12,7 +12,15 @@ from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Folder, Streets
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, SupervisedLearner, TrainingSet
+from ralseg.segmentation.learners import (
+    FitOptions,
+    LearnerImages,
+    LearnOptions,
+    Predictor,
+    SupervisedLearner,
+    TrainingSet,
+    predictor,
+)
 from ralseg.segmentation.metrics import confusion
 from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
 from ralseg.segmentation.store import ImageStore
@@ -477,3 +485,91 @@ def test_refusals(store):
 def test_options_out_of_range(cls, changes, message):
     with pytest.raises(RalsegError, match=message):
         cls(**changes)
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """The images of each forward pass of any inference twin, batch by batch."""
+    seen, original = [], Predictor._passed
+    monkeypatch.setattr(
+        Predictor, "_passed", lambda self, images, *rest: seen.append(images) or original(self, images, *rest)
+    )
+    return seen
+
+
+def test_an_image_passes_once_at_the_same_weights(store, passes):
+    learner, noise = learner_of(store), Noise("features", 2)
+    evaluate(learner, store, [0, 1, 2])
+    first = dict(zip(range(3), logits_of(learner, [0, 1, 2]), strict=True))
+    (noisy,) = learner.predict([0, 1, 2], [noise], torch.Generator().manual_seed(0))
+    assert passes == [[0, 1, 2]]
+    # Rows of what is kept, in any order, and a pass for what is not.
+    found = logits_of(learner, [2, 5, 0, 2])
+    assert passes == [[0, 1, 2], [5]]
+    np.testing.assert_array_equal(found[0], first[2])
+    np.testing.assert_array_equal(found[2], first[0])
+    np.testing.assert_array_equal(found[3], first[2])
+    np.testing.assert_allclose(found[1], logits_of(learner_of(store), [5])[0], atol=1e-6)
+    # The same noise as without what is kept.
+    (fresh,) = learner_of(store).predict([0, 1, 2], [noise], torch.Generator().manual_seed(0))
+    assert torch.equal(noisy.noisy[noise], fresh.noisy[noise])
+    passes.clear()
+    learner.learn(some_labels(store), rng())
+    assert not np.array_equal(logits_of(learner, [0])[0], first[0])
+    assert passes == [[0]]
+
+
+def test_kept_predictions_are_bounded(store, passes, monkeypatch):
+    monkeypatch.setattr(predictor, "PREDICTION_BYTES", 1000)
+    learner = learner_of(store)
+    for _ in range(2):
+        logits_of(learner, [0, 1])
+    assert passes == [[0, 1]] * 2
+
+
+@pytest.mark.parametrize("cut", ["partial", "frozen"])
+def test_what_lies_below_the_cut_is_there_once(store, cut):
+    learner = learner_of(store, cut)
+    other = learner.another(learner.options)
+    for name, tensor in learner._network.state_dict().items():
+        copies = [own.state_dict()[name] for own in (learner._averaged, other._network, other._averaged)]
+        shared = [tensor.data_ptr() == twin.data_ptr() for twin in copies]
+        assert shared == [not _above(name, cut)] * 3 or "norm" in name, name
+    assert all(_above(name, cut) for name in learner._theta0)
+
+
+def test_a_state_of_another_learner_is_refused(store):
+    learner = learner_of(store)
+    learner.learn(some_labels(store), rng())
+    state = learner.state()
+    for key, value, message in [
+        ("what", torch.zeros(1), "holds what, which is none of it"),
+        ("network.no.weight", torch.zeros(1), "holds no.weight of another network"),
+        ("averaged.head.bias", torch.zeros(3), "holds head.bias of another network"),
+        ("optimiser.1.0.step", torch.zeros(()), "holds 1.0.step of another optimiser"),
+    ]:
+        with pytest.raises(RalsegError, match=message):
+            learner.restore(state | {key: value})
+
+
+class TwoOptimisers(SupervisedLearner):
+    """Biases are trained by an optimiser of their own."""
+
+    def make_optimisers(self, parameters, learning_rate, weight_decay):
+        biases = [p for p in parameters if p.dim() == 1]
+        others = [p for p in parameters if p.dim() != 1]
+        sgd = torch.optim.SGD(biases, lr=learning_rate, momentum=0.9)
+        return [*super().make_optimisers(others, learning_rate, weight_decay), sgd]
+
+
+def test_several_optimisers_make_a_step_and_are_restored(store):
+    options = LearnOptions(cut="partial", steps=2, batch=3)
+    first, second = (TwoOptimisers(network_of(), LearnerImages(store), options, precision="float32") for _ in range(2))
+    data, theta0 = some_labels(store), first.weights()
+    first.learn(data, rng())
+    after = first.weights()
+    changed = {name for name in after if not torch.equal(after[name], theta0[name])}
+    assert {"head.weight", "head.bias"} <= changed
+    second.restore(first.state())
+    assert first.learn(data, rng(1)) == second.learn(data, rng(1))
+    assert same(first.weights(), second.weights())

@@ -99,7 +99,8 @@ def test_it_is_played_through_both_doors(tmp_path, monkeypatch):
 
     monkeypatch.setattr(own.MeanTeacher, "objective", watched)
     trained = ["features=compact", "training.episodes=1", "training.streams=1", "training.processes=1"]
-    assert train_agent([*OWN, *trained, "comparison.draws=0", f"run={tmp_path / 'train'}"]) == 0
+    compared = ["comparison.draws=1", "comparison.policies=[random]", "comparison.processes=1"]
+    assert train_agent([*OWN, *trained, *compared, f"run={tmp_path / 'train'}"]) == 0
     assert set(seen) == {(0.7, 5)}
     seen.clear()
     door = ["policies=[random]", "draws=1", "fit.draws=0", "fit.supervised=false", "splits=[dev]", "processes=1"]

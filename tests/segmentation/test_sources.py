@@ -1,0 +1,193 @@
+"""Feature sources and the per-pixel network on them."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ralseg.evaluate_policy import main as evaluate_policy
+from ralseg.features.prediction import Noise
+from ralseg.foundation import RalsegError
+from ralseg.segmentation.datasets import Streets
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner, TrainingSet, batches, taught
+from ralseg.segmentation.networks import PixelMLP
+from ralseg.segmentation.sources import MIRRORED, PLAIN, KeptMaps, TimmSource, Variant
+from ralseg.segmentation.store import ImageStore
+
+
+def loaded(name):
+    """A module beside this file, as a package on the path."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+own, contract = loaded("own_source"), loaded("learner_contract")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    streets = Streets(10, (96, 128))
+    return ImageStore(streets, streets.names, 0.5, tmp_path_factory.mktemp("store"))
+
+
+def learner_of(store, **options):
+    torch.manual_seed(0)
+    source = own.RandomColours()
+    network = PixelMLP(11, source.widths, source.stride, hidden=16)
+    options = LearnOptions(cut="frozen", **{"steps": 1, "batch": 3} | options)
+    return SupervisedLearner(network, LearnerImages(store), options, precision="float32", source=source)
+
+
+def some_labels(store, side):
+    labels = PartialLabels(11)
+    for i in range(3):
+        labels.reveal(i, store.size(i), (4 * i, 6, side, side), store.label(i)[4 * i : 4 * i + side, 6 : 6 + side])
+    return TrainingSet(labels, [(i, (0.5, 0.5)) for i in range(3)])
+
+
+class TestPixelMLP(contract.LearnerContract):
+    cuts = ("frozen",)
+
+    def network(self):
+        torch.manual_seed(0)
+        return PixelMLP(11, (12, 3), 2, hidden=16)
+
+    def make(self, network, images, options):
+        return SupervisedLearner(network, images, options, precision="float32", source=own.RandomColours())
+
+
+def test_gathered_pixels_are_those_of_whole_maps(store):
+    maps, source = KeptMaps(own.RandomColours(), LearnerImages(store), CPU), own.RandomColours()
+    first, second = source.maps(store.image(4), PLAIN)
+    size = tuple(first.shape[1:])
+    whole = torch.cat([first, torch.nn.functional.interpolate(second[None], size=size, mode="bilinear")[0]])
+    where = np.argwhere(np.random.default_rng(0).random(size) < 0.2)
+    where = np.concatenate([where, [[0, 0], [size[0] - 1, size[1] - 1]]])
+    found = maps.pixels(4, where)
+    torch.testing.assert_close(found, whole[:, where[:, 0], where[:, 1]].T, rtol=1e-5, atol=1e-6)
+
+
+def test_learning_on_gathered_pixels_is_learning_on_whole_maps(store, monkeypatch):
+    data, found = some_labels(store, 8), []
+    for few in (8, 10**9):
+        monkeypatch.setattr(batches, "FEW", few)
+        learner, shapes = learner_of(store, averaging=0.0), []
+        student = learner.student
+        learner.student = lambda maps, to=shapes, of=student: to.append(maps[0].shape) or of(maps)
+        loss = taught(learner, data, np.random.default_rng(0))
+        found.append((loss, learner.weights(), shapes))
+    (loss, weights, shapes), (whole, of_whole, maps) = found
+    assert shapes == [(1, 15, 1, 18)]
+    assert maps == [(3, 12, 24, 32)]
+    assert loss == pytest.approx(whole.item(), rel=1e-5)
+    # Adam's first step has the gradient's sign: where a gradient is nearly 0 rounding may turn it.
+    for name, value in weights.items():
+        assert torch.isclose(value, of_whole[name], atol=1e-5).float().mean() > 0.98, name
+
+
+def test_many_labelled_cells_are_trained_on_as_maps(store):
+    learner, shapes = learner_of(store), []
+    student = learner.student
+    learner.student = lambda maps: shapes.append(maps[0].shape) or student(maps)
+    taught(learner, some_labels(store, 60), np.random.default_rng(0))
+    assert shapes == [(3, 12, 24, 32)]
+
+
+def test_variants_are_drawn_once_and_differ(store):
+    images, noise = [3, 5], Noise("grainy", 3)
+    own.COMPUTED.clear()
+    learner = learner_of(store)
+    (first,) = learner.predict(images, [noise])
+    noisy = first.noisy[noise]
+    assert noisy.shape == (3, *first.logits.shape)
+    assert (noisy[0] != noisy[1]).float().mean() > 0.5
+    # By hand: the network on the maps of each draw.
+    source = own.RandomColours()
+    for draw in range(3):
+        rows = [source.maps(store.image(i), Variant("grainy", draw)) for i in images]
+        with torch.no_grad():
+            expected = learner._averaged(tuple(torch.stack(m) for m in zip(*rows, strict=True))).logits
+        torch.testing.assert_close(noisy[draw], expected, rtol=1e-4, atol=1e-5)
+    own.COMPUTED.clear()
+    (again,) = learner.predict(images, [noise])
+    learner._changed()
+    (new,) = learner.predict(images, [noise, Noise("flip", 1)])
+    assert torch.equal(again.noisy[noise], noisy)
+    torch.testing.assert_close(new.noisy[noise], noisy)
+    assert set(own.COMPUTED.values()) == {1}
+    # The mirrored images alone.
+    assert len(own.COMPUTED) == 2
+
+
+def test_the_mirrored_variant_is_plain_of_the_mirrored_image(store):
+    maps = KeptMaps(own.RandomColours(), LearnerImages(store), CPU, MIRRORED)([2])
+    expected = own.RandomColours().maps(store.image(2)[:, ::-1], PLAIN)
+    for found, wanted in zip(maps, expected, strict=True):
+        assert torch.equal(found[0], wanted)
+
+
+def test_an_encoder_of_timm(store):
+    source = TimmSource("mobilenetv3_small_100", levels=(1, 2), pretrained=False)
+    again = TimmSource("mobilenetv3_small_100", levels=(1, 2), pretrained=False)
+    first = source.maps(store.image(0), PLAIN)
+    assert tuple(m.shape[0] for m in first) == source.widths
+    assert source.stride == 4
+    assert first[0].shape[1:] == (12, 16)
+    assert source.key == again.key
+    assert all(torch.equal(a, b) for a, b in zip(first, again.maps(store.image(0), PLAIN), strict=True))
+    assert source.key != TimmSource("mobilenetv3_small_100", levels=(1, 3), pretrained=False).key
+    with pytest.raises(RalsegError, match="source: encoder 'no_such_encoder' with levels"):
+        TimmSource("no_such_encoder")
+
+
+TINY = [
+    "dataset=streets", "dataset.images=40", "dataset.size=[96,128]",
+    "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}", "theta0.fit.steps=3", "theta0.fit.batch=4",
+    "game=frozen", "game.unit=pixel", "game.draw=uniform", "game.slates=2", "game.candidates=3", "game.budget=4",
+    "game.learn.steps=1", "game.learn.batch=2", "draws=1", "fit.draws=1", "fit.supervised=false", "fit.options.steps=2",
+    "splits=[dev]", "processes=1",
+]  # fmt: skip
+OWN = ["source._target_=own_source.RandomColours", "network=pixel_mlp", "+source.width=10"]
+
+
+def play(tmp_path, monkeypatch, *overrides):
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
+    return evaluate_policy([*TINY, *overrides, f"run={tmp_path / 'run'}"])
+
+
+def test_a_source_of_ones_own_is_played_with_pixels_and_its_variant(tmp_path, monkeypatch):
+    own.COMPUTED.clear()
+    policies = "policies=[{edald: {noise: {kind: grainy, draws: 4}}}]"
+    assert play(tmp_path, monkeypatch, *OWN, policies) == 0
+    # Images of D_S, D_R, D_V and dev, and four draws of those that were on offer: each once.
+    assert set(own.COMPUTED.values()) == {1}
+    assert len(own.COMPUTED) > 16
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([*OWN, "policies=[{edald: {noise: {kind: blur, draws: 4}}}]"],
+         "noise.kind='blur' is unknown; choose from dropout, features, flip, grainy"),
+        (["policies=[{edald: {noise: {kind: grainy, draws: 4}}}]"],
+         "noise.kind='grainy' is unknown; choose from dropout, features, flip"),
+        ([*OWN, "game=partial"], "what lies below a source is frozen whole; set game=frozen for it"),
+        ([OWN[0]], "a network with stages of its own has no other feature source"),
+        (["network=pixel_mlp"], "a per-pixel network needs one"),
+        (["source._target_=own_source.Nothing", "network=pixel_mlp"], "source: Error loading 'own_source.Nothing'"),
+        (["source._target_=collections.Counter", "network=pixel_mlp"], "does not derive from ralseg.segmentation.sour"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_before_anything_is_trained(tmp_path, monkeypatch, capsys, overrides, message):
+    assert play(tmp_path, monkeypatch, *overrides) == 2
+    found = capsys.readouterr().err
+    assert message in found
+    assert found.count("\n") == 1
+    assert not list((tmp_path / "cache").glob("theta0-*.safetensors"))
