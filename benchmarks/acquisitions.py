@@ -9,7 +9,7 @@ import torch
 
 from ralseg.agents.acquisitions import FixedPolicy, make, names
 from ralseg.benchmarks.fresh import in_fresh_process
-from ralseg.benchmarks.measure import alternate, configured, one_thread, peak_megabytes
+from ralseg.benchmarks.measure import alternate, configured, forget_predictions, one_thread, peak_megabytes
 from ralseg.envs import Game, World
 from ralseg.foundation import generator
 
@@ -76,7 +76,7 @@ def choosing(game: Game, name: str) -> Callable[[], Any]:
     policy, rng = FixedPolicy(make(name)), generator(0, "benchmark")
 
     def work() -> None:
-        game.learner.forget()
+        forget_predictions(game)
         policy.select(game.view(policy.needs, policy.needs_observation), rng)
 
     return work
@@ -93,7 +93,7 @@ def passing(game: Game, name: str) -> Callable[[], Any]:
     labelled = any(reducer.labelled for reducer in needs)
 
     def work() -> None:
-        game.learner.forget()
+        forget_predictions(game)
         deque(game.learner.predict(images, noises, rng), maxlen=0)
         if labelled:
             deque(game.learner.predict(game.state, again=True), maxlen=0)

@@ -50,7 +50,7 @@ def overlaps(game: Game, share: float) -> dict[str, dict[str, Any]]:
     found = {}
     for name, options in VARIANTS.items():
         published, released = make(name), make(name, **options)
-        candidates = game.view((*published.needs, *released.needs), observed=False).candidates
+        candidates = game.view((*published.needs, *released.needs), observed=False)
         count = max(1, round(share * len(candidates)))
         first, second = (
             variant.select(candidates, count, np.random.default_rng(0)) for variant in (published, released)

@@ -75,8 +75,7 @@ def step_seconds(overrides: Sequence[str]) -> dict[str, float]:
     clock = Clock()
     clock.watch(env.game.learner, "learn", "learn")
     clock.watch(env.game, "evaluate_reward", "reward")
-    clock.watch(env.game, "reduce_candidates", "observe")
-    clock.watch(env.game, "observe", "observe")
+    clock.watch(env, "_look", "observe")
     found = []
     for seed in range(ROUNDS + 1):
         rng = generator(seed, "benchmark")

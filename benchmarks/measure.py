@@ -18,6 +18,7 @@ from ralseg.configs import composed
 from ralseg.envs import Game, RegionSelectionEnv
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.devices import single_thread
+from ralseg.segmentation.learners import SupervisedLearner
 
 FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 """Processor flags that decide how fast a convolution is."""
@@ -138,6 +139,12 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }
+
+
+def forget_predictions(game: Game) -> None:
+    """Drop what the learner of a game keeps of its predictions, so that the next question is a forward pass."""
+    assert isinstance(game.learner, SupervisedLearner)
+    game.learner.forget()
 
 
 def random_turns(game: Game, seed: int) -> Iterator[None]:

@@ -23,7 +23,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     """
     world = World(configured(("precision=float32",), overrides))
     game, copy = world.game("train", observed=False), world.network()
-    if game.learner.options.cut == "frozen":
+    if world.learn_options.cut == "frozen":
         copy.add_frozen_head(world.theta0_options.frozen_hidden)
     mious: dict[str, list[list[float]]] = {"float32": [], "bfloat16": []}
     for seed in range(max(1, round(share * EPISODES))):

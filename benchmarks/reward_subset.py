@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.benchmarks.measure import configured, cpu_seconds, random_turns
+from ralseg.benchmarks.measure import configured, cpu_seconds, forget_predictions, random_turns
 from ralseg.envs import Game, World
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.foundation import generator
@@ -101,7 +101,7 @@ def evaluation_seconds(game: Game, images: Sequence[int]) -> float:
     """CPU seconds of one evaluation, the least of five, after one that fills the caches of images and labels."""
 
     def work() -> None:
-        game.learner.forget()
+        forget_predictions(game)
         game.evaluator(game.learner, images)
 
     work()

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ralseg.agents.query_network import PublishedQueryNetwork
-from ralseg.benchmarks.measure import configured, convolution_rate, cpu_seconds
+from ralseg.benchmarks.measure import configured, convolution_rate, cpu_seconds, forget_predictions
 from ralseg.benchmarks.reference_step import ReferenceStep
 from ralseg.envs import Game, Pool, World, draw_candidates
 from ralseg.features import ObservationSpec, released_true_shares
@@ -83,7 +83,7 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
 
 def passes(game: Game, images: Sequence[int]) -> None:
     """The forward passes of images, and nothing else."""
-    game.learner.forget()
+    forget_predictions(game)
     deque(game.learner.predict(images), maxlen=0)
 
 
@@ -229,7 +229,7 @@ class ReferenceRow:
         """Run the query network on all candidates."""
         shape = (1, self.work.options.slates, self.work.options.candidates, -1)
         observation = {"state": self.state[None], "candidates": self.candidates.reshape(shape)}
-        self.query(observation)[0].argmax(-1)
+        self.query(observation).argmax(-1)
 
     def training(self) -> None:
         """Take one SGD step."""
@@ -266,7 +266,7 @@ class OurRow:
     def choice(self) -> None:
         """Run the query network on all candidates."""
         with torch.inference_mode():
-            self.query({key: values[None] for key, values in self.observation.items()})[0].argmax(-1)
+            self.query({key: values[None] for key, values in self.observation.items()}).argmax(-1)
 
     def training(self) -> None:
         """Buy labels, take one optimiser step and draw the next candidates."""

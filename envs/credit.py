@@ -5,7 +5,7 @@ this unit alone lowers the loss on D_R, to first order, in the weights of the la
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -105,7 +105,9 @@ class GradientCredit:
             pixels = decoded.permute(0, 2, 3, 1).reshape(-1, decoded.shape[1])
             weight = (residual.transpose(0, 1).flatten(1) @ pixels).view_as(head.weight)
         else:
-            weight = conv2d_weight(decoded, head.weight.shape, residual, padding=head.padding)
+            # The stubs know one number for both sides alone.
+            padding: Any = head.padding
+            weight = conv2d_weight(decoded, head.weight.shape, residual, padding=padding)
         parts = weight, residual.sum((0, 2, 3))
         self._sum = parts if self._sum is None else (self._sum[0] + parts[0], self._sum[1] + parts[1])
 

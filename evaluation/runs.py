@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ralseg.configs.identity import identity
-from ralseg.envs import FromGame, Pool, World
+from ralseg.envs import Pool, World
 from ralseg.evaluation.executors import Executor, local_processes
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import Job, Plan
@@ -151,7 +151,8 @@ def compare(
     if waiting:
         # Trained here once, so that the processes find it in the cache.
         world.theta0("compare", on_pretraining and partial(on_pretraining, "theta_0"))
-        if any(FromGame("reducible_loss") in job.policy.policy.needs for job in waiting if job.policy):
+        needs = {reducer.name for job in waiting if job.policy for reducer in job.policy.policy.needs}
+        if "reducible_loss" in needs:
             world.informed("compare", on_pretraining and partial(on_pretraining, "informed network"))
         names = " ".join(dict.fromkeys(job.name for job in waiting))
         if "test" in splits:

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, constant, namespace, on_host
-from ralseg.features.grid import UnitGrid
+from ralseg.features.units import Units
 from ralseg.foundation import RalsegError
 
 RELEASED_FLOOR = 1e-7
 
 
-def predicted_shares(class_map: Array, grid: UnitGrid, classes: int) -> Array:
+def predicted_shares(class_map: Array, grid: Units, classes: int) -> Array:
     """The share of each unit's area that is predicted as each class (the "normalized count" of RALIS, section 3.2).
 
     Args:

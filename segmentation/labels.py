@@ -53,7 +53,7 @@ class PartialLabels:
             RalsegError: if the values do not fill the box, the box leaves the image or overlaps what is labelled, or an
                 id is out of range.
         """
-        box = tuple(box)
+        box = y, x, _, _ = tuple(box)
         self.check(image, size, box, values)
         window = self._window(image, size, box)
         if (window != IGNORE).any():
@@ -63,7 +63,7 @@ class PartialLabels:
         self.class_counts += counts
         if image in self._targets:
             target = self._targets[image]
-            part, row, column = _cell_counts(values, self.classes, target.shape[1:], box[:2], size)
+            part, row, column = _cell_counts(values, self.classes, target.shape[1:], (y, x), size)
             target[:, row : row + part.shape[1], column : column + part.shape[2]] += part
         return counts
 
