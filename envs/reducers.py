@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ralseg.features.arrays import Array
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.segmentation.learners import Learner
 
-Rows = Mapping[str, Sequence[Array] | Array]
+Rows = Mapping[str, Any]
 Reducer = Callable[[Prediction, Sequence[int]], Rows]
 """`reducer(prediction, images)` keeps what it needs of the prediction of a batch of images: name -> a row an image."""
 
@@ -49,7 +49,7 @@ def predicted(
     again: bool = False,
 ) -> dict[str, list[np.ndarray]]:
     """What reducers keep of a learner's predictions: name -> one array per image, in the order of `images`."""
-    reduced: list[tuple[str, Sequence[int], Sequence[Array] | Array]] = []
+    reduced: list[tuple[str, Sequence[int], Any]] = []
     for prediction in learner.predict(images, noises, generator, again):
         for reducer in reducers:
             reduced += [
