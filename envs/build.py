@@ -34,6 +34,15 @@ from ralseg.segmentation.store import ImageStore, cache_folder
 Role = Literal["train", "compare"]
 SUPERVISED = {"_target_": "ralseg.segmentation.learners.SupervisedLearner"}
 """The learner of configurations that were recorded before there was a choice."""
+DEFAULT_PARTS = {"learner": SUPERVISED, "source": {"_target_": None}}
+
+
+def own_parts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The learner and the source of a configuration as far as they are not the default.
+
+    They tell runs apart. Configurations that were recorded before there was a choice lack them and have the default.
+    """
+    return {key: config[key] for key, default in DEFAULT_PARTS.items() if config.get(key, default) != default}
 
 
 @dataclass(frozen=True)
@@ -209,7 +218,7 @@ class World:
         config = self.config.get("learner") or SUPERVISED
         make = _made({**config, "_partial_": True}, "learner")
         try:
-            inspect.signature(make).bind(*range(7))
+            inspect.signature(make.func).bind(*range(7), **make.keywords)
         except TypeError as error:
             options = [key for key in config if not key.startswith("_")]
             raise RalsegError(

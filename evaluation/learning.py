@@ -13,6 +13,7 @@ from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.envs import EnvFactory, Pool, World
+from ralseg.envs.build import DEFAULT_PARTS
 from ralseg.evaluation.door import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
@@ -194,7 +195,11 @@ def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
         return
     before = read_json(path)["config"]
     free = ("run", "resume", "comparison", "device", "compile")
-    differing = [key for key in config if key not in free and _plain(before.get(key)) != _plain(config[key])]
+    differing = [
+        key
+        for key in config
+        if key not in free and _plain(before.get(key, DEFAULT_PARTS.get(key))) != _plain(config[key])
+    ]
     if differing:
         raise RalsegError(
             f"{folder} holds a run with another {', '.join(differing)}; choose another folder with run=<folder>"

@@ -11,6 +11,7 @@ import yaml
 from ralseg.agents.acquisitions import FixedPolicy, names, parse
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
+from ralseg.envs.build import DEFAULT_PARTS, own_parts
 from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.evaluation.zoo import zoo_folder
 from ralseg.foundation import RalsegError
@@ -178,4 +179,5 @@ def _learned_from(training: Mapping[str, Any]) -> dict[str, Any]:
     """What makes a training, its seed left out."""
     apart = ("run", "resume", "comparison", "device", "precision", "compile", "training")
     own = {key: value for key, value in training["training"].items() if key not in ("seed", "processes", "tensorboard")}
-    return {key: value for key, value in training.items() if key not in apart} | {"training": own}
+    same = {key: value for key, value in training.items() if key not in (*apart, *DEFAULT_PARTS)}
+    return same | own_parts(training) | {"training": own}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ralseg.envs import FromGame, Pool, World
+from ralseg.envs.build import own_parts
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import SUPERVISED, Job, Plan, Player
 from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
@@ -223,7 +224,7 @@ def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> No
 
 
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:
-    facts = [{key: plan.config[key] for key in _KEYS}, plan.budgets]
+    facts = [{key: plan.config[key] for key in _KEYS} | own_parts(plan.config), plan.budgets]
     # Draw by draw, so that whatever is there of a comparison under way is paired.
     jobs = []
     for seed in range(draws):

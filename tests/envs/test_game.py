@@ -233,13 +233,13 @@ def test_true_counts_with_and_without_room_to_keep_them(ragged, monkeypatch):
 def test_the_first_miou_is_evaluated_once_unless_credit_needs_the_pass(configured, credit, monkeypatch):
     game = World(configured()).game("train", credit=credit)
     passes = []
-    evaluate = game.learner.evaluate
-    monkeypatch.setattr(game.learner, "evaluate", lambda *given: passes.append(1) or evaluate(*given))
+    evaluate = game.evaluator
+    monkeypatch.setattr(game, "evaluator", lambda *given: passes.append(1) or evaluate(*given))
     found = []
     for seed in (3, 4):
         game.reset(seed)
         found.append(game.first_miou())
-        assert found[-1] == evaluate(game.reward).miou
+        assert found[-1] == evaluate(game.learner, game.reward).miou
         game.step(np.zeros(game.options.slates, int))
     assert found[0] == found[1]
     assert len(passes) == (2 if credit else 1)

@@ -33,7 +33,7 @@ def pixel_losses(learner, image, weights):
     """(H, W) weighted cross-entropy of every pixel against the nearest cell's logits; 0 where void."""
     found = []
     predicted(learner, [image], [lambda p, i: found.append(p.logits.clone()) or {}])
-    label = torch.from_numpy(learner.store.label(image).astype(np.int64))
+    label = torch.from_numpy(learner.images._store.label(image).astype(np.int64))
     logits = functional.interpolate(found[0], size=label.shape, mode="nearest")
     known = label < learner.classes
     loss = functional.cross_entropy(
