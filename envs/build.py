@@ -211,7 +211,7 @@ class World:
         config = self.config.get("learner") or SUPERVISED
         make = _made({**config, "_partial_": True}, "learner")
         try:
-            inspect.signature(make).bind(*range(7))
+            inspect.signature(make.func).bind(*range(7), **make.keywords)
         except TypeError as error:
             options = [key for key in config if not key.startswith("_")]
             raise RalsegError(

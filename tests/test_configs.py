@@ -66,7 +66,8 @@ def test_a_comparison_has_nothing_to_observe():
     ("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")]
 )
 def test_choices_of_the_game(group, choice):
-    World(composed("train_agent", [*SMALL, f"{group}={choice}"])).check()
+    with_it = ["source=timm", "source.pretrained=false", "game=frozen"] if choice == "pixel_mlp" else []
+    World(composed("train_agent", [*SMALL, f"{group}={choice}", *with_it])).check()
 
 
 @pytest.mark.parametrize("choice", groups()["agent"])
@@ -148,7 +149,7 @@ def test_a_protocol_takes_sets_and_a_group_that_its_file_does_not_name(camvid_tr
             r"^game.learn.stepz is not a setting; game.learn has cut, .*did you mean game.learn.steps",
         ),
         ("game=partly", "Could not find 'game/partly' Available options in 'game': frozen full partial"),
-        ("network=unet", "Available options in 'network': deeplabv3plus ralis_fpn small_fpn smp_fpn"),
+        ("network=unet", "Available options in 'network': deeplabv3plus pixel_mlp ralis_fpn small_fpn smp_fpn"),
         ("game.slates=[1", "no viable alternative at input"),
         ("game", "missing EQUAL"),
     ],

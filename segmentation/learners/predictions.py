@@ -12,14 +12,14 @@ from ralseg.segmentation.sources import Variant
 
 
 class Predictions:
-    """The predictions of one version of a network, within a budget of bytes; the first to come stay.
+    """The predictions of one version of a network, within a budget of bytes; the least recently used make place.
 
     Args:
         budget: bytes.
     """
 
     def __init__(self, budget: int) -> None:
-        self._batches: Kept[Prediction] = Kept(budget, replace=False)
+        self._batches: Kept[Prediction] = Kept(budget, replace=True)
         self._rows: dict[tuple[Variant, int], tuple[tuple[Variant, tuple[int, ...]], int]] = {}
 
     def batch(self, images: Sequence[int], variant: Variant) -> Prediction | None:

@@ -29,8 +29,9 @@ BATCH_PIXELS = {("cpu", torch.float32): 350_000, ("cpu", torch.bfloat16): 700_00
 """Input pixels in one forward pass, where it is fastest; measured, see docs/speed.md."""
 GPU_BATCH_PIXELS = 8_000_000
 
-PREDICTION_BYTES, GPU_PREDICTION_BYTES = 1 << 27, 1 << 30
-"""Predictions of so many bytes are kept on the CPU and on a GPU while the weights stand still."""
+PREDICTION_BYTES, GPU_PREDICTION_BYTES = 1 << 25, 1 << 30
+"""Predictions of so many bytes are kept on the CPU and on a GPU while the weights stand still. On the CPU more would
+slow a step down: memory that is kept is not used again, and fresh pages cost time."""
 
 
 class Predictor:

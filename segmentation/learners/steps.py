@@ -1,7 +1,7 @@
 """Optimiser steps: the weights that are trained, their optimisers, and the average that follows them."""
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.losses import processes
-
-if TYPE_CHECKING:
-    from ralseg.segmentation.networks import Cut, SegmentationNetwork
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
 
 MakeOptimisers = Callable[[Sequence[nn.Parameter]], list[torch.optim.Optimizer]]
 
@@ -36,9 +34,9 @@ class Steps:
 
     def __init__(
         self,
-        network: "SegmentationNetwork",
-        average: "SegmentationNetwork",
-        cut: "Cut",
+        network: SegmentationNetwork,
+        average: SegmentationNetwork,
+        cut: Cut,
         make_optimisers: MakeOptimisers,
         averaging: float,
         clip: float,
@@ -93,3 +91,17 @@ class Steps:
             # In the layout of the weights, which fused optimisers rely on.
             own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimisers[int(number)].state[parameter][name] = own.to(parameter.device).copy_(value)
+
+
+def above_the_cut(network: SegmentationNetwork, cut: Cut) -> dict[str, Tensor]:
+    """The weights and statistics above the cut by name, not copied."""
+    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
+    named = (*network.named_parameters(), *network.named_buffers())
+    return {name: tensor.detach() for name, tensor in named if id(tensor) in above}
+
+
+def with_shared_stages(network: SegmentationNetwork, cut: Cut) -> SegmentationNetwork:
+    """A copy of a network that has the tensors below the cut, which stand still, in common with it."""
+    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
+    below = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in above}
+    return copy.deepcopy(network, below)

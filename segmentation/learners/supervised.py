@@ -25,7 +25,7 @@ from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor, copied
 from ralseg.segmentation.learners.protocol import TrainingSet
-from ralseg.segmentation.learners.steps import Steps
+from ralseg.segmentation.learners.steps import Steps, above_the_cut, with_shared_stages
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.sources import KeptMaps, Source
@@ -302,17 +302,3 @@ class SupervisedLearner(Predictor):
             if name not in own or own[name].shape != value.shape:
                 raise RalsegError(f"the learner's state holds {name} of another network; restore the learner it is of")
             own[name].copy_(value)
-
-
-def above_the_cut(network: SegmentationNetwork, cut: Cut) -> dict[str, Tensor]:
-    """The weights and statistics above the cut by name, not copied."""
-    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
-    named = (*network.named_parameters(), *network.named_buffers())
-    return {name: tensor.detach() for name, tensor in named if id(tensor) in above}
-
-
-def with_shared_stages(network: SegmentationNetwork, cut: Cut) -> SegmentationNetwork:
-    """A copy of a network that has the tensors below the cut, which stand still, in common with it."""
-    above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
-    below = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in above}
-    return copy.deepcopy(network, below)

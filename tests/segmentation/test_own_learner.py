@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ralseg.configs import composed
+from ralseg.configs.identity import identity
+from ralseg.envs import World
 from ralseg.evaluate_policy import main as evaluate_policy
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
@@ -111,7 +114,7 @@ def test_it_is_played_through_both_doors(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["learner._target_=own_learner.Teacher"], "learner: Error locating target 'own_learner.Teacher'"),
+        (["learner._target_=own_learner.Teacher"], "learner: Error loading 'own_learner.Teacher'"),
         (["+learner.wait=3"], "SupervisedLearner cannot be made with options ['wait']: got an unexpected keyword"),
         (["learner.wait=3"], "learner.wait is not a setting; learner has _target_"),
     ],
@@ -122,3 +125,15 @@ def test_mistyped_targets_and_options_give_one_line(tmp_path, monkeypatch, capsy
     found = capsys.readouterr().err
     assert message in found
     assert found.count("\n") == 1
+
+
+def test_a_recorded_configuration_without_learner_is_supervised_and_another_learner_another_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path))
+    config = composed("evaluate_policy", TINY)
+    recorded = {key: value for key, value in config.items() if key not in ("learner", "source")}
+    assert identity(config, "run") == identity(recorded, "run")
+    old = World({key: value for key, value in config.items() if key not in ("learner", "source")})
+    assert type(old.learner()) is SupervisedLearner
+    assert old.source is None
+    changed = composed("evaluate_policy", OWN)
+    assert identity(changed, "run") == identity(recorded, "run") | {"learner": changed["learner"]}
