@@ -1,4 +1,4 @@
-"""From a composed configuration to a game: the one place where all parts are put together."""
+"""Builds a game from a composed configuration: the one place where all parts are put together."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,18 +35,18 @@ from ralseg.segmentation.store import ImageStore, cache_folder
 
 Role = Literal["train", "compare"]
 SUPERVISED = {"_target_": "ralseg.segmentation.learners.SupervisedLearner"}
-"""The learner of configurations that were recorded before there was a choice."""
+"""The learner of configurations that were recorded before learners could be chosen."""
 
 
 @dataclass(frozen=True)
 class World:
-    """All that games of one configuration share.
+    """Everything that the games of one configuration share.
+
+    Each part is made once, when it is first used. `check` makes the cheap ones, so that a bad value is refused before
+    anything is trained or written.
 
     Args:
         config: a composed configuration, plain values.
-
-    The parts are made when first asked for, each once; `check` makes the cheap ones, so that a bad value is refused
-    before anything is trained or written.
     """
 
     config: Mapping[str, Any]
@@ -55,32 +55,32 @@ class World:
     def dataset(self) -> Dataset:
         """The data set, in the classes of the taxonomy if there is one."""
         dataset = _made(self.config["dataset"], "dataset")
-        # Policies that were trained before there were taxonomies say nothing of them.
+        # The recorded configurations of policies that were trained before taxonomies existed have no such key.
         taxonomy = self.config.get("taxonomy", {}).get("classes")
         return dataset if taxonomy is None else InTaxonomy(dataset, taxonomy)
 
     @cached_property
     def store(self) -> ImageStore:
-        """All its images, decoded once."""
+        """All images of the data set, decoded once."""
         return ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
 
     @cached_property
     def splits(self) -> Splits:
-        """Which image plays which role."""
+        """The role of each image."""
         return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that a user should read, on the data and the splits; without a full stop."""
+        """Remarks on the data and the splits that a user should read, without a full stop."""
         return [*self.dataset.notes, *self.splits.notes]
 
     def images(self, role: str) -> list[int]:
-        """Indices in the store of the images of a role, e.g. "train"."""
+        """Store indices of the images that have a role, e.g. "train"."""
         return [self.store.index(name) for name in getattr(self.splits, role)]
 
     @cached_property
     def rewarded(self) -> list[int]:
-        """Indices in the store of the images that reward and credit look at: `game.reward_share` of the reward set."""
+        """Store indices of the images that reward and credit are measured on: `game.reward_share` of the reward set."""
         images, share = self.images("reward"), self.game_options.reward_share
         if self.game_options.reward_set == "mixed":
             images = [*images, *self.images("train")]
@@ -92,49 +92,49 @@ class World:
 
     @cached_property
     def game_options(self) -> GameOptions:
-        """What a step offers and when a game ends."""
+        """The options of the game."""
         game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "offer_void", "learn")}
         return settings(GameOptions, game, "game")
 
     @cached_property
     def learn_options(self) -> LearnOptions:
-        """What one turn trains."""
+        """The options of the learner's training in each turn."""
         learn = self.config["game"]["learn"]
         learn = {**learn, "loss": self.config["loss"]} if isinstance(learn, Mapping) else learn
         return settings(LearnOptions, learn, "game.learn")
 
     @cached_property
     def theta0_options(self) -> Theta0Options:
-        """How theta_0 is made."""
+        """The options of the training of theta_0."""
         return settings(Theta0Options, self.config["theta0"], "theta0")
 
     @property
     def unit(self) -> tuple[int, int] | str:
-        """The unit of the pool: the data set's, where the configuration says `region`."""
+        """The unit of the pool; `region` in the configuration stands for the unit of the data set."""
         unit = self.config["game"]["unit"]
         return self.dataset.unit_size if unit == "region" else unit
 
     @cached_property
     def spec(self) -> ObservationSpec:
-        """What is observed, its principal components not yet fitted.
+        """What an observation holds; its principal components are not fitted yet.
 
         Raises:
-            RalsegError: in a comparison, whose trained policies bring the features that they learned with.
+            RalsegError: in a comparison, where each trained policy brings the features that it was trained with.
         """
         if "features" not in self.config:
-            raise RalsegError("this configuration names no features to observe; compose that of train_agent")
+            raise RalsegError("this configuration has no group `features`; compose that of train_agent")
         return spec_from_config(self.config["features"], len(self.dataset.classes))
 
     def network(self) -> SegmentationNetwork:
         """An untrained network.
 
         Raises:
-            RalsegError: if it has stages of its own where there is a source, or none where there is none.
+            RalsegError: if a network with its own stages is combined with a source, or a per-pixel network with none.
         """
         config, source = self.config["network"], self.source
         if getattr(_target(config, "network"), "per_pixel", False) != (source is not None):
             raise RalsegError(
-                "a network with stages of its own has no other feature source, and a per-pixel network needs one; "
+                "a network with its own stages takes no other feature source, and a per-pixel network needs one; "
                 "set network=pixel_mlp with source=timm, or another network with source=stages"
             )
         given = {} if source is None else {"widths": list(source.widths), "stride": source.stride}
@@ -142,8 +142,8 @@ class World:
 
     @cached_property
     def source(self) -> Source | None:
-        """The frozen feature source that the network reads; None: its own stages below the cut."""
-        # Configurations that were recorded before there were sources say nothing of them.
+        """The frozen feature source that the network reads; None for the network's own stages below the cut."""
+        # Configurations that were recorded before sources existed have no such key.
         config = self.config.get("source") or {}
         if config.get("_target_") is None:
             return None
@@ -153,7 +153,7 @@ class World:
         return source
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
-        """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
+        """A network at the theta_0 of a role's games, trained or cached; both roles share it by default."""
         return self._trained("train", self.theta0_options, self.learn_options.cut, on_step, role == "compare")
 
     def _trained(
@@ -182,9 +182,10 @@ class World:
         )
 
     def informed(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SupervisedLearner:
-        """A learner that was taught with all labels of D_S and of a role's pool, as theta_0 is with those of D_S.
+        """A learner trained on all labels of D_S and of a role's pool, in the way theta_0 is trained on those of D_S.
 
-        Trained (`game.informed_steps`) or from the cache. It sees true labels: for references, in learning alone.
+        It is trained for `game.informed_steps` or read from the cache. It sees true labels, so it serves only the
+        references that a policy is trained with.
         """
         steps, fit = self.game_options.informed_steps, self.theta0_options.fit
         taught = {"fit": replace(fit, steps=steps, max_steps=max(steps, fit.max_steps)), "use_train": "yes"}
@@ -193,20 +194,20 @@ class World:
         return SupervisedLearner(*self._given(network, LearnOptions(cut="full", loss=self.config["loss"])))
 
     def learner(self, role: Role = "train", options: LearnOptions | None = None) -> Learner:
-        """A learner at theta_0, with the game's options where none are given."""
+        """A learner at theta_0, by default with the options of the game."""
         return self._make_learner(*self._given(self.theta0(role), options or self.learn_options))
 
     def _given(self, network: SegmentationNetwork, options: LearnOptions) -> tuple[Any, ...]:
-        """What every learner is made with."""
+        """The arguments that every learner takes."""
         where = (self.config[key] for key in ("device", "precision", "compile"))
         return network, LearnerImages(self.store), options, *where, self.source
 
     @cached_property
     def _make_learner(self) -> Callable[..., Learner]:
-        """Makes a learner of `_given`.
+        """A function that makes a learner from the arguments of `_given`.
 
         Raises:
-            RalsegError: for a target that does not exist, or options that it does not have.
+            RalsegError: if the target does not exist or does not take the configured options.
         """
         config = self.config.get("learner") or SUPERVISED
         make = _made({**config, "_partial_": True}, "learner")
@@ -220,13 +221,13 @@ class World:
         return make
 
     def check(self, observed: bool = True) -> None:
-        """Make everything that is cheap to make.
+        """Check the configuration by making every part that is cheap to make.
 
         Args:
-            observed: whether observations of `features` will be asked for.
+            observed: whether observations of `features` will be needed.
 
         Raises:
-            RalsegError: for the first thing that is wrong.
+            RalsegError: for the first error found.
         """
         seed, scale, device = (self.config[key] for key in ("seed", "input_scale", "device"))
         if type(seed) is not int or seed < 0:
@@ -242,15 +243,15 @@ class World:
         switches = {"compile": self.config["compile"], "game.offer_void": self.config["game"]["offer_void"]}
         for name, value in switches.items():
             if type(value) is not bool:
-                raise RalsegError(f"{name}={value!r} is no choice; set true or false")
+                raise RalsegError(f"{name}={value!r} is not valid; set true or false")
         _ = self.game_options, self.learn_options, self.theta0_options, self._make_learner
         network = self.network()
         if self.source is not None and self.learn_options.cut != "frozen":
-            raise RalsegError("what lies below a source is frozen whole; set game=frozen for it")
+            raise RalsegError("a feature source is frozen as a whole; set game=frozen with it")
         if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
             raise RalsegError(
-                f"features.components={self.spec.embedding_width} is more than the network's embedding has, "
-                f"{network.embedding_width}"
+                f"features.components={self.spec.embedding_width} is above the width of the network's embedding; set "
+                f"{network.embedding_width} or less"
             )
         _ = self.splits
         Pool(self.store, self.images("state"), self.unit)
@@ -258,10 +259,10 @@ class World:
             self.theta0()
 
     def check_noises(self, noises: Iterable[Noise | None]) -> None:
-        """Refuse noise that neither networks nor the feature source can make.
+        """Refuse noise that the network and its feature source cannot make.
 
         Raises:
-            RalsegError: naming the kinds that exist.
+            RalsegError: for such a noise; the message names the kinds that exist.
         """
         for noise in noises:
             if noise is not None:
@@ -271,10 +272,10 @@ class World:
         """A game on D_T (`train`) or D_V (`compare`).
 
         Args:
-            role: whose pool.
-            credit: whether candidates get gradient credit, in learning only.
-            reference: whether candidates get the score of `game.reference`, in learning only.
-            observed: whether observations of `features` will be asked for, which needs fitted components.
+            role: decides which of the two pools.
+            credit: whether candidates get gradient credit, which only the training of a policy may use.
+            reference: whether candidates get the score of `game.reference`, which only the training may use.
+            observed: whether observations of `features` will be needed, and so fitted components.
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.config["game"]["offer_void"])
@@ -286,7 +287,7 @@ class World:
         return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
 
     def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
-        """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
+        """`spec` with principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
         if "embedding" not in spec.needs:
             return spec
         images = [*self.images("state"), *self.images("train")]
@@ -308,12 +309,12 @@ def fit_components(
 class EnvFactory:
     """Makes the environment of a configuration, in this process or in a spawned one.
 
-    In a process that multiprocessing has started it computes in one thread; in any other, threads stay as they are.
-    The commands set one thread themselves.
+    In a process that multiprocessing has started, torch is set to one thread; in any other process its threads stay as
+    they are. The commands set one thread themselves.
 
     Attributes:
         config: a composed configuration, plain values.
-        role: whose pool is played on.
+        role: decides which pool is played on.
         credit: whether `info` holds gradient credit, which costs a tenth of a step or so.
         reference: whether `info` holds the score of `game.reference`, which costs little.
     """
@@ -325,7 +326,7 @@ class EnvFactory:
 
     def __call__(self) -> RegionSelectionEnv:
         """A new environment."""
-        # Games in processes of their own share the cores; in the caller's process the threads are the caller's affair.
+        # Worker processes share the cores; in the caller's own process the number of threads is the caller's choice.
         if parent_process() is not None:
             single_thread()
         return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
@@ -340,13 +341,13 @@ def make_env(
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
-    The threads of torch and a Hydra of the caller's stay as they are. Torch adds numbers up in another order in several
-    threads, so that observations and rewards agree with those of the commands to the last bits only after
-    `torch.set_num_threads(1)`, which is also the faster choice where several games share the cores.
+    Neither torch's threads nor a Hydra that the caller has initialised are changed. With several threads torch sums in
+    another order, so observations and rewards equal those of the commands bit for bit only after
+    `torch.set_num_threads(1)`, which is also faster where several games share the cores.
 
     Args:
-        game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
-        overrides: of that configuration, as on the command line.
+        game: a game that was built by hand; by default one is built from the configuration of `train_agent.py`.
+        overrides: changes to that configuration, as on the command line.
         role: `train` (D_T) or `compare` (D_V).
         credit: whether `info` holds gradient credit.
         reference: whether `info` holds the score of `game.reference`.
