@@ -119,7 +119,7 @@ def test_a_selection_of_a_sum_of_ranks_holds(hand_made, offered):
 def test_a_selection_of_the_whole_is_refused():
     """Units are chosen by the last stage; ties alone are broken before the first."""
     stages = [{"by": "entropy", "share": 0.5}, {"by": "margin"}]
-    with pytest.raises(RalsegError, match="stages: give the selection to the last stage"):
+    with pytest.raises(RalsegError, match="stages: set the selection on the last stage"):
         make("stages", stages=stages, selection={"per_image": 1})
     assert make("stages", stages=stages, selection={"ties": "lowest"}).selection.ties == "lowest"
 
