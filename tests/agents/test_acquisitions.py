@@ -201,11 +201,11 @@ class TestContract:
         else:
             assert len(select()) == 5
 
-    def test_who_reads_the_truth_says_so(self, game, acquisition, offered):
+    def test_acquisitions_that_read_true_labels_say_so(self, game, acquisition, offered):
         acquisition.select(offered(game, acquisition), 5, np.random.default_rng(0))
         assert game.truth_was_read == acquisition.sees_truth
 
-    def test_the_generator_decides_what_is_left_to_chance(self, case, acquisition, offer):
+    def test_random_decisions_follow_the_generator(self, case, acquisition, offer):
         candidates = offer()
         found = [acquisition.select(candidates, 5, np.random.default_rng(seed)).tolist() for seed in range(30)]
         assert acquisition.select(candidates, 5, np.random.default_rng(7)).tolist() == found[7]
@@ -229,7 +229,7 @@ class TestContract:
         else:
             assert chosen[: case.untied].tolist() == other[: case.untied].tolist()
 
-    def test_the_order_of_the_candidates_changes_no_chance(self, case, acquisition, offer):
+    def test_the_order_of_the_candidates_changes_no_probability(self, case, acquisition, offer):
         if not case.chance or not case.untied:
             return
         candidates = offer([0, 2, 3, 5, 9, 12, 15, 19, 24, 30, 31, 33])

@@ -203,7 +203,7 @@ def test_members_of_an_ensemble_learn_as_if_alone(weighted):
 
 
 @pytest.mark.parametrize(("prior_of", "sign"), [("margin", -1), ("disagreement", 1)])
-def test_a_prior_wants_what_is_unsure(prior_of, sign):
+def test_a_prior_prefers_uncertain_candidates(prior_of, sign):
     space = TrivialEnv(slates=3, size=4).observation_space
     network = build_network(BatchDQNOptions(prior=2.0, prior_of=prior_of), space, prior_column=0)
     assert network.prior_weight == 2 * sign
@@ -377,7 +377,7 @@ def test_a_delayed_reward_needs_a_discount_above_0(tmp_path, gamma):
         assert mean_return == pytest.approx(6 * 0.3)
 
 
-def test_what_is_known_is_not_learned_again(tmp_path):
+def test_the_prior_does_not_enter_the_learned_part(tmp_path):
     options = agent_options({"warm_up": 24, "gamma": 0.0, "prior": 3.0})
     # Column 1 is noise: a prior on it misleads the whole Q-value, and must leave the learned part alone.
     train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tensorboard=False, prior_column=1)
@@ -419,7 +419,7 @@ class BadEnv(TrivialEnv):
         ("truncated", "truncated the episode"),
         ("no credit", r"no info\['candidate_credit'\]"),
         ("credit", "not finite"),
-        ("state", "step 1: the observation's state holds"),
+        ("state", "step 1: the observation's state contains"),
     ],
 )
 def test_a_broken_env_is_refused(tmp_path, fault, message):

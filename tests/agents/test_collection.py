@@ -89,7 +89,7 @@ def test_observations_are_the_callers_own(both):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_each_stream_may_have_a_game_of_its_own(processes):
+def test_each_stream_may_have_its_own_game(processes):
     makers = [MakeTrivialEnv(), MakeTrivialEnv(closed=0.0)]
     with open_streams(makers, 2, processes) as mixed, open_streams(makers[1], 2, 1) as alike:
         first, second = mixed.reset({0: 3, 1: 3})
@@ -107,7 +107,7 @@ def test_each_stream_may_have_a_game_of_its_own(processes):
         ("killed", "game stream 1: its process ended with code -9 .* continues from the last checkpoint"),
     ],
 )
-def test_what_a_process_meets_is_told_with_its_stream(faulty, fault, message):
+def test_an_error_in_a_process_names_its_stream(faulty, fault, message):
     with SpawnedStreams([faulty(fault)] * 2) as streams:
         streams.reset({0: 0, 1: 1})
         with pytest.raises(RalsegError, match=message):
@@ -116,7 +116,7 @@ def test_what_a_process_meets_is_told_with_its_stream(faulty, fault, message):
     assert not any(process.is_alive() for process in processes)
 
 
-def test_a_game_that_cannot_be_made_is_told(faulty):
+def test_a_game_that_cannot_be_made_is_reported(faulty):
     with pytest.raises(RalsegError, match=r"^game stream 0: dataset.root is not set; set it to a folder"):
         open_streams(faulty("refused at once"), 2, 2)
     with pytest.raises(RalsegError, match=r"^dataset.root is not set"):

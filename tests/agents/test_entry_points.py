@@ -78,7 +78,7 @@ def test_it_can_be_named_on_the_command_line(install):
         ("other_package:Rightmost", "is not a class derived from Acquisition with name = 'broken'; fix"),
     ],
 )
-def test_a_broken_one_is_one_clear_line_and_harms_no_other(install, value, message):
+def test_a_broken_one_gives_one_clear_line_and_affects_no_other(install, value, message):
     install(broken=value, rightmost="other_package:Rightmost")
     assert {"broken", "rightmost"} < set(names())
     assert make("rightmost").name == "rightmost"

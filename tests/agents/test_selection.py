@@ -370,7 +370,7 @@ def test_power_bald_is_bald_by_chance(fake_game, offered):
 
 
 @pytest.mark.parametrize("name", ["power_bald", "power_dald", "power_edald"])
-def test_what_is_set_beside_power_leaves_it(name):
+def test_other_options_keep_the_selection_of_a_power_variant(name):
     assert make(name, selection={"per_image": 2}).selection == Selection(per_image=2, stochastic="power")
     assert make(name, selection={"beta": 4, "stochastic": "softmax"}).selection == Selection(
         stochastic="softmax", beta=4.0

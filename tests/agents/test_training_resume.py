@@ -53,7 +53,7 @@ def whole(tmp_path_factory):
     return folder, run(folder)
 
 
-def test_training_is_deterministic_and_hangs_on_its_seed(whole, tmp_path):
+def test_training_is_deterministic_and_depends_on_its_seed(whole, tmp_path):
     folder, result = whole
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
@@ -167,12 +167,12 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         run(tmp_path)
 
 
-def test_a_game_that_fails_in_its_process_is_told(tmp_path):
+def test_a_game_that_fails_in_its_process_is_reported(tmp_path):
     with pytest.raises(RalsegError, match="game stream 0: ValueError: negative dimensions"):
         train(MakeTrivialEnv(slates=-1), OPTIONS, tmp_path, seed=0, episodes=2, processes=2)
 
 
-def test_history_tells_each_episode(whole):
+def test_history_has_every_episode(whole):
     _, result = whole
     assert [entry["episode"] for entry in result.history] == list(range(EPISODES))
     assert result.env_steps == sum(entry["steps"] for entry in result.history) == 6 * EPISODES

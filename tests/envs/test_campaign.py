@@ -93,7 +93,7 @@ def test_records_on_disk_survive_a_process_that_is_killed_while_it_writes(tmp_pa
 
 @pytest.mark.parametrize("features", ["embedding", "transferable", "compact"])
 @pytest.mark.parametrize("cut", GAMES)
-def test_a_restored_game_goes_on_as_if_it_had_never_stopped(configured, cut, features):
+def test_a_restored_game_continues_bit_for_bit(configured, cut, features):
     if cut != "partial" and features != "transferable":
         pytest.skip("each game once with what remembers most")
     config = configured(f"game={cut}", f"features={features}", "game.budget=12")

@@ -266,7 +266,7 @@ def offered(game):
 
 
 @pytest.mark.parametrize("unit", ["[24,32]", "image", "pixel"])
-def test_of_a_whole_pool_k_units_are_bought_a_turn(pool_game, unit):
+def test_k_units_of_a_whole_pool_are_bought_per_turn(pool_game, unit):
     game = pool_game(f"game.unit={unit}", "game.budget=8", "game.offer_void=true")
     policy, asked = FixedPolicy(make("random")), []
 
@@ -288,7 +288,7 @@ def test_of_a_whole_pool_k_units_are_bought_a_turn(pool_game, unit):
     np.testing.assert_array_equal(game.bought_counts, slow_counts(game, game.pool.bought).sum(0))
 
 
-def test_what_is_asked_twice_masked_or_not_at_all_is_refused_and_counted(pool_game):
+def test_repeated_masked_and_empty_choices_are_refused_and_counted(pool_game):
     game = pool_game("game.slates=5", "game.budget=20")
     game.reset(0)
     units = game.offer.units[0].copy()

@@ -45,7 +45,7 @@ def test_what_was_bought_is_remembered_as_it_was_on_offer(game):
     assert len(bought) > 2
 
 
-def test_units_that_nobody_looked_at_are_looked_at_when_they_are_bought(game):
+def test_units_that_were_not_observed_are_observed_when_bought(game):
     def last(looking):
         game.reset(5)
         for turn in range(3):

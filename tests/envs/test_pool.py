@@ -129,7 +129,7 @@ def test_records_name_units_and_are_found_again(store, unit):
 @pytest.mark.parametrize(
     "record", [("elsewhere", 0, 0, 3, 4), ("image_0", 0, 1, 3, 4), ("image_0", 0, 0, 3, 3), ("image_0", 9, 0, 3, 4)]
 )
-def test_what_is_no_unit_of_the_pool_is_not_found(store, record):
+def test_a_record_of_another_pool_is_refused(store, record):
     with pytest.raises(RalsegError, match="is not a unit of this pool; its images or the unit size differ"):
         Pool(store, [0, 1], (3, 4)).find([record])
 

@@ -138,7 +138,7 @@ def test_a_sample_of_pixels_stands_for_the_state_set_the_same_in_every_step(pixe
     np.testing.assert_array_equal(first, sampled(0))
 
 
-def test_of_regions_the_whole_state_set_is_looked_at(region_game):
+def test_the_whole_state_set_is_reduced_for_regions(region_game):
     rows = region_game._reader().reduce_state([PREDICTED_SHARES])[PREDICTED_SHARES.name]
     assert len(rows) == region_game.state_units < STATE_UNITS * len(region_game.state)
     found = {
@@ -239,7 +239,7 @@ def test_one_forward_pass_whatever_is_asked_for_and_in_whatever_order(configured
         game.step(np.zeros(3, int))
 
 
-def test_nothing_passes_for_observations_that_nobody_makes(configured, passes_of):
+def test_a_game_without_observations_makes_no_forward_pass(configured, passes_of):
     game = World(configured("features=transferable")).game("compare", observed=False)
     game.reset(0)
     passes = passes_of(game.learner)

@@ -54,7 +54,7 @@ def test_classes_that_nothing_has_do_not_matter_and_one_image_is_the_least():
     assert stratified_subset(["a"] * 4, counts, 0.01, generator(0, "r")).tolist() == [0]
 
 
-def test_games_look_at_the_share_and_all_else_at_the_whole(configured):
+def test_games_are_rewarded_on_the_share_of_the_reward_set(configured):
     world = World(configured("game.reward_share=0.5"))
     whole = world.images("reward")
     game = world.game("train", credit=True)
@@ -68,7 +68,7 @@ def test_games_look_at_the_share_and_all_else_at_the_whole(configured):
     assert World(configured()).rewarded == whole
 
 
-def test_a_mixed_reward_set_holds_the_pool_of_learning_too(configured):
+def test_a_mixed_reward_set_holds_the_training_pool_too(configured):
     world = World(configured("game.reward_set=mixed"))
     assert world.rewarded == [*world.images("reward"), *world.images("train")]
     half = World(configured("game.reward_set=mixed", "game.reward_share=0.5"))

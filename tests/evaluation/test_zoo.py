@@ -74,7 +74,7 @@ def test_nothing_of_this_machine_is_packed(trained, tmp_path):
     assert not (tmp_path / "second").exists()
 
 
-def test_what_cannot_be_given_away(trained, tmp_path, capsys):
+def test_policies_that_cannot_be_packed_are_refused(trained, tmp_path, capsys):
     target = tmp_path / "packed"
     with pytest.raises(RalsegError, match="reads embeddings of its own network"):
         pack(trained("features=embedding"), target)

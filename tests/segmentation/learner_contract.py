@@ -121,7 +121,7 @@ class LearnerContract:
         # Rounding may turn a pixel whose two best classes are alike.
         assert np.abs(found - slow).sum() <= 4
 
-    def test_a_restored_learner_goes_on_bit_for_bit(self, store, learner_of, tmp_path):
+    def test_a_restored_learner_continues_bit_for_bit(self, store, learner_of, tmp_path):
         first, second = learner_of(), learner_of()
         taught(first, data_of(store), rng(0))
         save_file(first.state(), tmp_path / "state.safetensors")

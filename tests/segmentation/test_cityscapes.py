@@ -147,7 +147,7 @@ class TestGTAV(FileContract):
         with pytest.raises(RalsegError, match="no label has its image's size"):
             GTAV(root)
 
-    def test_a_palette_that_was_sorted_anew_is_refused(self, tmp_path):
+    def test_a_sorted_palette_is_refused(self, tmp_path):
         colors = np.zeros((35, 3), np.uint8)
         colors[list(CITYSCAPES_IDS)] = list(CITYSCAPES.values())
         colors[[7, 8]] = colors[[8, 7]]
@@ -162,7 +162,7 @@ class TestGTAV(FileContract):
             with pytest.raises(RalsegError, match=rf"dataset.images={wrong} is out of range; there are 6 images"):
                 GTAV(root, images=wrong)
 
-    def test_what_is_no_png(self, tmp_path):
+    def test_a_file_that_is_not_a_png(self, tmp_path):
         root = write_gtav(tmp_path)
         (root / "images/00004.png").write_bytes(b"GIF89a")
         with pytest.raises(RalsegError, match=r"00004\.png: not a PNG image; replace the file"):
@@ -266,7 +266,7 @@ class TestTheOriginalsLists:
         assert not set(splits.state) & set(splits.compare)
         assert splits.notes == ("10 images that the original has in D_S and in D_V are taken out of D_V",)
 
-    def test_a_class_that_d_s_lacks_is_told(self, listed):
+    def test_a_class_that_d_s_lacks_is_noted(self, listed):
         counts = np.ones((len(listed.names), 19), np.int64)
         counts[:, 16] = 0
         splits = splits_from_config({"kind": "ralis", "path": ORIGINAL}, listed, counts)

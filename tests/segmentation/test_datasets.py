@@ -247,7 +247,7 @@ class TestDownload:
         assert sorted(path.name for path in root.iterdir()) == sorted(path.name for path in camvid_tree.iterdir())
         assert [path.name for path in root.parent.iterdir()] == ["camvid"]
 
-    def test_what_is_there_is_not_fetched(self, camvid_tree):
+    def test_an_existing_folder_is_not_fetched(self, camvid_tree):
         CamVid(camvid_tree, download=True, url="http://127.0.0.1:1/none.zip", sha256="0" * 64)
 
     @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ class TestDownload:
             ("missing.zip", None, "cannot be fetched"),
         ],
     )
-    def test_what_goes_wrong_leaves_nothing(self, served, tmp_path, file, sha256, message):
+    def test_a_failed_download_leaves_nothing(self, served, tmp_path, file, sha256, message):
         url, right = served(file)
         folder = tmp_path / "new"
         with pytest.raises(RalsegError, match=message):

@@ -97,7 +97,7 @@ def test_an_id_out_of_range():
     assert (len(labels), labels.class_counts.sum()) == (0, 0)
 
 
-def test_what_is_labelled_is_not_labelled_again():
+def test_labelled_units_are_not_labelled_again():
     labels = PartialLabels(4)
     labels.reveal(3, (8, 8), (0, 0, 4, 4), np.full((4, 4), 2, np.uint8))
     with pytest.raises(RalsegError, match=r"image 3: part of box \(3, 3, 4, 4\) is labelled already; reveal it once"):

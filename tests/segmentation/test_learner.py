@@ -303,7 +303,7 @@ def test_ragged_images(ragged_store, cut):
     assert np.abs(found - slow).sum() <= 4
 
 
-def test_kept_maps_do_not_depend_on_who_asked_first(store):
+def test_kept_maps_do_not_depend_on_the_first_request(store):
     first, second = learner_of(store), learner_of(store)
     logits_of(first, range(10))
     for i in (7, 3, 0):

@@ -93,7 +93,7 @@ def test_nothing_lies_below_the_cut_of_the_full_game(store):
     assert not files(store)
 
 
-def test_an_image_is_computed_once_for_all_who_share_a_cache(store, monkeypatch):
+def test_an_image_is_computed_once_per_cache(store, monkeypatch):
     first, second = maps_of(store), maps_of(store)
     seen = counted(first, monkeypatch), counted(second, monkeypatch)
     first([0, 1])

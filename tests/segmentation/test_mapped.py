@@ -35,7 +35,7 @@ def parts(length):
 
 
 @pytest.mark.parametrize("limit", [1, 700_000, 1 << 28])
-def test_what_is_read_is_what_the_file_holds_however_often_pages_are_given_back(file, content, limit, monkeypatch):
+def test_releasing_pages_does_not_change_what_is_read(file, content, limit, monkeypatch):
     monkeypatch.setattr(mapped, "RESIDENT_BYTES", limit)
     views = {part: file.read(*part) for part in parts(500_000)}
     for (start, end), view in views.items():
@@ -44,7 +44,7 @@ def test_what_is_read_is_what_the_file_holds_however_often_pages_are_given_back(
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="resident pages are read from /proc")
-def test_no_more_pages_are_held_than_were_asked_for_since_they_were_given_back(file, monkeypatch):
+def test_only_pages_read_since_the_last_release_are_held(file, monkeypatch):
     monkeypatch.setattr(mapped, "RESIDENT_BYTES", 10_000_000)
     most = 0
     for part in parts(1_000_000):

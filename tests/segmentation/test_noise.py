@@ -111,7 +111,7 @@ def test_feature_noise_follows_the_deviation_of_each_channel_of_each_image(dtype
     assert torch.corrcoef(noise[:, 1, 0].flatten(1))[0, 1].abs() < 0.05
 
 
-def test_noise_of_features_is_drawn_as_what_a_layer_makes_of_it():
+def test_feature_noise_is_drawn_directly_for_the_logits():
     maps = torch.randn(2, 5, 80, 90, generator=torch.Generator().manual_seed(1)) * torch.arange(1, 6)[:, None, None]
     for classes in (3, 7):
         weight = torch.randn(classes, 5, generator=torch.Generator().manual_seed(2))

@@ -141,7 +141,7 @@ def test_streets_alone_are_drawn_as_the_data_set_is(store, tmp_path):
         assert len(kept(tmp_path)) == number
 
 
-def test_what_the_head_alone_learns_from_is_told_apart(store, tmp_path):
+def test_theta0_depends_on_the_images_of_the_frozen_head(store, tmp_path):
     options = dataclasses.replace(OPTIONS, use_train="yes")
     for number, state in enumerate(([0, 1], [0, 1, 2]), 1):
         train = [image for image in range(4) if image not in state]
@@ -149,7 +149,7 @@ def test_what_the_head_alone_learns_from_is_told_apart(store, tmp_path):
         assert len(kept(tmp_path)) == number
 
 
-def test_what_changes_it_makes_another(store, tmp_path):
+def test_theta0_depends_on_every_setting(store, tmp_path):
     """Everything that theta_0 depends on is part of the name under which it is kept."""
     variants = [
         {},

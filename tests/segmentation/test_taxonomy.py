@@ -31,7 +31,7 @@ class TestInTaxonomy(DatasetContract):
             np.testing.assert_array_equal(image[0], own.load(name)[0])
         assert {"traffic light", "traffic sign", "vegetation"} <= seen
 
-    def test_what_nobody_names_is_void(self):
+    def test_unnamed_classes_are_void(self):
         own = Streets(**TINY)
         two = InTaxonomy(own, {"ground": ["road", "pavement"], "sky": ["sky"]})
         label, found = own.load(own.names[0])[1], two.load(own.names[0])[1]

@@ -221,7 +221,7 @@ def test_columns_that_no_table_prints_are_checked_too(tree, capsys, values, mess
                for line in printed(tree, capsys))  # fmt: skip
 
 
-def test_what_was_paid_is_counted_anew_where_bought_is_there(tree):
+def test_rows_are_checked_against_the_units_bought(tree):
     units = [["one", 0, 0, 2, 5], ["two", 0, 0, 2, 5], ["one", 0, 5, 2, 5], ["two", 0, 5, 2, 5]]
     bought = {"units": units, "counts": [4], "class_pixels": [[20, 20]]}
     write_bought(tree / "results/toy", "margin-0", bought)
