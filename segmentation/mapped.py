@@ -1,4 +1,4 @@
-"""A memory-mapped file of which a process keeps only a bounded part in its memory."""
+"""A memory-mapped file of which a process holds only a bounded part in memory."""
 
 import mmap
 from pathlib import Path
@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 
 RESIDENT_BYTES = 1 << 28
-"""After this many bytes of a file have been read, its pages are given back. They stay in the cache of the operating
-system as long as it has room, and are read from there again."""
+"""After this many bytes of a file have been read, its pages are released. They stay in the cache of the operating
+system as long as it has room, and are read again from there."""
 
 
 class MappedFile:
     """The bytes of a file as read-only views, whose pages all processes share.
 
-    A mapping keeps every page that has been read in the process, until a data set that is larger than the memory is
-    held whole. Pages are therefore given back now and then. Views stay valid, since their pages are read again when
-    needed.
+    A process keeps every page of a mapping that it has read, and a data set may be larger than the memory. Pages are
+    therefore released from time to time. Views stay valid, since their pages are read again when needed.
 
     Args:
         path: a file that does not change.
@@ -39,7 +38,7 @@ class MappedFile:
     def read(self, start: int, end: int) -> np.ndarray:
         """The bytes from `start` up to, but not including, `end`: uint8 (end - start,)."""
         self._asked += end - start
-        # Systems without this call take pages back by themselves when memory is short.
+        # Systems without this call reclaim pages by themselves when memory is short.
         if self._map is not None and self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = end - start

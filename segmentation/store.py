@@ -1,4 +1,4 @@
-"""The image store: a data set decoded once into uint8 files that all processes map into memory."""
+"""The image store: a data set, decoded once into uint8 files that all processes map into memory."""
 
 import errno
 import hashlib
@@ -25,21 +25,21 @@ class ImageStore:
     """Images at the network's input size and labels at their own, decoded once and shared between processes.
 
     The folder holds images.bin and labels.bin (uint8, one array after the other), class_counts.npy (of the labels) and
-    meta.json (sizes, fingerprints, digests of what is stored).
-    Its name is derived from what is stored and from the fingerprints, so that a changed file leads to another folder
-    and the old one is removed. If several processes build the same store at once, one result is kept.
+    meta.json (sizes, fingerprints, digests of the content). Its name depends on the content and the fingerprints, so
+    that a changed file leads to another folder and the old one is removed. If several processes build the same store at
+    once, one result is kept.
 
     Args:
         dataset: the data set.
         names: the images to store, in the order of their indices.
-        scale: input size over the image's own size, above 0 and at most 1; sizes are rounded, to 1 at least.
+        scale: input size divided by the size of the image, above 0 and at most 1; sizes are rounded, to at least 1.
         cache_dir: the folder of all stores; None takes that of the environment variable RALSEG_CACHE, or the user's
             cache.
 
     Attributes:
         dataset: the data set.
         names: the images' names.
-        scale: input size over the image's own size.
+        scale: input size divided by the size of the image.
         folder: the folder of the files.
 
     Raises:
@@ -73,7 +73,7 @@ class ImageStore:
             building.mkdir()
             sizes, input_sizes, contents = [], [], []
             counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
-            # Written through files, not memory maps: a full disk is then an error that can be caught, not a signal.
+            # Unlike memory maps, files make a full disk an error that can be caught, not a signal.
             with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
                 for row, name in enumerate(self.names):
                     image, label = self.dataset.load(name)
@@ -93,7 +93,7 @@ class ImageStore:
                 raise RalsegError(
                     f"{self.folder.parent}: no space left on the disk; free some, or set RALSEG_CACHE to another disk"
                 ) from error
-            # Another process was faster; its store is as good as this one.
+            # Another process was faster, and its store has the same content.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         finally:
@@ -153,7 +153,7 @@ class ImageStore:
         return tuple(self._input_sizes[i].tolist())
 
     def content(self, i: int) -> str:
-        """SHA-256 of image i and label i as stored, in hexadecimal digits; it depends on neither place nor time."""
+        """SHA-256 of image i and label i as stored, in hexadecimal; it does not depend on paths or times."""
         return self._contents[i]
 
     def class_counts(self) -> np.ndarray:

@@ -13,7 +13,7 @@ def embedding_reducer(kind: Embedding) -> Reducer:
     """The map that the network's last layer reads, averaged over the unit.
 
     Args:
-        kind: `mean`, (n, D); or `2x2`, over each quarter of the unit, (n, 4 D) (Best Practices study).
+        kind: `mean` over the unit, (n, D), or `2x2`, over each of its quarters, (n, 4 D) (Best Practices study).
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
@@ -35,5 +35,5 @@ def _gradient(prediction: Prediction, grid: Units) -> Array:
 
 
 GRADIENT = Reducer("gradient", _gradient)
-"""(n, C x D): the mean over the unit of the loss gradient in the last layer's weights, the predicted class taken for
-the true one (BADGE, Ash et al., 2020)."""
+"""(n, C x D): the mean over the unit of the loss gradient in the last layer's weights, with the predicted class in
+place of the true one (BADGE, Ash et al., 2020)."""

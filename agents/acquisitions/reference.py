@@ -1,4 +1,4 @@
-"""References that see true labels: neither contenders nor bounds."""
+"""References that see true labels; they are neither contenders nor bounds."""
 
 from dataclasses import dataclass
 
@@ -12,31 +12,31 @@ from ralseg.features.view import CandidatesView
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTruth(Scored):
-    """Greedy for the largest sum over classes of the square root of the labelled pixels, true classes known."""
+    """Greedily maximises the sum over classes of the square root of the labelled pixels, with true classes known."""
 
     name, sees_truth = "class_truth", True
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; the gain of that sum, 0 or more."""
+        """See `Scored.score`; the gain in that sum, 0 or more."""
         return square_root_gain(candidates.true_counts, candidates.labelled_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookAhead(Scored):
-    """What the learner's loss on a unit would fall by in some steps on all labels of D_R and D_T; nats."""
+    """The drop of the learner's loss on a unit in some steps on all labels of D_R and D_T; nats."""
 
     name, sees_truth, lowest = "look_ahead", True, -np.inf
 
     reducers = (from_game("look_ahead"),)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative where those steps make the learner worse."""
+        """See `Scored.score`; negative if those steps make the learner worse on the unit."""
         return candidates.reduced("look_ahead")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducibleLoss(Scored):
-    """The learner's loss on a unit, less that of a network that was taught with all labels of the pool; nats.
+    """The learner's loss on a unit minus that of a network trained on all labels of the pool; nats.
 
     After the reducible holdout loss of Mindermann et al. (ICML 2022).
     """
@@ -46,5 +46,5 @@ class ReducibleLoss(Scored):
     reducers = (from_game("reducible_loss"),)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative where the learner knows a unit better than the informed network."""
+        """See `Scored.score`; negative if the learner predicts the unit better than the informed network."""
         return candidates.reduced("reducible_loss")

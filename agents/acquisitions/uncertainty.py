@@ -16,8 +16,9 @@ class Entropy(Scored):
     """Entropy of the predicted class distribution.
 
     Attributes:
-        reduction: over the unit: `mean`, `sum` (over its pixels) or `max`.
-        as_released: as the Best Practices study's released code has it: each image's entropies are stretched to 0..1.
+        reduction: pooling over the unit: `mean`, `sum` (over its pixels) or `max`.
+        as_released: whether the entropies of each image are stretched to 0..1, as in the code of the Best Practices
+            study.
     """
 
     name = "entropy"
@@ -32,13 +33,13 @@ class Entropy(Scored):
         return (map_reducer(f"{name} {self.reduction}", make, self.reduction),)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; nats, 0 to ln C (times the unit's pixels where they are summed)."""
+        """See `Scored.score`; nats, 0 to ln C (times the unit's pixels with `sum`)."""
         return candidates.reduced(self.reducers[0].name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin(Scored):
-    """Smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
+    """The smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
 
     name, lowest = "margin", -1.0
 
@@ -51,7 +52,7 @@ class Margin(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class LeastConfidence(Scored):
-    """Smallest mean probability of the most probable class (Lewis & Gale, 1994)."""
+    """The smallest mean probability of the most probable class (Lewis & Gale, 1994)."""
 
     name, lowest = "least_confidence", -1.0
 

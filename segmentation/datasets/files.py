@@ -57,7 +57,7 @@ class FileDataset(Dataset):
         """The ids of a label file as stored, (H, W) unsigned integers; for a palette image they are its indices.
 
         Raises:
-            RalsegError: if the file is gone, damaged or of another kind.
+            RalsegError: if the file is missing, damaged or of a wrong kind.
         """
         with opened(path) as file:
             if file.mode not in ("L", "P"):
@@ -120,7 +120,7 @@ def _pixels(file: Image.Image, path: Path) -> np.ndarray:
 
 
 def paired(image: Path, label: Path) -> tuple[Path, Path]:
-    """The pair of an image and its label, once checked that both exist.
+    """The pair of an image and its label, after a check that both exist.
 
     Raises:
         RalsegError: if one of them is missing.
@@ -161,7 +161,7 @@ def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "ref
         RalsegError: if `unknown` is neither of the two.
     """
     if unknown not in get_args(Unknown):
-        raise RalsegError(f"unknown={unknown!r} is no choice; set {' or '.join(get_args(Unknown))}")
+        raise RalsegError(f"unknown={unknown!r} must be {' or '.join(get_args(Unknown))}")
     table = np.full(size, IGNORE if unknown == "void" else UNKNOWN, np.int16)
     table[list(void)] = IGNORE
     table[list(ids)] = np.arange(len(ids))

@@ -1,4 +1,4 @@
-"""The images that a learner may look at."""
+"""The images that a learner may read."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LearnerImages:
-    """The images of a store without their labels; while a learner learns, only those that it was given.
+    """The images of a store without their labels; while a learner trains, only those of its training set.
 
     Args:
         store: images and labels.
@@ -29,7 +29,7 @@ class LearnerImages:
 
     @property
     def folder(self) -> Path:
-        """Its name stands for the images, and beside it kept maps lie."""
+        """A folder whose name identifies the images; kept maps are stored next to it."""
         return self._store.folder
 
     def image(self, i: int) -> np.ndarray:
@@ -50,23 +50,23 @@ class LearnerImages:
         return self._store.size(i)
 
     def check(self, images: Iterable[int]) -> None:
-        """Refuse images that may not be looked at now.
+        """Refuse images that may not be read now.
 
         Raises:
-            RalsegError: naming the first of them.
+            RalsegError: for the first of them, which the message names.
         """
         if self._allowed is None:
             return
         for i in images:
             if i not in self._allowed:
                 raise RalsegError(
-                    f"the learner asked for image {i} ({self._store.names[i]}) while learning; it may look at labelled "
-                    "images and at the unlabelled images of the pool that it is given"
+                    f"the learner asked for image {i} ({self._store.names[i]}) while learning; it may read only "
+                    "labelled images and the unlabelled images of the pool that it is given"
                 )
 
     @contextmanager
     def only(self, allowed: Collection[int] | None) -> Iterator[None]:
-        """Allow these images alone until the block ends; None allows all."""
+        """Allow only these images until the block ends; None allows all."""
         before, self._allowed = self._allowed, None if allowed is None else frozenset(allowed)
         try:
             yield
@@ -75,7 +75,7 @@ class LearnerImages:
 
 
 def taught(learner: "Learner", data: "TrainingSet", rng: np.random.Generator) -> Tensor:
-    """`Learner.learn` while no image but those of the training set can be reached.
+    """Call `Learner.learn` with access to the images of the training set only.
 
     Raises:
         RalsegError: if the learner asks for another image.
@@ -92,7 +92,7 @@ def fitted(
     validate: Callable[[], float] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> int:
-    """`Learner.fit` while no image but those of the training set can be reached, `validate` excepted.
+    """Call `Learner.fit` with access to the images of the training set only; `validate` can read all.
 
     Raises:
         RalsegError: if the learner asks for another image.
