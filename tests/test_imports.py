@@ -1,4 +1,4 @@
-"""What is quick to import stays quick: another floor's libraries are loaded only by who uses them."""
+"""Imports stay quick: the libraries of another floor are loaded only by modules that use them."""
 
 import subprocess
 import sys

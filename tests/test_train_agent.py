@@ -108,7 +108,7 @@ def test_the_same_command_again_finds_all_done(played, monkeypatch):
     before = files(folder)
     output = door(TINY)
     assert "draw 1:" not in output and "theta_0" not in output and "class_truth*" in output
-    # Drawn anew from the same rows: pictures and event files may differ, nothing else.
+    # Drawn again from the same rows: only pictures and event files may differ.
     after = files(folder)
     kept = [path for path in before if "tensorboard" not in path.parts and path.suffix != ".png"]
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}

@@ -74,7 +74,7 @@ class Folder(FileDataset):
                     raise RalsegError(f"{path}, class {name!r}: color is {color!r}; give [red, green, blue], 0 to 255")
                 colors[place] = color
         if len(ids) > IGNORE:
-            raise RalsegError(f"{path}: {len(ids)} classes; at most {IGNORE} fit beside void")
+            raise RalsegError(f"{path}: {len(ids)} classes; at most {IGNORE} are possible besides void")
         self.classes, self.colors, self.label_ids = tuple(names), colors, label_table(ids, (ignore,))
 
     def _usual_unit(self) -> tuple[int, int]:

@@ -679,7 +679,7 @@ def test_centres_of_stars_are_chosen_by_size(name, options, hand_made, offered):
 
 
 def test_chances_of_class_aware_random(fake_game, offered):
-    """A class is drawn, all present ones alike, then a candidate in proportion to its share of it."""
+    """A class is drawn uniformly from those present, then a candidate in proportion to its share of that class."""
     game, acquisition = fake_game(), make("class_aware_random")
     units = np.array([5, 40, 2, 33])
     share = shares_of(game)[units]

@@ -68,7 +68,7 @@ def slow_k_center(points, labelled, picks, limits):
 
 
 def dense_herding(points, labelled, picks, limits, kernel, weights=None):
-    """All gains anew for every pick; equal up to 1e-12 of all is a tie."""
+    """All gains are computed again for every pick; gains equal up to 1e-12 of the total weight tie."""
     similar = kernel(apart(points, points) ** 2)
     best = kernel(apart(points, labelled) ** 2).max(axis=1) if len(labelled) else np.zeros(len(points))
     weights = np.ones(len(points)) if weights is None else weights
@@ -205,7 +205,7 @@ def test_limits_are_kept(labelled, fronts):
 
 
 def every_method(points, labelled, picks, limits):
-    """Each method's picks; the limits are made anew for each."""
+    """The picks of each method, each with new limits."""
     yield lambda: k_center(points, labelled, picks, limits())
     yield lambda: max_herding(points, labelled, picks, limits(), Rbf(1.0))
     yield lambda: prob_cover(points, labelled, picks, limits(), 1.0)

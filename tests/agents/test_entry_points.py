@@ -26,7 +26,7 @@ class NoAcquisition:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Install a distribution with a module and such entry points; nothing of it is left after the test."""
+    """Install a distribution with a module and these entry points; it is removed after the test."""
 
     def install(**entries):
         (tmp_path / "other_package.py").write_text(MODULE)

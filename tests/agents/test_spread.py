@@ -57,7 +57,7 @@ def test_first_draw_without_centres_is_uniform():
 
 
 def test_draws_are_those_of_the_definition():
-    """The same random numbers against all distances anew for every pick."""
+    """The same random numbers against all distances, computed again for every pick."""
     points, labelled, groups = gaussian(80, 5), gaussian(6, 5, seed=1), np.arange(80) % 50
     for known in (labelled, labelled[:0]):
         found = k_means_plus_plus(points, known, 60, Quota(groups), rng(3))

@@ -124,7 +124,7 @@ def test_an_env_takes_up_an_episode_from_its_records(world):
 
 
 def answer_and_go_on(config, path, found):
-    """What another process does: the oracle answers now, the game goes on, and `found` gets what came of it."""
+    """Continue a game in another process: the oracle answers now, and `found` gets the outcome."""
     game = World(config).game("train", credit=True)
     game.restore(RecordsFile(path).read())
     assert len(game.campaign.pending) == 3
@@ -179,7 +179,7 @@ def test_late_answers_are_learned_from_when_they_come(world):
 
 
 def test_partly_and_never_answered(world):
-    """The budget keeps the price of what is pending; what is never answered ends no game and is paid by nobody."""
+    """The budget reserves the price of pending units; units that are never answered end no game and are never paid."""
     game = world.game("train")
     game.oracle = Late(world.store, knows=lambda unit: unit[1] == 0)
     game.reset(2)

@@ -298,7 +298,7 @@ def test_repeated_masked_and_empty_choices_are_refused_and_counted(pool_game):
     assert game.ledger.units == 2
     assert 4 not in game.offer.units[0] and 2 not in game.offer.units[0] and 7 in game.offer.units[0]
     turn = game.step(np.array([0, 1, 2]))
-    # Fewer than K may be asked for; nothing of it is refused.
+    # Fewer than K may be asked for, and none of these choices is refused.
     assert (len(turn.units), turn.refused) == (3, 0)
     turn = game.step(np.array([], np.int64))
     assert (len(turn.units), turn.refused, float(turn.loss)) == (0, 0, 0.0)

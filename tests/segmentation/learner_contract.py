@@ -153,7 +153,7 @@ class LearnerContract:
 
     def test_a_forbidden_image_is_refused(self, store, learner_of):
         learner = learner_of()
-        list(learner.predict([FORBIDDEN]))  # what is kept of it is kept away, too
+        list(learner.predict([FORBIDDEN]))  # kept predictions must be refused, too
         message = (
             f"asked for image {FORBIDDEN} .* it may read only labelled images and the unlabelled images of the pool"
         )

@@ -131,7 +131,7 @@ def test_learn_changes_what_lies_above_the_cut_and_nothing_else(store, cut):
     for weights in (learner.weights(), learner._network.state_dict()):
         changed = {name for name in theta0 if not torch.equal(weights[name], theta0[name])}
         assert changed <= above
-        # Statistics stand still, all weights move (a bias of a unit that never fires may not).
+        # Statistics are frozen and all weights change, except possibly the bias of a unit that never fires.
         assert not any("running" in name or "num_batches" in name for name in changed)
         assert sum("weight" in name for name in changed) == sum("weight" in name for name in above)
 

@@ -141,7 +141,7 @@ def test_other_weights_precisions_cuts_and_stores_have_other_files(store, tmp_pa
     ):  # fmt: skip
         maps([0])
     assert len(files(store)) == 5
-    # The weights above the cut are no part of it.
+    # The weights above the cut do not belong to the key.
     network = network_of()
     with torch.no_grad():
         for module in network.trained("partial"):
@@ -231,7 +231,7 @@ def test_the_files_of_networks_used_least_recently_are_removed(tmp_path, monkeyp
     monkeypatch.setattr(map_files, "DISK_BYTES", 0)
     own = MapFiles(tmp_path, "c")
     assert [path.name for path in tmp_path.glob("*/*")] == ["0.safetensors"]
-    # Whoever is robbed goes on: what is mapped stays, what is new is written anew.
+    # A network whose files were removed continues: mapped files stay valid, and new maps are written again.
     maps = own.read(0)
     MapFiles(tmp_path, "e")
     assert_equal(maps, some_maps(0))
