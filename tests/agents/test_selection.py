@@ -343,7 +343,7 @@ def test_chances_are_those_of_draws_without_replacement(kind, beta, scored):
 
 
 def test_power_counts_from_the_lowest_that_a_score_can_be(scored):
-    """The lowest margin score is -1, of a range from -1 to 0; candidates with it come last."""
+    """Margin scores lie in [-1, 0]; a candidate with the lowest score, -1, comes last."""
     select = scored({"stochastic": "power"}, [0.9, 0.4, 1.0], name="margin", row="margin")
     rng, first = np.random.default_rng(0), np.zeros(3)
     for _ in range(DRAWS):
