@@ -17,8 +17,8 @@ from ralseg.segmentation.sources.base import MIRRORED, PLAIN, Source, Variant
 from ralseg.segmentation.sources.map_files import MapFiles
 
 CPU_BYTES = 1 << 28
-"""The most bytes of maps that a process holds, as pages of files shared with other processes, and of stacks of maps; it
-is enough for D_R and D_S in a usual game."""
+"""The most bytes of maps that a process holds as pages of files, which other processes share; the same limit applies to
+stacks of maps. It is enough for D_R and D_S in a usual game."""
 
 DEVICE_BYTES = 2 << 30
 """The same limit on another device, where maps are not shared and dropped maps are computed again."""
