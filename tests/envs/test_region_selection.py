@@ -129,7 +129,7 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
     with_all = episode(env, 0)
     part = RegionSelectionEnv(world.game("train", credit=credit, reference=reference))
     if not reference:
-        monkeypatch.setattr(part.game, "true_counts", None)
+        monkeypatch.setattr(part.game, "_true_counts", None)
     if not credit:
         monkeypatch.setattr("ralseg.envs.targets.soft_targets", None)
     expected = {"credit", "candidate_credit"} if credit else set()
@@ -143,11 +143,13 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
 def test_a_masked_choice_is_counted_and_free(env):
     env.reset(seed=0)
     env.game.offer.mask[1, 0] = False
+    env._view, _ = env._look()
     _, _, terminated, _, info = env.step(np.zeros(3, int))
     assert (info["refused"], info["ledger"]["units"], terminated) == (1, 2, False)
     assert info["credit"][1] == 0
     env.game.offer.mask[:] = True
     env.game.offer.mask[:, 2] = False
+    env._view, _ = env._look()
     before = info["miou"], info["ledger"]
     _, reward, _, _, info = env.step(np.full(3, 2))
     assert (info["refused"], reward, info["loss"]) == (3, 0, 0)
