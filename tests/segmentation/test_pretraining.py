@@ -269,7 +269,7 @@ def test_revealed_is_all_there_is(store):
     ("options", "message"),
     [
         ({"streets": -1}, "streets must be 0 or more"),
-        ({"frozen_hidden": 0}, "frozen_hidden and frozen_steps are 1 or more"),
+        ({"frozen_hidden": 0}, "frozen_hidden and frozen_steps 1 or more"),
         ({"use_state": False}, "theta0 is trained on nothing; set theta0.use_state=true"),
     ],
 )
