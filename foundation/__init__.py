@@ -7,11 +7,12 @@ from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.seeds import generator, integer, sequence
-from ralseg.foundation.settings import Count, PositiveShare, Range, Settings, Share, settings
+from ralseg.foundation.settings import Count, Positive, PositiveShare, Range, Settings, Share, settings
 
 __all__ = [
     "Count",
     "Kept",
+    "Positive",
     "PositiveShare",
     "RalsegError",
     "Range",

@@ -52,6 +52,8 @@ Share = Annotated[float, Range(0, 1)]
 """A number from 0 to 1."""
 PositiveShare = Annotated[float, Range(0, 1, above=True)]
 """A number above 0 and at most 1."""
+Positive = Annotated[float, Range(0, above=True, below=True)]
+"""A finite number above 0."""
 
 
 class Settings:

@@ -1,7 +1,7 @@
 """What an acquisition is: a choice among candidates by a formula, with no parameters to learn."""
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -9,13 +9,13 @@ from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import Reducer
 from ralseg.agents.acquisitions.selection import Selection
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range, Settings
 
 BY_SCORE = Selection()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acquisition:
+class Acquisition(Settings):
     """Chooses among candidates. Its fields are its options.
 
     Attributes:
@@ -37,6 +37,9 @@ class Acquisition:
         """All that must be announced to the view; of reducers of one name, the first."""
         named = {reducer.name: reducer for reducer in reversed((*self.reducers, *self.selection.needs))}
         return tuple(reversed(named.values()))
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(group=getattr(cls, "name", ""), **arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         # Reducers are functions and cannot be sent to another process: there they are made anew.
@@ -94,13 +97,12 @@ class Batch(Acquisition):
             A pool of pixels has more of them than can be compared. More take part where these are fewer than choices.
     """
 
-    prefilter: int = 50
+    prefilter: Annotated[int, Range(0)] = 50
 
     def __post_init__(self) -> None:
-        if self.prefilter < 0:
-            raise RalsegError(f"{self.name}.prefilter={self.prefilter} is out of range; it is 0 or more")
+        super().__post_init__()
         if self.selection.scored:
-            raise RalsegError(f"{self.name} has no scores for selection.stochastic or top_share; leave them out")
+            raise RalsegError("there are no scores for selection.stochastic or top_share; leave them out")
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """Choose among one candidate or more; as `select`, under limits that are made already."""

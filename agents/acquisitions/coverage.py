@@ -18,11 +18,11 @@ from ralseg.agents.acquisitions.spread import clusters, k_center
 from ralseg.foundation import RalsegError
 
 LEAST_FRONT = 256
-"""CandidatesView of the front, where more would fit into the memory budget but few similarities have changed."""
+"""Candidates of the front, where more would fit into the memory budget but few similarities have changed."""
 MEMORY = 256 * 2**20
 """Bytes of the kernel columns that MaxHerding keeps; the whole matrix if it fits."""
 RESOLUTION = 1e-12
-"""Gains that differ by less, as a share of the weight of all points, tie: the rest is rounding."""
+"""Gains that differ by less, as a share of the number of points, tie: the rest is rounding."""
 SAMPLE = 2000
 """Most points whose pairwise distances set a bandwidth or a radius."""
 
@@ -74,20 +74,12 @@ class TopHat:
         return (squared_distances <= self.radius**2).astype(squared_distances.dtype)
 
 
-def max_herding(
-    points: np.ndarray,
-    labelled: np.ndarray,
-    picks: int,
-    limits: Limits,
-    kernel: Kernel,
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
+def max_herding(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Limits, kernel: Kernel) -> np.ndarray:
     """MaxHerding (Bae, Noh & Sutherland, ECCV 2024): the greedy maximum of generalised coverage.
 
-    Each pick j has the largest gain sum_i w_i max(0, K_ij - m_i), m_i being the largest similarity of point i to what
-    is labelled or picked (0 where nothing is); i runs over all points, open or not. Gains are summed in float64 and
-    compared in steps of 1e-12 of the sum of the weights, so that what ties in theory ties here. Weights make it
-    uncertainty herding (Bae et al., ICLR 2025).
+    Each pick j has the largest gain sum_i max(0, K_ij - m_i), m_i being the largest similarity of point i to what is
+    labelled or picked (0 where nothing is); i runs over all points, open or not. Gains are summed in float64 and
+    compared in steps of 1e-12 of the number of points, so that what ties in theory ties here.
 
     Args:
         points: (n, D) float32 or float64.
@@ -95,17 +87,16 @@ def max_herding(
         picks: how many are wanted.
         limits: what may be picked.
         kernel: the similarity.
-        weights: (n,) of the points, 0 or more; None: all alike.
 
     Returns:
         (picks,) int64 in the order of picking, fewer where the limits leave fewer.
 
     Raises:
-        RalsegError: for other shapes, values that are not finite, negative weights.
+        RalsegError: for other shapes or values that are not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
-    herd = _herd(cloud, known, limits, kernel, _weights(weights, len(cloud)))
+    herd = _herd(cloud, known, limits, kernel)
     while len(chosen) < picks and (found := next(herd, None)):
         chosen.append(found[0])
         limits.take(found[0])
@@ -133,34 +124,13 @@ def prob_cover(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Lim
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
-    herd = _herd(cloud, known, limits, TopHat(radius), np.ones(len(cloud)))
+    herd = _herd(cloud, known, limits, TopHat(radius))
     while len(chosen) < picks and (found := next(herd, None)) and found[1] > 0:
         chosen.append(found[0])
         limits.take(found[0])
     centres = np.concatenate([known.points, cloud.points[chosen]])
     rest = k_center(cloud.points, centres, picks - len(chosen), limits)
     return np.concatenate([np.array(chosen, np.int64), rest])
-
-
-def coverage(points: np.ndarray, chosen: np.ndarray, kernel: Kernel, weights: np.ndarray | None = None) -> float:
-    """Generalised coverage of a choice, the (weighted) mean over points i of max_{s in chosen} K_is.
-
-    Args:
-        points: (n, D) float, at least one.
-        chosen: (m,) indices of points.
-        kernel: the similarity.
-        weights: (n,) of the points, 0 or more, not all 0; None: all alike.
-
-    Returns:
-        0 to 1; 0 if nothing is chosen.
-
-    Raises:
-        RalsegError: as `max_herding`.
-    """
-    cloud, _ = clouds(points, points[:0])
-    weights = _weights(weights, len(cloud))
-    covered = _best(cloud, cloud[np.asarray(chosen, np.int64)], kernel)
-    return float(weights @ covered.astype(np.float64) / weights.sum())
 
 
 def median_bandwidth(points: np.ndarray, rng: np.random.Generator) -> float:
@@ -217,25 +187,14 @@ def _sample(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
     return cloud.points[rng.choice(len(cloud), size, replace=False)].astype(np.float64)
 
 
-def _weights(weights: np.ndarray | None, count: int) -> np.ndarray:
-    if weights is None:
-        return np.ones(count)
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (count,) or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-        raise RalsegError(f"the weights do not fit {count} points; give one of 0 or more for each, not all of them 0")
-    return weights
-
-
-def _herd(
-    cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel, weights: np.ndarray
-) -> Iterator[tuple[int, float]]:
+def _herd(cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel) -> Iterator[tuple[int, float]]:
     """Picks with their gains in steps of RESOLUTION; each must be taken from the limits before the next is asked for.
 
     A gain falls by what the points whose best similarity has risen no longer add to it. So only their rows of the
     kernel matrix are read: all in all some n of them, where the definition reads n for every pick.
     """
     n = len(cloud)
-    weights = weights / (RESOLUTION * weights.sum()) if n else weights
+    weights = np.full(n, 1 / (RESOLUTION * max(n, 1)))
     capacity = max(1, MEMORY // (cloud.points.itemsize * max(n, 1)))
     best = _best(cloud, known, kernel)
     gains, before = np.zeros(n), np.full_like(best, -1)

@@ -41,10 +41,9 @@ class Disagreement(Scored):
     fewest: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.noise.draws < self.fewest:
-            raise RalsegError(
-                f"{self.name}.noise.draws={self.noise.draws} is out of range; it is {self.fewest} or more"
-            )
+            raise RalsegError(f"noise.draws={self.noise.draws} is out of range; it must be {self.fewest} or more")
 
     @property
     def map(self) -> tuple[str, Callable[[Array, Array], Array]]:

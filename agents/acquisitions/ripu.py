@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ralseg.features.impurity import Mode
 from ralseg.features.prediction import Prediction, as_array, resized
 from ralseg.features.units import Reducer, Units
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range
 
 RADII = {"ra": 1, "pa": 32}
 """Published: windows of 3 x 3 and of 65 x 65 pixels."""
@@ -35,11 +36,7 @@ class Ripu(Scored):
     name = "ripu"
 
     mode: Mode = "ra"
-    radius: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.radius is not None and self.radius < 0:
-            raise RalsegError(f"ripu.radius={self.radius} is out of range; it is 0 or more")
+    radius: Annotated[int, Range(0)] | None = None
 
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
