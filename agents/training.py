@@ -76,14 +76,8 @@ def train(
         raise RalsegError(f"processes is {processes}; it must be 1 or the number of streams, {streams}")
     folder = Path(run_folder)
     observation = observation or {}
-    settings = {
-        "options": asdict(options),
-        "seed": seed,
-        "episodes": episodes,
-        "streams": streams,
-        "observation": observation,
-    }
-    settings = json.loads(json.dumps(settings))  # as a checkpoint gives them back, with lists for tuples
+    settings = {"options": asdict(options), "seed": seed, "episodes": episodes, "streams": streams}
+    settings = json.loads(json.dumps(settings | {"observation": observation}))  # as a checkpoint gives them back
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
@@ -142,18 +136,8 @@ class _Training:
             self.algorithm.set_progress(self.round * self.streams / self.episodes)
             rows = self._play_round(log)
             self.round += 1
-            save_checkpoint(
-                self.folder / "checkpoint",
-                self.round,
-                self.algorithm,
-                self.replay,
-                rows,
-                {
-                    "settings": self.settings,
-                    "env_steps": self.env_steps,
-                    "history": self.history,
-                },
-            )
+            record = {"settings": self.settings, "env_steps": self.env_steps, "history": self.history}
+            save_checkpoint(self.folder / "checkpoint", self.round, self.algorithm, self.replay, rows, record)
 
     def _play_round(self, log: TrainingLog) -> list[dict[str, np.ndarray]]:
         first = self.round * self.streams

@@ -40,7 +40,7 @@ def seconds_an_image(
     twin = InferenceTwin(network, "full", getattr(torch, precision)).network
     images = {n: torch.zeros(n, 3, *size).to(memory_format=torch.channels_last) for n in sizes}
     with torch.inference_mode():
-        found = alternate({str(n): partial(twin, batch) for n, batch in images.items()}, rounds + 1)
+        found = alternate({str(n): partial(twin, (batch,)) for n, batch in images.items()}, rounds + 1)
     return {n: median(seconds[1:]) / int(n) for n, seconds in found.items()}
 
 

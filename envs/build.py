@@ -23,10 +23,11 @@ from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_conf
 from ralseg.features.prediction import Noise
 from ralseg.features.reduction import reduce_units
 from ralseg.features.unit_features import feature_reducers
-from ralseg.foundation import RalsegError, generator, settings
+from ralseg.foundation import RalsegError, checked, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype, single_thread
 from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
+from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.pretraining import Theta0Options, theta0
 from ralseg.segmentation.sources import Source, check_noise
@@ -99,8 +100,8 @@ class World:
     @cached_property
     def learn_options(self) -> LearnOptions:
         """What one turn trains."""
-        learn = self.config["game"]["learn"]
-        learn = {**learn, "loss": self.config["loss"]} if isinstance(learn, Mapping) else learn
+        learn, loss = self.config["game"]["learn"], checked(Loss, self.config["loss"], "loss")
+        learn = {**learn, "loss": loss} if isinstance(learn, Mapping) else learn
         return settings(LearnOptions, learn, "game.learn")
 
     @cached_property

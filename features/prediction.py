@@ -1,7 +1,7 @@
 """What one forward pass of a network gives, and the noise that its noisy predictions are made with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -71,6 +71,18 @@ class Prediction:
     def array(maps: Array) -> Array:
         """Maps of this prediction as features are computed from them; see `as_array`."""
         return as_array(maps)
+
+    def of_image(self, place: int) -> "Prediction":
+        """The prediction of one image of the batch, a batch of one."""
+        own = slice(place, place + 1)
+        return replace(
+            self,
+            logits=self.logits[own],
+            features=self.features[own],
+            embedding=tuple(maps[own] for maps in self.embedding),
+            noisy={noise: logits[:, own] for noise, logits in self.noisy.items()},
+            images=self.images[own],
+        )
 
     @cached_property
     def decoded(self) -> Array:

@@ -73,8 +73,13 @@ class Scored(Acquisition):
     lowest: ClassVar[float] = 0.0
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """(n,) float; the larger the better. A function of the candidates alone, one by one."""
-        raise NotImplementedError
+        """(n,) float; the larger the better. A function of the candidates alone, one by one.
+
+        Unless it is overridden, it is what the first of the `reducers` finds.
+        """
+        if not self.reducers:
+            raise NotImplementedError
+        return candidates.reduced(self.reducers[0].name)
 
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""

@@ -9,9 +9,8 @@ import numpy as np
 from ralseg.agents.acquisitions.base import Batch
 from ralseg.agents.acquisitions.coverage import Rbf, TopHat, max_herding, median_bandwidth, purity_radius
 from ralseg.agents.acquisitions.coverage import prob_cover as cover
-from ralseg.agents.acquisitions.embeddings import GRADIENT, Embedding, embedding_reducer
 from ralseg.agents.acquisitions.limits import Limits
-from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.agents.acquisitions.reducers import GRADIENT, PREDICTED_SHARES, Embedding, Reducer, embedding_reducer
 from ralseg.agents.acquisitions.spread import k_center, k_means_plus_plus, typical
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import Count, Positive, PositiveShare, RalsegError

@@ -20,7 +20,6 @@ from ralseg.features import (
 )
 from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import FEATURE_NOISE, Noise
-from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 POWER = Selection(stochastic="power")
@@ -55,10 +54,6 @@ class Disagreement(Scored):
         """See `Acquisition.reducers`."""
         name, make = self.map
         return (noisy_reducer(f"{name} {self.noise}", make, self.noise),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`."""
-        return candidates.reduced(self.reducers[0].name)
 
 
 @dataclass(frozen=True, kw_only=True)

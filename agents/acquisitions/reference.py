@@ -23,28 +23,24 @@ class ClassTruth(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class LookAhead(Scored):
-    """What the learner's loss on a unit would fall by in some steps on all labels of D_R and D_T; nats."""
+    """What the learner's loss on a unit would fall by in some steps on all labels of D_R and D_T; nats.
+
+    It is negative where those steps make the learner worse.
+    """
 
     name, sees_truth, lowest = "look_ahead", True, -np.inf
 
     reducers = (from_game("look_ahead"),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative where those steps make the learner worse."""
-        return candidates.reduced("look_ahead")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducibleLoss(Scored):
     """The learner's loss on a unit, less that of a network that was taught with all labels of the pool; nats.
 
-    After the reducible holdout loss of Mindermann et al. (ICML 2022).
+    After the reducible holdout loss of Mindermann et al. (ICML 2022). It is negative where the learner knows a unit
+    better than the informed network.
     """
 
     name, sees_truth, lowest = "reducible_loss", True, -np.inf
 
     reducers = (from_game("reducible_loss"),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative where the learner knows a unit better than the informed network."""
-        return candidates.reduced("reducible_loss")

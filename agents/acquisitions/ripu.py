@@ -12,7 +12,6 @@ from ralseg.features.arrays import Array
 from ralseg.features.impurity import Mode
 from ralseg.features.prediction import Prediction, as_array, resized
 from ralseg.features.units import Reducer, Units
-from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, Range
 
 RADII = {"ra": 1, "pa": 32}
@@ -21,7 +20,7 @@ RADII = {"ra": 1, "pa": 32}
 
 @dataclass(frozen=True, kw_only=True)
 class Ripu(Scored):
-    """Entropy of the classes predicted around a pixel, times the prediction's entropy, both over ln C.
+    """Entropy of the classes predicted around a pixel, times the prediction's entropy, both over ln C; 0 to 1.
 
     Where units are pixels, in a window around each at the image's own resolution; where they are larger, in the unit.
 
@@ -42,10 +41,6 @@ class Ripu(Scored):
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
         return (Reducer(f"ripu {self.mode} {self.radius}", self._find),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; 0 to 1."""
-        return candidates.reduced(self.reducers[0].name)
 
     def _find(self, prediction: Prediction, grid: Units) -> Array:
         if grid.single_pixels:

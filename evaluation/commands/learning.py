@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from rich.console import Console
 
-from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
+from ralseg.agents.options import SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.configs.identity import identity
@@ -129,7 +129,7 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
             [factories[stream % training.networks] for stream in range(training.streams)],
             options,
             folder,
-            prior_column=_prior_column(options, world),
+            prior_column=world.spec.prior_column(options.prior_of),
             tokens=world.spec.token_layout,
             streams=training.streams,
             processes=training.processes,
@@ -158,7 +158,7 @@ def _check_agent(options: Any, world: World) -> None:
             "agent.network=tokens reads numbers per class and such as mean the same with any network, and features="
             f"{world.config['features']['preset']} hold others; set features=transferable"
         )
-    if options.prior and _prior_column(options, world) is None:
+    if options.prior and spec.prior_column(options.prior_of) is None:
         has = {
             "margin": "features=embedding, compact or transferable",
             "disagreement": "features=noisy, or agent.prior_of=margin",
@@ -178,10 +178,6 @@ def _check_networks(options: Any, training: TrainingOptions, world: World) -> No
             f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
             "without, e.g. features=transferable with agent=transferable"
         )
-
-
-def _prior_column(options: BatchDQNOptions, world: World) -> int | None:
-    return world.spec.prior_column(options.prior_of)
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:

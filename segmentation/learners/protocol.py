@@ -1,4 +1,4 @@
-"""What every learner is: given labels and images, asked for predictions."""
+"""What every learner is, given labels and images and asked for predictions, and how it is called to learn."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,3 +121,31 @@ class Learner(Protocol):
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights that it predicts with, on the CPU, for a checkpoint."""
         ...
+
+
+def taught(learner: Learner, data: TrainingSet, rng: np.random.Generator) -> Tensor:
+    """`Learner.learn` while no image but those of the training set can be reached.
+
+    Raises:
+        RalsegError: if the learner asks for another image.
+    """
+    with learner.images.only(data.images):
+        return learner.learn(data, rng)
+
+
+def fitted(
+    learner: Learner,
+    data: TrainingSet,
+    options: FitOptions,
+    rng: np.random.Generator,
+    validate: Callable[[], float] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> int:
+    """`Learner.fit` while no image but those of the training set can be reached, `validate` excepted.
+
+    Raises:
+        RalsegError: if the learner asks for another image.
+    """
+    unrestricted = None if validate is None else learner.images.only(None)(validate)
+    with learner.images.only(data.images):
+        return learner.fit(data, options, rng, unrestricted, on_step)

@@ -11,7 +11,7 @@ from scipy import stats
 from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, make, map_reducer, names
 from ralseg.agents.acquisitions.base import Acquisition, at_most
 from ralseg.agents.acquisitions.compositions import Stage, Stages
-from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
+from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
 from ralseg.features import UnitGrid, entropy_map
 from ralseg.features.prediction import Noise

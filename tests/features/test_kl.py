@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 
 from ralseg.features import kl_histogram, linear_edges, log_edges, released_histogram
-from ralseg.features.kl import largest_kl
+from ralseg.features.histograms import largest_kl
 from ralseg.foundation import RalsegError
 
 RNG = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_released_histogram_against_numpy(floor):
 
 
 def test_released_bins_of_values_on_edges_are_numpys():
-    from ralseg.features.kl import _private_histogram
+    from ralseg.features.histograms import _private_histogram
 
     values = np.stack([np.linspace(a, b, 33) for a, b in [(0, 1), (0.1, 0.7), (3, 3.3), (0, 25), (-1e-3, 1e-3)]])
     expected = np.stack([np.histogram(row, bins=32)[0] for row in values])
