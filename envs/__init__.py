@@ -3,7 +3,7 @@
 if __name__ != "ralseg.envs":
     raise ImportError("import ralseg.envs: under the name envs every class would exist a second time")
 
-from ralseg.envs.build import EnvFactory, World, make_env
+from ralseg.envs.build import EnvFactory, make_env
 from ralseg.envs.campaign import Campaign
 from ralseg.envs.candidates import draw_candidates
 from ralseg.envs.credit import GradientCredit
@@ -15,6 +15,7 @@ from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.records import RecordsFile
 from ralseg.envs.region_selection import RegionSelectionEnv
+from ralseg.envs.world import World
 
 __all__ = [
     "Campaign",

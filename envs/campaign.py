@@ -31,12 +31,13 @@ class Campaign:
         class_counts: (C,) int64 pixels per class that were bought.
         pending: flat unit numbers that were asked for and not answered yet, in the order of asking.
         fresh: (image, centre as shares of height and width) of the units answered since the last `learn`.
+        on_record: see above; it may be set before a game begins.
     """
 
     def __init__(
         self, pool: Pool, labels: Callable[[], PartialLabels], on_record: Callable[[Record], None] | None = None
     ) -> None:
-        self.pool, self._labels, self._on_record = pool, labels, on_record
+        self.pool, self._labels, self.on_record = pool, labels, on_record
 
     def begin(self, seed: int) -> None:
         """Start anew: nothing is asked, answered or paid."""
@@ -159,8 +160,8 @@ class Campaign:
 
     def _note(self, move: "_Move") -> None:
         self._moves.append(move)
-        if self._on_record is not None:
-            self._on_record(move.record(self.pool))
+        if self.on_record is not None:
+            self.on_record(move.record(self.pool))
 
 
 @dataclass(frozen=True)

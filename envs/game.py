@@ -1,6 +1,6 @@
 """The annotation game in three moves: ask for labels, take in the answers, learn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,6 @@ class Game:
         oracle: who answers; default: ground truth.
         hindsight: what candidates were worth, in learning only; None: nobody will ask for it.
         rehearse: whether the learner learns from D_S, too.
-        on_record: gets a record of each move when it is made, e.g. `RecordsFile.append`.
 
     Attributes:
         campaign: pool, labels, ledger and records.
@@ -79,14 +78,13 @@ class Game:
         oracle: Oracle | None = None,
         hindsight: Hindsight | None = None,
         rehearse: bool = True,
-        on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.learner, self.pool, self.options = learner, pool, options
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(pool.store)
         self.evaluator = Evaluator(pool.store, learner.classes)
         known = self.state if rehearse else ()
-        self.campaign = Campaign(pool, lambda: revealed(pool.store, known), on_record)
+        self.campaign = Campaign(pool, lambda: revealed(pool.store, known))
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         self._hindsight = hindsight
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
@@ -128,24 +126,32 @@ class Game:
         """
         if not records or records[0].get("move") != "begin":
             raise RalsegError("these records do not begin a game; give all of them, in their order")
-        self.reset(records[0]["seed"])
-        for record in records[1:]:
-            units = self.pool.find(record.get("units", ()))
-            sides = [unit[3:] for unit in record.get("units", ())]
-            labels = [decoded(runs, *side) for runs, side in zip(record.get("labels", ()), sides, strict=False)]
-            match record["move"]:
-                case "ask":
-                    self._ask(units)
-                case "answer":
-                    self.answer(units, labels)
-                case "correct":
-                    self.campaign.correct(units, labels)
-                case "withdraw":
-                    self.campaign.withdraw(units)
-                case "learn":
-                    self.learn()
-                case other:
-                    raise RalsegError(f"the records hold an unknown move {other!r}; they are of another version")
+        # They are written down already.
+        on_record, self.campaign.on_record = self.campaign.on_record, None
+        try:
+            self.reset(records[0]["seed"])
+            for record in records[1:]:
+                self._replay(record)
+        finally:
+            self.campaign.on_record = on_record
+
+    def _replay(self, record: Record) -> None:
+        units = self.pool.find(record.get("units", ()))
+        sides = [unit[3:] for unit in record.get("units", ())]
+        labels = [decoded(runs, *side) for runs, side in zip(record.get("labels", ()), sides, strict=False)]
+        match record["move"]:
+            case "ask":
+                self._ask(units)
+            case "answer":
+                self.answer(units, labels)
+            case "correct":
+                self.campaign.correct(units, labels)
+            case "withdraw":
+                self.campaign.withdraw(units)
+            case "learn":
+                self.learn()
+            case other:
+                raise RalsegError(f"the records hold an unknown move {other!r}; they are of another version")
 
     @property
     def labels(self) -> PartialLabels:

@@ -23,6 +23,7 @@ class GameOptions(Settings, group="game"):
         draw: `clustered`, `uniform`, or `pool`: K of all units that are left.
         pool_per_image: with `draw=pool`, how many units of each image are on offer at most, drawn at random; None
             offers all of them.
+        offer_void: whether units without a labelled pixel are on offer.
         budget: what may be paid, in `budget_measure`; above 0.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels, at most 1).
         credit: the loss on D_R that the gradient credit refers to.
@@ -45,6 +46,7 @@ class GameOptions(Settings, group="game"):
     candidates: Count = 20
     draw: Draw = "clustered"
     pool_per_image: Count | None = None
+    offer_void: bool = False
     budget: Annotated[float, Range(0, above=True, below=True)] = 480
     budget_measure: Measure = "units"
     credit: CreditLoss = "balanced_cross_entropy"

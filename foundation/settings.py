@@ -84,7 +84,7 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     Args:
         cls: the dataclass.
         mapping: field name -> value; fields with a default may be left out.
-        where: the place of the mapping in the configuration, for messages, e.g. "game.learn".
+        where: the place of the mapping in the configuration, for messages, e.g. "game.learn"; "" for the top level.
 
     Raises:
         RalsegError: for an unknown or a missing key, or a value of another kind or out of its range. The message names
@@ -99,12 +99,13 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     required = (f.name for f in _fields(cls) if f.default is f.default_factory is dataclasses.MISSING)
     if missing := [name for name in required if name not in mapping]:
         raise RalsegError(f"{where} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}, too")
-    values = {key: checked(kinds[key], value, f"{where}.{key}") for key, value in mapping.items()}
+    place = f"{where}." if where else ""
+    values = {key: checked(kinds[key], value, place + key) for key, value in mapping.items()}
     try:
         return cls(**values)
     except RalsegError as error:
         # Each field has passed by now: what is left to a class of `Settings` are fields that contradict each other.
-        raise (RalsegError(f"{where}: {error}") if issubclass(cls, Settings) else error) from None
+        raise (RalsegError(f"{where}: {error}") if where and issubclass(cls, Settings) else error) from None
 
 
 def _fields(cls: type) -> tuple[dataclasses.Field, ...]:

@@ -14,7 +14,7 @@ from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.losses import processes
-from ralseg.segmentation.networks import SegmentationNetwork, normalise
+from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
 from ralseg.segmentation.sources import KeptMaps
 
 Sample = tuple[int, tuple[float, float] | None]
@@ -103,27 +103,37 @@ def map_batches(
     images: LearnerImages,
     network: SegmentationNetwork,
     maps: KeptMaps,
+    cut: Cut,
     device: torch.device,
 ) -> list[Batch]:
-    """Kept maps of whole images; of a per-pixel network the labelled cells alone where they are few."""
+    """Kept maps of whole images; where all that is trained is per pixel, the labelled cells alone if they are few."""
     batches = []
     for chunk in chunks:
         size = network.logit_size(images.input_size(chunk[0]))
         targets = np.stack([labels.targets(i, size) for i in chunk])
         known = targets.sum(1) > 0
-        if network.per_pixel and 0 < known.sum() * FEW < known.size:
-            batches.append(_gathered(chunk, targets, known, maps, device))
+        if (network.per_pixel or cut == "frozen") and 0 < known.sum() * FEW < known.size:
+            gathered = _gathered_cells if network.per_pixel else _gathered_neighbours
+            cells = [np.argwhere(of_image) for of_image in known]
+            of_cells = np.ascontiguousarray(np.moveaxis(targets, 1, -1)[known].T)
+            batches.append(Batch(gathered(chunk, cells, size, maps), to_device(of_cells, device)[None, :, None]))
         else:
             batches.append(Batch(maps(chunk), to_device(targets, device)))
     return batches
 
 
-def _gathered(
-    images: Sequence[int], targets: np.ndarray, known: np.ndarray, maps: KeptMaps, device: torch.device
-) -> Batch:
-    """The labelled cells (B, h, w) of a batch as one image of one row: (1, D, 1, n) and (1, C, 1, n)."""
-    vectors = [maps.pixels(i, np.argwhere(cells)) for i, cells in zip(images, known, strict=True)]
-    of_cells = np.moveaxis(targets, 1, -1)[known].T
-    return Batch(
-        (torch.cat(vectors).T[None, :, None],), to_device(np.ascontiguousarray(of_cells), device)[None, :, None]
-    )
+def _gathered_cells(
+    images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
+) -> tuple[Tensor, ...]:
+    """Cells of maps at the resolution of the logits as one image of one row: (1, D, 1, n)."""
+    vectors = [maps.pixels(image, where) for image, where in zip(images, cells, strict=True)]
+    return (torch.cat(vectors).T[None, :, None],)
+
+
+def _gathered_neighbours(
+    images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
+) -> tuple[Tensor, ...]:
+    """What the frozen head reads for cells of its logits: (1, D, 4, n) neighbours, (1, 4, 1, n) their weights."""
+    parts = [maps.neighbours(image, where, size) for image, where in zip(images, cells, strict=True)]
+    vectors, weights = (torch.cat(part) for part in zip(*parts, strict=True))
+    return vectors.permute(2, 1, 0)[None], weights.T[None, :, None]

@@ -273,7 +273,7 @@ class SupervisedLearner(Predictor):
         assert isinstance(maps, KeptMaps)
         samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
-        return map_batches(chunks, labels, self.images, self._network, maps, self.device)
+        return map_batches(chunks, labels, self.images, self._network, maps, self.options.cut, self.device)
 
     @staticmethod
     @torch.no_grad()

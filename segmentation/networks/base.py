@@ -135,7 +135,11 @@ class SegmentationNetwork(nn.Module):
     def above(self, maps: tuple[Tensor, ...], cut: Cut) -> tuple[Tensor, tuple[Tensor, ...], tuple[int, int]]:
         """The map that the last layer reads, the embedding maps, and the (h, w) of the logits."""
         if cut == "frozen":
-            return self._frozen().hidden(maps[0]), maps[2:], _size(maps[1])
+            hidden, size = self._frozen().hidden(maps[0]), maps[1]
+            if size.shape[1]:
+                # Gathered cells: each is the weighted sum of four neighbours on the coarser map.
+                hidden = (hidden * size.transpose(1, 2)).sum(2, keepdim=True)
+            return hidden, maps[2:], _size(size)
         if cut == "full":
             outputs = dict(enumerate(self.run_stages(maps[0].to(self.dtype), 0, len(self.widths))))
         else:

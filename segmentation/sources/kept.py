@@ -115,6 +115,22 @@ class KeptMaps:
             place = to_device(where, maps[0].device)
             return torch.cat([_at(m, place, maps[0].shape[0], maps[0].shape[1]) for m in maps], dim=1)
 
+    def neighbours(self, image: int, where: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """What bilinear interpolation of the first map to a finer grid reads for some of its cells.
+
+        Args:
+            image: index in the store.
+            where: (n, 2) int64 row and column in the finer grid.
+            size: (rows, columns) of that grid.
+
+        Returns:
+            (n, 4, D) vectors of the four neighbours in the first map, (n, 4) float32 their weights.
+        """
+        self._images.check((image,))
+        with torch.inference_mode(False), torch.no_grad():
+            first = self._of(image)[0]
+            return _neighbours(first, to_device(where, first.device), *size)
+
     def _of(self, image: int) -> tuple[Tensor, ...]:
         """The maps of one image, (h, w, D) each."""
         maps = self._maps.get(image)
@@ -154,15 +170,26 @@ def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
     """Maps (h, w, D) at cells (n, 2) of a grid of rows x columns, (n, D), as bilinear interpolation gives them."""
     if maps.shape[:2] == (rows, columns):
         return maps[where[:, 0], where[:, 1]].float()
+    vectors, weights = _neighbours(maps, where, rows, columns)
+    return (vectors * weights[:, :, None]).sum(1)
+
+
+def _neighbours(maps: Tensor, where: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """What bilinear interpolation of maps (h, w, D) reads for cells (n, 2) of a grid of rows x columns.
+
+    Returns:
+        (n, 4, D) vectors of the four neighbours, (n, 4) float32 their weights.
+    """
     scale = where.new_tensor([maps.shape[0], maps.shape[1]], dtype=torch.float32)
     scale = scale / where.new_tensor([rows, columns], dtype=torch.float32)
     place = ((where + 0.5) * scale - 0.5).clamp_min(0)
     low = place.long()
     high = torch.minimum(low + 1, where.new_tensor([maps.shape[0] - 1, maps.shape[1] - 1]))
-    down, right = (place - low).split(1, dim=1)
-    top = (1 - right) * maps[low[:, 0], low[:, 1]] + right * maps[low[:, 0], high[:, 1]]
-    bottom = (1 - right) * maps[high[:, 0], low[:, 1]] + right * maps[high[:, 0], high[:, 1]]
-    return (1 - down) * top + down * bottom
+    down, right = (place - low).unbind(1)
+    corners = [(low, low), (low, high), (high, low), (high, high)]
+    vectors = torch.stack([maps[row[:, 0], column[:, 1]] for row, column in corners], dim=1)
+    shares = [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
+    return vectors, torch.stack(shares, dim=1)
 
 
 def _size(tensors: tuple[Tensor, ...]) -> int:

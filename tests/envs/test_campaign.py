@@ -141,7 +141,7 @@ def test_an_oracle_may_answer_after_the_process_has_ended(configured, tmp_path):
         uninterrupted.reset(5)
         play(uninterrupted, 3)
         asking = World(config).game("train", credit=True)
-        asking.campaign._on_record = RecordsFile(tmp_path / cut).append
+        asking.campaign.on_record = RecordsFile(tmp_path / cut).append
         asking.reset(5)
         play(asking, 1)
         asking.evaluate_reward()

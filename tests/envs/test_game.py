@@ -409,7 +409,7 @@ def test_an_env_needs_slates(pool_game):
 
 
 def test_whether_void_is_offered_is_true_or_false(configured):
-    with pytest.raises(RalsegError, match=r"game.offer_void='maybe' is no choice; set true or false"):
+    with pytest.raises(RalsegError, match=r"game.offer_void='maybe' must be true or false"):
         World(configured("game.offer_void=maybe")).check()
 
 

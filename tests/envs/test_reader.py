@@ -207,6 +207,37 @@ def test_one_forward_pass_per_image_and_version(configured, passes_of, features,
         game.step(np.zeros(3, int))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_one_forward_pass_whatever_is_asked_for_and_in_whatever_order(configured, passes_of, seed):
+    """Announced or not, before or after the reward, whose images are those of the pool here."""
+    overrides = (
+        "network.dropout=0.5",
+        "game.draw=uniform",
+        "game.reward_set=mixed",
+        "+features.extra=[iou,disagreement]",
+    )
+    game = World(configured("features=compact", *overrides)).game("train", True, True)
+    game.reset(seed)
+    passes, rng = passes_of(game.learner), np.random.default_rng(seed)
+    policies = [make(name) for name in ("entropy", "bald", "badge", "coreset")]
+    announced = [reducer for policy in policies for reducer in policy.needs]
+    for _ in range(2):
+        view = game.view([*game.credit_reducers, *announced], observed=bool(seed % 2))
+        asks = [
+            lambda view=view: view.observation,
+            lambda view=view: view.take(np.array([1, 0])).reduced(announced[0].name),
+            lambda view=view: view.labelled("embedding mean"),
+            *(lambda view=view, policy=policy: policy.select(view, 2, np.random.default_rng(0)) for policy in policies),
+        ]
+        game.evaluate_reward()
+        for place in rng.permutation(len(asks)):
+            asks[place]()
+        _ = game.credit(view), game.evaluate_reward()
+        seen = {*touched(game, view.offer.units), *touched(game, game.pool.bought), *game.state, *game.reward}
+        assert passes_at(passes, game) == dict.fromkeys(seen, 1)
+        game.step(np.zeros(3, int))
+
+
 def test_nothing_passes_for_observations_that_nobody_makes(configured, passes_of):
     game = World(configured("features=transferable")).game("compare", observed=False)
     game.reset(0)

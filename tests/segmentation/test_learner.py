@@ -19,7 +19,9 @@ from ralseg.segmentation.learners import (
     Predictor,
     SupervisedLearner,
     TrainingSet,
+    batches,
     predictor,
+    taught,
 )
 from ralseg.segmentation.metrics import confusion
 from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
@@ -573,3 +575,28 @@ def test_several_optimisers_make_a_step_and_are_restored(store):
     second.restore(first.state())
     assert first.learn(data, rng(1)) == second.learn(data, rng(1))
     assert same(first.weights(), second.weights())
+
+
+@pytest.mark.parametrize("decoded", ["plain", "dropout"])
+def test_the_frozen_head_learns_from_few_labelled_cells_as_from_whole_maps(store, monkeypatch, decoded):
+    """Its logits are interpolated: a cell reads four neighbours on the coarser map, at the border two of them twice."""
+    labels = PartialLabels(len(store.dataset.classes))
+    for i in range(3):
+        height, width = store.size(i)
+        for y, x in ((0, 0), (height - 3, width - 2), (10 + i, 21)):
+            labels.reveal(i, store.size(i), (y, x, 3, 2), store.label(i)[y : y + 3, x : x + 2])
+    data, found = TrainingSet(labels, [(i, (0.5, 0.5)) for i in range(3)]), []
+    for few in (8, 10**9):
+        monkeypatch.setattr(batches, "FEW", few)
+        network = network_of(len(store.dataset.classes), dropout=1e-12 if decoded == "dropout" else 0.0)
+        learner, shapes = learner_of(store, "frozen", network, "float32", steps=1, averaging=0.0), []
+        student = learner.student
+        learner.student = lambda maps, to=shapes, of=student: to.append(maps[0].shape) or of(maps)
+        loss = taught(learner, data, rng())
+        found.append((loss.item(), learner.weights(), shapes))
+    (loss, weights, shapes), (whole, of_whole, maps) = found
+    assert all(shape[0] == 1 and shape[2] == 4 for shape in shapes) and all(shape[0] > 1 for shape in maps)
+    assert loss == pytest.approx(whole, rel=1e-5)
+    # Adam's first step has the gradient's sign: where a gradient is nearly 0 rounding may turn it.
+    for name, value in weights.items():
+        assert torch.isclose(value, of_whole[name], atol=1e-5).float().mean() > 0.98, name

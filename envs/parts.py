@@ -1,0 +1,130 @@
+"""The parts that a configuration names by `_target_`, and the settings that stand beside the groups."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+
+from ralseg.foundation import PositiveShare, RalsegError, Range, Settings
+from ralseg.segmentation.devices import Precision
+from ralseg.segmentation.learners import Learner
+from ralseg.segmentation.losses import Loss
+from ralseg.segmentation.networks import SegmentationNetwork
+from ralseg.segmentation.sources import Source
+
+
+@dataclass(frozen=True)
+class CommonSettings(Settings):
+    """Settings of both commands that belong to no group.
+
+    Attributes:
+        seed: the root seed.
+        input_scale: size of the network's input over the image's own.
+        device: where to compute.
+        precision: of the convolutions.
+        compile: whether inference runs through `torch.compile`.
+        loss: of the segmentation network.
+
+    Raises:
+        RalsegError: if a number is out of range, or the device cannot be used.
+    """
+
+    seed: Annotated[int, Range(0)]
+    input_scale: PositiveShare
+    device: str
+    precision: Precision
+    compile: bool
+    loss: Loss
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise RalsegError(
+                f"device={self.device!r} cannot be used ({reason}); set cpu or a GPU such as cuda"
+            ) from error
+
+
+COMMON = tuple(field.name for field in fields(CommonSettings))
+
+
+def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
+    """The object that a group of a configuration names.
+
+    Args:
+        config: with `_target_` and options.
+        group: its name, for messages.
+        arguments: further options.
+
+    Raises:
+        RalsegError: for a target that does not exist, or options that it refuses.
+    """
+    try:
+        return instantiate(dict(config), **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        while cause is not None and not isinstance(cause, RalsegError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise RalsegError(f"{group}: {reason}") from error
+
+
+def make_source(config: Mapping[str, Any]) -> Source | None:
+    """The feature source of a configuration; None where it names none.
+
+    Raises:
+        RalsegError: for a class that is no source.
+    """
+    if config.get("_target_") is None:
+        return None
+    source = made(config, "source")
+    if not isinstance(source, Source):
+        raise RalsegError(f"source: {config['_target_']} does not derive from ralseg.segmentation.sources.Source")
+    return source
+
+
+def make_network(config: Mapping[str, Any], classes: int, source: Source | None) -> SegmentationNetwork:
+    """An untrained network on its own stages, or on a source.
+
+    Raises:
+        RalsegError: if it has stages of its own where there is a source, or none where there is none.
+    """
+    try:
+        target = get_object(config["_target_"])
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise RalsegError(f"network._target_={config['_target_']!r} cannot be found: {reason}") from error
+    if getattr(target, "per_pixel", False) != (source is not None):
+        raise RalsegError(
+            "a network with stages of its own has no other feature source, and a per-pixel network needs one; "
+            "set network=pixel_mlp with source=timm, or another network with source=stages"
+        )
+    given = {} if source is None else {"widths": list(source.widths), "stride": source.stride}
+    return made(config, "network", classes=classes, **given)
+
+
+def learner_maker(config: Mapping[str, Any], arguments: int) -> Callable[..., Learner]:
+    """What makes learners of a configuration.
+
+    Args:
+        config: with `_target_` and options.
+        arguments: how many arguments it will be called with, see `ralseg.segmentation.learners.Learner`.
+
+    Raises:
+        RalsegError: for a target that does not exist, or options that it does not have.
+    """
+    make = made({**config, "_partial_": True}, "learner")
+    try:
+        inspect.signature(make.func).bind(*range(arguments), **make.keywords)
+    except TypeError as error:
+        options = [key for key in config if not key.startswith("_")]
+        raise RalsegError(f"learner: {config['_target_']} cannot be made with options {options}: {error}") from error
+    return make

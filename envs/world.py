@@ -1,0 +1,256 @@
+"""From a composed configuration to a game: the one place where all parts are put together."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ralseg.envs.game import Game
+from ralseg.envs.hindsight import Hindsight
+from ralseg.envs.options import GameOptions
+from ralseg.envs.parts import COMMON, CommonSettings, learner_maker, made, make_network, make_source
+from ralseg.envs.pool import Pool
+from ralseg.envs.reward_subset import stratified_subset
+from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config
+from ralseg.features.prediction import Noise
+from ralseg.features.reduction import reduce_units
+from ralseg.features.unit_features import feature_reducers
+from ralseg.foundation import RalsegError, generator, settings
+from ralseg.segmentation.datasets import Dataset, InTaxonomy
+from ralseg.segmentation.devices import compute_dtype
+from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
+from ralseg.segmentation.pretraining import Theta0Options, theta0
+from ralseg.segmentation.sources import Source, check_noise
+from ralseg.segmentation.splits import Splits, splits_from_config
+from ralseg.segmentation.store import ImageStore, cache_folder
+
+Role = Literal["train", "compare"]
+SUPERVISED = {"_target_": "ralseg.segmentation.learners.SupervisedLearner"}
+"""The learner of configurations that were recorded before there was a choice."""
+
+
+@dataclass(frozen=True)
+class World:
+    """All that games of one configuration share.
+
+    Args:
+        config: a composed configuration, plain values.
+
+    The parts are made when first asked for, each once; `check` makes the cheap ones, so that a bad value is refused
+    before anything is trained or written.
+    """
+
+    config: Mapping[str, Any]
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set, in the classes of the taxonomy if there is one."""
+        dataset = made(self.config["dataset"], "dataset")
+        # Policies that were trained before there were taxonomies say nothing of them.
+        taxonomy = self.config.get("taxonomy", {}).get("classes")
+        return dataset if taxonomy is None else InTaxonomy(dataset, taxonomy)
+
+    @cached_property
+    def store(self) -> ImageStore:
+        """All its images, decoded once."""
+        return ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Which image plays which role."""
+        return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that a user should read, on the data and the splits; without a full stop."""
+        return [*self.dataset.notes, *self.splits.notes]
+
+    def images(self, role: str) -> list[int]:
+        """Indices in the store of the images of a role, e.g. "train"."""
+        return [self.store.index(name) for name in getattr(self.splits, role)]
+
+    @cached_property
+    def rewarded(self) -> list[int]:
+        """Indices in the store of the images that reward and credit look at: `game.reward_share` of the reward set."""
+        images, share = self.images("reward"), self.game_options.reward_share
+        if self.game_options.reward_set == "mixed":
+            images = [*images, *self.images("train")]
+        if share == 1:
+            return images
+        groups = [self.dataset.groups[self.store.names[image]] for image in images]
+        rng = generator(self.config["seed"], "reward")
+        return [images[i] for i in stratified_subset(groups, self.store.class_counts()[images], share, rng)]
+
+    @cached_property
+    def game_options(self) -> GameOptions:
+        """What a step offers and when a game ends."""
+        game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "learn")}
+        return settings(GameOptions, game, "game")
+
+    @cached_property
+    def learn_options(self) -> LearnOptions:
+        """What one turn trains."""
+        learn = self.config["game"]["learn"]
+        learn = {**learn, "loss": self.config["loss"]} if isinstance(learn, Mapping) else learn
+        return settings(LearnOptions, learn, "game.learn")
+
+    @cached_property
+    def theta0_options(self) -> Theta0Options:
+        """How theta_0 is made."""
+        return settings(Theta0Options, self.config["theta0"], "theta0")
+
+    @property
+    def unit(self) -> tuple[int, int] | str:
+        """The unit of the pool: the data set's, where the configuration says `region`."""
+        unit = self.config["game"]["unit"]
+        return self.dataset.unit_size if unit == "region" else unit
+
+    @cached_property
+    def spec(self) -> ObservationSpec:
+        """What is observed, its principal components not yet fitted.
+
+        Raises:
+            RalsegError: in a comparison, whose trained policies bring the features that they learned with.
+        """
+        if "features" not in self.config:
+            raise RalsegError("this configuration names no features to observe; compose that of train_agent")
+        return spec_from_config(self.config["features"], len(self.dataset.classes))
+
+    def network(self) -> SegmentationNetwork:
+        """An untrained network."""
+        return make_network(self.config["network"], len(self.dataset.classes), self.source)
+
+    @cached_property
+    def source(self) -> Source | None:
+        """The frozen feature source that the network reads; None: its own stages below the cut."""
+        # Configurations that were recorded before there were sources say nothing of them.
+        return make_source(self.config.get("source") or {})
+
+    def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
+        """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
+        return self._trained("train", self.theta0_options, self.learn_options.cut, on_step, role == "compare")
+
+    def _trained(
+        self,
+        pool: Role,
+        options: Theta0Options,
+        cut: Cut,
+        on_step: Callable[[int, int], None] | None,
+        comparing: bool = False,
+    ) -> SegmentationNetwork:
+        return theta0(
+            self.network,
+            self.store,
+            {"state": self.images("state"), "train": self.images(pool)},
+            options,
+            loss=self.config["loss"],
+            cut=cut,
+            comparing=comparing,
+            seed=self.config["seed"],
+            description=self.config["network"],
+            cache=cache_folder(),
+            device=self.config["device"],
+            precision=self.config["precision"],
+            source=self.source,
+            on_step=on_step,
+        )
+
+    def informed(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SupervisedLearner:
+        """A learner that was taught with all labels of D_S and of a role's pool, as theta_0 is with those of D_S.
+
+        Trained (`game.informed_steps`) or from the cache. It sees true labels: for references, in learning alone.
+        """
+        steps, fit = self.game_options.informed_steps, self.theta0_options.fit
+        taught = {"fit": replace(fit, steps=steps, max_steps=max(steps, fit.max_steps)), "use_train": "yes"}
+        options = replace(self.theta0_options, streets=0, file=None, use_state=True, **taught)
+        network = self._trained(role, options, "full", on_step)
+        return SupervisedLearner(*self._given(network, LearnOptions(cut="full", loss=self.config["loss"])))
+
+    def learner(self, role: Role = "train", options: LearnOptions | None = None) -> Learner:
+        """A learner at theta_0, with the game's options where none are given."""
+        return self._make_learner(*self._given(self.theta0(role), options or self.learn_options))
+
+    def _given(self, network: SegmentationNetwork, options: LearnOptions) -> tuple[Any, ...]:
+        """What every learner is made with."""
+        where = (self.config[key] for key in ("device", "precision", "compile"))
+        return network, LearnerImages(self.store), options, *where, self.source
+
+    @cached_property
+    def _make_learner(self) -> Callable[..., Learner]:
+        # Configurations that were recorded before there were learners say nothing of them.
+        return learner_maker(self.config.get("learner") or SUPERVISED, arguments=7)
+
+    def check(self, observed: bool = True) -> None:
+        """Make everything that is cheap to make.
+
+        Args:
+            observed: whether observations of `features` will be asked for.
+
+        Raises:
+            RalsegError: for the first thing that is wrong.
+        """
+        common = settings(CommonSettings, {key: self.config[key] for key in COMMON}, "")
+        compute_dtype(common.precision, torch.device(common.device))
+        _ = self.game_options, self.learn_options, self.theta0_options, self._make_learner
+        network = self.network()
+        if self.source is not None and self.learn_options.cut != "frozen":
+            raise RalsegError("what lies below a source is frozen whole; set game=frozen for it")
+        if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
+            raise RalsegError(
+                f"features.components={self.spec.embedding_width} is more than the network's embedding has, "
+                f"{network.embedding_width}"
+            )
+        _ = self.splits
+        Pool(self.store, self.images("state"), self.unit)
+        if self.theta0_options.file:
+            self.theta0()
+
+    def check_noises(self, noises: Iterable[Noise | None]) -> None:
+        """Refuse noise that neither networks nor the feature source can make.
+
+        Raises:
+            RalsegError: naming the kinds that exist.
+        """
+        for noise in noises:
+            if noise is not None:
+                check_noise(noise.kind, self.source.variants if self.source else ())
+
+    def game(self, role: Role, credit: bool = False, reference: bool = False, observed: bool = True) -> Game:
+        """A game on D_T (`train`) or D_V (`compare`).
+
+        Args:
+            role: whose pool.
+            credit: whether candidates get gradient credit, in learning only.
+            reference: whether candidates get the score of `game.reference`, in learning only.
+            observed: whether observations of `features` will be asked for, which needs fitted components.
+        """
+        learner = self.learner(role)
+        pool = Pool(self.store, self.images(role), self.unit, self.game_options.offer_void)
+        spec = self.fitted_spec(learner, pool, self.spec) if observed else None
+        known = [*self.images("reward"), *self.images("train")]
+        asked = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
+        hindsight = Hindsight(learner, self.store, self.rewarded, self.game_options, self.config["loss"], **asked)
+        given = self.images("state"), self.rewarded, spec, self.game_options
+        return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
+
+    def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
+        """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
+        if "embedding" not in spec.needs:
+            return spec
+        images = [*self.images("state"), *self.images("train")]
+        return spec.with_components(
+            fit_components(learner, pool, images, spec.embedding_width, fewer=not spec.holds_embedding)
+        )
+
+
+def fit_components(
+    learner: Learner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
+) -> PrincipalComponents:
+    """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
+    every = {image: np.arange(len(pool.grid(image))) for image in images}
+    rows = reduce_units(learner.predict(images), feature_reducers({"embedding"}), pool.grid, every)["embedding"]
+    return PrincipalComponents.fit(np.concatenate(rows), width, fewer)
