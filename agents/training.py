@@ -19,7 +19,7 @@ from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_network import QueryNetwork
 from ralseg.agents.query_policy import save_policy
-from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
+from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay, as_stored
 from ralseg.agents.training_log import TrainingLog
 from ralseg.features import TokenLayout
 from ralseg.foundation import RalsegError, generator, integer
@@ -112,13 +112,11 @@ class _Training:
             torch.manual_seed(integer(self.seed, "query network"))
             self.network = network()
         self.algorithm = BatchModeDQN(self.network, options, generator(self.seed, "exploration"))
-        self.replay = make_replay(
-            options.replay_size,
-            self.streams,
-            rng=generator(self.seed, "replay"),
-            n_step=options.n_step,
-            priority=(options.priority_alpha, options.priority_beta) if options.prioritised else None,
-        )
+        kind: Callable[..., Replay] = Replay
+        if options.prioritised:
+            kind = partial(PrioritisedReplay, alpha=options.priority_alpha, beta=options.priority_beta)
+        rng = generator(self.seed, "replay")
+        self.replay = kind(options.replay_size, self.streams, rng=rng, n_step=options.n_step)
         self.round = self.env_steps = 0
         self.history: list[dict[str, float]] = []
         self.stats: UpdateStats | None = None

@@ -155,7 +155,7 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
         ),
         ("training.networks=2", "training: networks=2 must be at most streams=1"),
         ("training.processes=2", "training: processes=2 must be 1 or as many as streams=1"),
-        ("comparison.fit.options.steps=0", "FitOptions.steps=0 is out of range"),
+        ("comparison.fit.options.steps=0", "comparison.fit.options.steps=0 is out of range"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(elsewhere, capsys, override, message):

@@ -15,7 +15,6 @@ from scipy.spatial.distance import pdist, squareform
 from ralseg.agents.acquisitions.clouds import TILE, Cloud, blocks, clouds, leading
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.spread import clusters, k_center
-from ralseg.foundation import RalsegError
 
 LEAST_FRONT = 256
 """Candidates of the front, where more would fit into the memory budget but few similarities have changed."""
@@ -37,17 +36,9 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True)
 class Rbf:
-    """exp(-(distance / bandwidth)^2).
-
-    Raises:
-        RalsegError: for a bandwidth that is not above 0.
-    """
+    """exp(-(distance / bandwidth)^2), for a bandwidth above 0."""
 
     bandwidth: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.bandwidth < np.inf:
-            raise RalsegError(f"the bandwidth {self.bandwidth} of the RBF kernel is out of range; it is above 0")
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """See `Kernel`."""
@@ -57,17 +48,9 @@ class Rbf:
 
 @dataclass(frozen=True)
 class TopHat:
-    """1 within `radius`, the rim included, and 0 beyond.
-
-    Raises:
-        RalsegError: for a negative radius.
-    """
+    """1 within `radius`, the rim included, and 0 beyond, for a radius of 0 or more."""
 
     radius: float
-
-    def __post_init__(self) -> None:
-        if not self.radius >= 0:
-            raise RalsegError(f"the radius {self.radius} of the top-hat kernel is out of range; it is 0 or more")
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """See `Kernel`."""
@@ -120,7 +103,7 @@ def prob_cover(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Lim
         (picks,) int64 in the order of picking, fewer where the limits leave fewer.
 
     Raises:
-        RalsegError: for other shapes, values that are not finite, a negative radius.
+        RalsegError: for other shapes or values that are not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
@@ -159,19 +142,13 @@ def purity_radius(points: np.ndarray, classes_count: int, rng: np.random.Generat
 
     Args:
         points: (n, D) float, at least one.
-        classes_count: number of clusters.
+        classes_count: number of clusters, 1 or more.
         rng: of the sample of at most 2000 points and of k-means.
         purity: 0 to 1.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite, no points, an option out of range.
+        RalsegError: for other shapes or values that are not finite.
     """
-    if not (0 <= purity <= 1 and classes_count >= 1):
-        raise RalsegError(
-            f"purity={purity}, classes_count={classes_count}: one is out of range; 0 to 1 and 1 or more are right"
-        )
-    if not len(points):
-        raise RalsegError("a radius cannot be set without points; give the features of at least one")
     sample = _sample(points, SAMPLE, rng)
     own = clusters(sample, classes_count, rng)
     distances = squareform(pdist(sample))

@@ -23,6 +23,8 @@ from ralseg.features.prediction import FEATURE_NOISE, Noise
 from ralseg.foundation import RalsegError
 
 POWER = Selection(stochastic="power")
+Map = tuple[str, Callable[[Array, Array], Array]]
+"""A name and (logits (B, C, h, w), noisy logits (M, B, C, h, w)) -> (B, h, w)."""
 DROPOUT, MIRRORED = Noise("dropout", 20), Noise("flip", 1)
 
 
@@ -45,8 +47,8 @@ class Disagreement(Scored):
             raise RalsegError(f"noise.draws={self.noise.draws} is out of range; it must be {self.fewest} or more")
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
-        """The map's name and (logits (B, C, h, w), noisy logits (M, B, C, h, w)) -> (B, h, w)."""
+    def map(self) -> Map:
+        """Its name and function."""
         raise NotImplementedError
 
     @cached_property
@@ -63,7 +65,7 @@ class Bald(Disagreement):
     name = "bald"
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return "mutual_information", lambda _, noisy: mutual_information_map(noisy)
 
@@ -84,7 +86,7 @@ class BalancedEntropy(Disagreement):
     name, lowest = "balanced_entropy", -np.inf
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return "balanced_entropy", lambda _, noisy: balanced_entropy_map(noisy)
 
@@ -120,7 +122,7 @@ class Edald(Dald):
     as_released: bool = False
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return ("edald_as_released", edald_as_released_map) if self.as_released else ("edald", edald_map)
 
@@ -148,7 +150,7 @@ class Equal(Disagreement):
     as_released: bool = False
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return ("entropies", _entropies) if self.as_released else ("divergence", symmetric_divergence_map)
 

@@ -136,19 +136,15 @@ def typical(
         picks: how many are wanted.
         limits: what may be picked.
         rng: of the seeds of k-means.
-        neighbours: of which the mean distance is taken, fewer in a cluster that has fewer.
-        most_clusters: bound of the number of clusters.
+        neighbours: of which the mean distance is taken, 1 or more; fewer in a cluster that has fewer.
+        most_clusters: bound of the number of clusters, 1 or more.
 
     Returns:
         (picks,) int64 in the order of picking, fewer where the limits leave fewer.
 
     Raises:
-        RalsegError: for other shapes, values that are not finite, no neighbours, no clusters.
+        RalsegError: for other shapes or values that are not finite.
     """
-    if neighbours < 1 or most_clusters < 1:
-        raise RalsegError(
-            f"neighbours={neighbours}, most_clusters={most_clusters}: one is out of range; both are 1 or more"
-        )
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
     if picks <= 0 or not limits.open.any():

@@ -36,10 +36,7 @@ class FitPlan(Settings, group="fit"):
 
 
 def compare_and_report(
-    config: Mapping[str, Any],
-    folder: str | Path,
-    console: Console | None = None,
-    extra: Sequence[NamedPolicy] = (),
+    config: Mapping[str, Any], folder: str | Path, console: Console | None = None, extra: Sequence[NamedPolicy] = ()
 ) -> Results:
     """Play the comparison that a configuration describes and write its report.
 

@@ -13,7 +13,7 @@ from ralseg.agents.env_spaces import env_spaces
 from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
-from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
+from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay, as_stored
 from ralseg.agents.training import train
 from ralseg.agents.trivial import TrivialEnv
 from ralseg.configs import composed
@@ -30,8 +30,10 @@ def played(options, steps=22, seed=0, size=200):
     torch.manual_seed(seed)
     network = build_network(options, envs[0].observation_space)
     algorithm = BatchModeDQN(network, options, generator(seed, "exploration"))
-    priority = (options.priority_alpha, options.priority_beta) if options.prioritised else None
-    replay = make_replay(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, priority=priority)
+    kind, exponents = Replay, {}
+    if options.prioritised:
+        kind, exponents = PrioritisedReplay, {"alpha": options.priority_alpha, "beta": options.priority_beta}
+    replay = kind(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, **exponents)
     rows = [[] for _ in envs]
     observations = [env.reset(seed=n)[0] for n, env in enumerate(envs)]
     for _ in range(steps):

@@ -239,18 +239,6 @@ def test_bad_points_are_refused(value):
             method()
 
 
-def test_bad_options_are_refused():
-    with pytest.raises(RalsegError, match="bandwidth 0"):
-        Rbf(0.0)
-    with pytest.raises(RalsegError, match="radius -1"):
-        TopHat(-1.0)
-    for classes, purity in ((2, 1.5), (2, -0.1), (0, 0.5)):
-        with pytest.raises(RalsegError, match=f"purity={purity}, classes_count={classes}: one is out of range"):
-            purity_radius(gaussian(9), classes, np.random.default_rng(0), purity)
-    with pytest.raises(RalsegError, match="without points"):
-        purity_radius(NOTHING, 2, np.random.default_rng(0))
-
-
 def test_median_bandwidth():
     points = gaussian(9)
     points[8] = points[0]

@@ -87,9 +87,9 @@ def test_training_is_deterministic_and_reports(tmp_path, algorithm):
 
 def test_evaluate_policy_plays_any_query_policy():
     class Best:
-        def select(self, view, rng):
-            best = (view.observation["candidates"][..., 0] * view.observation["mask"]).argmax(axis=-1)
-            return np.where(view.observation["mask"].any(axis=-1), best, -1)
+        def choose(self, observation):
+            best = (observation["candidates"][..., 0] * observation["mask"]).argmax(axis=-1)
+            return np.where(observation["mask"].any(axis=-1), best, -1)
 
     mean, deviation = evaluate_policy(as_sb3(Best()), TrivialEnv(), n_eval_episodes=3, warn=False)
     assert (mean, deviation) == (TrivialEnv().best_return, 0)

@@ -266,7 +266,7 @@ def test_units_of_the_whole_pool_are_those_of_the_highest_score(play, tiny):
     results, _ = play(policies=["entropy"], config=tiny("game.draw=pool"), budgets=[2])
     game, policy = World(tiny("game.draw=pool")).game("compare", observed=False), FixedPolicy(make("entropy"))
     game.reset(0)
-    candidates = game.view(policy.needs, False).candidates
+    candidates = game.view(policy.needs, False)
     # Nothing is void here: all 96 units are on offer.
     assert len(candidates) == 96
     highest = candidates.units[np.argsort(-policy.acquisition.score(candidates))[:2]]
