@@ -1,8 +1,8 @@
-"""Batch-mode double DQN: K choices an env step, one Q-value for each candidate. The whole algorithm is in this file.
+"""Batch-mode double DQN: K choices per env step, one Q-value per candidate. The whole algorithm is in this file.
 
-It reads from top to bottom as a step of the training runs: `set_progress` sets the schedule, `choose` acts and
-explores, `signal` says what each candidate is rewarded with, `targets` adds the future, and `update` takes the gradient
-step. `ralseg.agents.training` plays the games and calls these in turn; `ralseg.agents.replay` keeps the steps.
+The methods follow the order of a training step: `set_progress` sets the schedules, `choose` acts and explores, `signal`
+computes the reward of each candidate, `targets` adds the future, and `update` takes the gradient step.
+`ralseg.agents.training` plays the games and calls them in turn; `ralseg.agents.replay` stores the steps.
 """
 
 import copy
@@ -27,7 +27,7 @@ OPTIMISERS = {"adam": eager(torch.optim.Adam), "sgd": eager(torch.optim.SGD)}
 
 @dataclass(frozen=True)
 class UpdateStats:
-    """What one update came to, averaged over the candidates that it learned from and the members of an ensemble."""
+    """Statistics of one update, averaged over the candidates learned from and the members of an ensemble."""
 
     loss: float
     """Huber or squared error between Q-value and target"""
@@ -36,7 +36,7 @@ class UpdateStats:
 
 
 class Rows(Protocol):
-    """Stored env steps, as the targets read them: `Replay`, or a buffer of tianshou's."""
+    """Stored env steps from which targets are computed: `Replay`, or a buffer of tianshou."""
 
     def take(self, rows: np.ndarray, keys: tuple[str, ...]) -> dict[str, torch.Tensor]:
         """Columns of `rows` (B,); see `Replay.take`."""
@@ -60,14 +60,14 @@ class BatchModeDQN:
         V_k = Q_e(s, argmax_j Q_s(s, c_kj))  over the open candidates of slate k, 0 if there is none,
 
     where the selector s and the evaluator e are the online and the target network (`double=textbook`), the target and
-    the online network (`paper`), or both the target network (`none`). At gamma = 0, and before the share `gamma_from`
-    of the training, nothing is bootstrapped and no next observation is read: that is regression of the signal.
+    the online network (`paper`), or both the target network (`none`). With gamma = 0, and before the share `gamma_from`
+    of the training, targets do not bootstrap and no next observation is read: this is regression of the signal.
 
     `learn_from=chosen` learns from (k, a^k). `learn_from=all` learns from every open candidate of the step, with the
-    next state, the later signal and the shared reward of the step that was played. That is a counterfactual
-    approximation: had one of the K choices been another, reward and next state would have been about the same, because
-    a choice is 1/K of the step; what the candidate itself was worth is in its credit and reference. The shared reward
-    then sets only the level of a step's Q-values. A refused choice (masked, or in an empty slate) is not learned from.
+    next state, the later signal and the shared reward of the step that was played. This is a counterfactual
+    approximation: it assumes that another choice in one slate would have changed reward and next state little, because
+    a choice is 1/K of the step, and that a candidate's own worth is in its credit and reference. The shared reward then
+    sets only the level of a step's Q-values. A refused choice (masked, or in an empty slate) is not learned from.
 
     Args:
         network: the query network; it is trained in place and stays in evaluation mode outside of updates.
@@ -76,11 +76,11 @@ class BatchModeDQN:
 
     Attributes:
         network: the online network.
-        target: the target network, or None where gamma is 0.
-        optimiser: of the online network.
-        updates: gradient updates so far.
+        target: the target network; None if gamma is 0.
+        optimiser: the optimiser of the online network.
+        updates: number of gradient updates so far.
         epsilon: the share of random choices.
-        bootstraps: whether targets hold the value of the next state.
+        bootstraps: whether targets include the value of the next state.
     """
 
     def __init__(self, network: QueryNetwork, options: BatchDQNOptions, rng: np.random.Generator) -> None:
@@ -104,13 +104,13 @@ class BatchModeDQN:
             group["lr"] = self.learning_rate
 
     def fit_inputs(self, seen: Mapping[str, torch.Tensor]) -> None:
-        """Scale the inputs of both networks to a batch of warm-up observations: `state`, `candidates` and `mask`."""
+        """Fit the input scaling of both networks to warm-up observations: `state`, `candidates` and `mask`."""
         states, candidates = (seen[key].numpy().astype(np.float32) for key in ("state", "candidates"))
         self.network.fit_inputs(states, candidates, seen["mask"].numpy())
         self._copy_into_target()
 
     def choose(self, obs: Mapping[str, Any]) -> np.ndarray:
-        """Choices (B, K) int64 for observations with a batch axis: greedy, each random with probability epsilon."""
+        """Choices (B, K) int64 for observations with a batch axis: greedy, or random with probability epsilon."""
         return self.explore(self.greedy(obs), obs["mask"])
 
     @torch.no_grad()
@@ -119,17 +119,18 @@ class BatchModeDQN:
         return masked(self.network(obs), obs["mask"]).argmax(dim=-1).numpy()
 
     def explore(self, choices: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Replace each of the choices (B, K), on its own, by a random open candidate with probability epsilon."""
+        """Replace each of the choices (B, K) independently by a random open candidate with probability epsilon."""
         explore = self.rng.random(choices.shape) < self.epsilon
         lots = np.where(mask == 1, self.rng.random(mask.shape), -1.0)
         return np.where(explore, lots.argmax(axis=-1), choices)
 
     def signal(self, reward: float, info: Mapping[str, Any], obs: Mapping[str, np.ndarray], where: str) -> np.ndarray:
-        """What each candidate of one env step is rewarded with: the weighted sum of `Signal` and, with one, the prior.
+        """The reward of each candidate of one env step: the weighted sum of `Signal`, plus the prior if there is one.
 
         Args:
-            reward: the env's.
-            info: the env's; `candidate_credit` and `candidate_reference` (K, N) are read where they have a weight.
+            reward: the reward of the env.
+            info: the info of the env; `candidate_credit` and `candidate_reference` (K, N) are read if their weight is
+                not 0.
             obs: the observation that was acted on.
             where: names the step in errors.
 
@@ -137,7 +138,7 @@ class BatchModeDQN:
             (K, N) float32, 0 where masked.
 
         Raises:
-            RalsegError: if `info` lacks what has a weight, or holds a number that is not finite.
+            RalsegError: if `info` lacks a part with a weight, or contains a number that is not finite.
         """
         weights, mask = self.options.signal, obs["mask"]
         signal = np.where(mask == 1, np.float32(weights.reward * reward), np.float32(0))
@@ -151,7 +152,7 @@ class BatchModeDQN:
                     )
                 if not np.isfinite(values).all():
                     raise RalsegError(
-                        f"{where}: info['candidate_{name}'] holds a number that is not finite; mend the env"
+                        f"{where}: info['candidate_{name}'] contains a number that is not finite; fix the env"
                     )
                 signal = signal + np.float32(weight) * standardise(values, mask)
         if self.options.prior:
@@ -168,7 +169,7 @@ class BatchModeDQN:
         for step in range(self.options.n_step):
             if step:
                 row = replay.next(row)
-                # A refused choice adds nothing: its signal is stored as 0.
+                # A refused choice adds nothing because its signal is stored as 0.
                 chosen = replay.take(row, ("signal", "act"))
                 later += discount * chosen["signal"].gather(-1, chosen["act"][..., None]).squeeze(-1)
             ended = replay.take(row, ("terminated",))["terminated"]
@@ -178,7 +179,7 @@ class BatchModeDQN:
 
     @torch.no_grad()
     def values(self, obs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """V (B, K) of observations with a batch axis, 0 for an empty slate; for gamma above 0."""
+        """V (B, K) of observations with a batch axis, 0 for an empty slate; needs gamma above 0."""
         assert self.target is not None
         selector = evaluator = self.target(obs)
         if self.options.double == "textbook":
@@ -204,15 +205,15 @@ class BatchModeDQN:
     ) -> tuple[UpdateStats, np.ndarray]:
         """Take one gradient step towards `targets`.
 
-        The members of an ensemble share no weights: the sum of their losses has each member's own gradient.
+        The members of an ensemble share no weights, so the sum of their losses gives each member its own gradient.
 
         Args:
             batch: `state`, `candidates`, `mask` (bool) and `act` (B, K) int64.
             targets: (B, K, N) float32.
-            weight: (B,) float32 of each env step in the loss; None: 1.
+            weight: (B,) float32 weight of each env step in the loss; None for 1.
 
         Returns:
-            What the update came to, and (B,) float32 the mean absolute error of each env step.
+            The statistics of the update, and (B,) float32 the mean absolute error of each env step.
         """
         if self.updates % self.options.target_update == 0:
             self._copy_into_target()
@@ -241,12 +242,12 @@ class BatchModeDQN:
 
     def _copy_into_target(self) -> None:
         if self.target is not None:
-            # With its buffers: input scaling and the running averages of batch normalisation.
+            # The buffers hold the input scaling and the running averages of batch normalisation.
             self.target.load_state_dict(self.network.state_dict())
 
 
 def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """`values` (K, N) to mean 0 and sd 1 over the open candidates of the step.
+    """Scale `values` (K, N) to mean 0 and standard deviation 1 over the open candidates of the step.
 
     Returns:
         (K, N) float32; 0 where masked, and everywhere if all open candidates are equal.

@@ -1,9 +1,9 @@
-"""Checkpoints: what a training needs to go on after it was killed, written at the end of every round.
+"""Checkpoints, from which a killed training continues; they are written at the end of every round.
 
-`checkpoint.json` names the state of the last complete round. It is replaced last, so that a reader finds a whole round
-at any time. Beside it lie `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept) and
-`rows-ROUND.safetensors` (the env steps of that round, written once). On resume the rows are added to the replay in the
-order of the rounds, so that each has the place that it had.
+`checkpoint.json` names the state of the last complete round. It is replaced last, so that a reader finds a complete
+round at any time. Next to it are `state-ROUND.safetensors` (networks, optimiser, priorities; only the newest is kept)
+and `rows-ROUND.safetensors` (the env steps of that round, written once). On resume, the rows are added to the replay in
+the order of the rounds, so that each has its old place.
 """
 
 from pathlib import Path
@@ -33,11 +33,11 @@ def save_checkpoint(
     """Write the state after a round.
 
     Args:
-        folder: of the checkpoint.
+        folder: the folder of the checkpoint.
         round_: number of complete rounds, from 1.
         algorithm: its networks, optimiser, counter of updates and exploration generator are written.
-        replay: its generator and priorities are written, its rows are not.
-        rows: what was added to the replay in this round, one entry for each `add`.
+        replay: its generator and priorities are written, but not its rows.
+        rows: the rows added to the replay in this round, one entry per call of `add`.
         record: counters and settings of the training, JSON values.
     """
     state = _networks(algorithm) | _optimiser(algorithm)
@@ -60,20 +60,20 @@ def save_checkpoint(
 
 
 def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: Replay) -> None:
-    """Bring freshly made objects to the state of a checkpoint.
+    """Load a checkpoint into new objects.
 
     Args:
-        folder: of the checkpoint.
+        folder: the folder of the checkpoint.
         record: the content of its `checkpoint.json`.
-        algorithm: made with the same settings.
-        replay: empty.
+        algorithm: an algorithm made with the same settings.
+        replay: an empty replay.
 
     Raises:
         RalsegError: if a file is missing, damaged, or does not fit the algorithm.
     """
     for number in range(1, record["round"] + 1):
         rows = _read(folder / f"rows-{number:05d}.safetensors", arrays.load)
-        # One `add` at a time, as they were collected: the rows of one `add` have the same step number.
+        # The rows of one `add` have the same step number; they are added together again.
         steps = rows.pop("step")
         starts = np.flatnonzero(np.r_[True, np.diff(steps) != 0])
         for start, stop in zip(starts, np.r_[starts[1:], len(steps)], strict=True):
@@ -99,11 +99,11 @@ def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None
     """Read `checkpoint.json`; None if there is none.
 
     Args:
-        folder: of the checkpoint.
-        settings: those of the training that is about to go on, JSON values.
+        folder: the folder of the checkpoint.
+        settings: the settings of the training that is to continue, JSON values.
 
     Raises:
-        RalsegError: if it belongs to a training with other settings; names the first that differs.
+        RalsegError: if it belongs to a training with other settings; the message names the first that differs.
     """
     path = folder / CHECKPOINT
     if not path.exists():
@@ -168,4 +168,4 @@ def _read(path: Path, load: Any) -> dict[str, Any]:
     try:
         return load(path.read_bytes())
     except (FileNotFoundError, SafetensorError) as error:
-        raise RalsegError(f"{path}: missing or damaged ({error}); the training cannot go on, start it anew") from error
+        raise RalsegError(f"{path}: missing or damaged ({error}); start the training in another folder") from error

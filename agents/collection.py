@@ -1,10 +1,10 @@
-"""Game streams: several games side by side, in turn in this process or each in a spawned process of its own.
+"""Game streams: several games side by side, either in turn in this process or each in its own spawned process.
 
-Both kinds have the same methods and give the same numbers. A spawned game imports what its factory needs and nothing of
-the learner. Observations come through shared memory, the rest of a step (reward, flags, info) through a pipe.
+Both kinds have the same methods and give the same numbers. A spawned game imports only what its factory needs.
+Observations come through shared memory, the rest of a step (reward, flags, info) through a pipe.
 
-Gymnasium's AsyncVectorEnv is no replacement: it steps all of its envs or none, while the streams of a training end
-their episodes at different times, and a worker that is killed ends it with a bare EOFError that names no env.
+Gymnasium's AsyncVectorEnv cannot be used here: it steps all of its envs or none, while the streams of a training end
+their episodes at different times, and if a worker is killed, it fails with a bare EOFError that names no env.
 """
 
 import signal
@@ -29,15 +29,15 @@ Step = tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]
 MakeEnv = Callable[[], gym.Env]
 
 _PATIENCE = 5.0
-"""Seconds that a game is given to end by itself."""
+"""Seconds that a game has to end by itself before it is terminated."""
 
 
 class Streams(Protocol):
     """Numbered games that step together; a context manager.
 
     Attributes:
-        observation_space: of every game, a Dict of Boxes.
-        action_space: of every game, MultiDiscrete([N] * K).
+        observation_space: the observation space of every game, a Dict of Boxes.
+        action_space: the action space of every game, MultiDiscrete([N] * K).
     """
 
     observation_space: spaces.Dict
@@ -48,11 +48,11 @@ class Streams(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def reset(self, seeds: Mapping[int, int]) -> list[Observation]:
-        """Start an episode on each stream that `seeds` names; returns their first observations in that order."""
+        """Start an episode on each stream in `seeds`; returns their first observations in that order."""
         ...
 
     def step(self, actions: Mapping[int, np.ndarray]) -> list[Step]:
-        """Step each stream that `actions` names; returns their steps in that order, in arrays that are never reused."""
+        """Step each stream in `actions`; returns their steps in that order, in arrays that are never reused."""
         ...
 
 
@@ -60,14 +60,14 @@ def open_streams(make_env: MakeEnv | Sequence[MakeEnv], streams: int, processes:
     """Make the games.
 
     Args:
-        make_env: makes a game, or one for each stream; must be picklable (a dataclass with `__call__`) where
-            `processes` is not 1.
+        make_env: makes a game, or a sequence with one maker per stream; must be picklable (a dataclass with `__call__`)
+            unless `processes` is 1.
         streams: number of games.
-        processes: 1 plays all games in this process; any other number gives each game a process of its own.
+        processes: 1 plays all games in this process; any other number gives each game its own process.
 
     Raises:
-        RalsegError: if a game cannot be made or has other spaces than the agents need, or if the number of makers is
-            neither one nor `streams`.
+        RalsegError: if a game cannot be made, does not have the spaces that the agents need, or if the number of makers
+            is neither one nor `streams`.
     """
     makers = list(make_env) if isinstance(make_env, Sequence) else [make_env] * streams
     if len(makers) != streams:
@@ -99,7 +99,7 @@ class LocalStreams:
 
 
 class SpawnedStreams:
-    """Games in processes of their own; an error in one of them is raised here and names its stream."""
+    """Games in their own processes; an error in one of them is raised here and names its stream."""
 
     def __init__(self, makers: Sequence[MakeEnv]) -> None:
         self._games: list[_Game] = []
@@ -157,12 +157,12 @@ class _Game:
 
     @property
     def shared(self) -> "_SharedObservation":
-        """Its present observation, once the game is open."""
+        """The present observation of the game, once it is open."""
         assert self._shared is not None
         return self._shared
 
     def ask(self, *request: Any) -> None:
-        """Send a request. That the process has ended is found out when its answer is read."""
+        """Send a request. If the process has ended, reading the answer raises the error."""
         with suppress(ConnectionError):
             self.pipe.send(request)
 
@@ -174,14 +174,14 @@ class _Game:
             self.process.join(_PATIENCE)
             raise RalsegError(
                 f"game stream {self.stream}: its process ended with code {self.process.exitcode} (-9: killed, perhaps "
-                "for want of memory); the same command goes on from the last checkpoint"
+                "for lack of memory); the same command continues from the last checkpoint"
             ) from error
         if not fine:
             raise RalsegError(f"game stream {self.stream}: {content}")
         return content
 
     def close(self) -> None:
-        """Wait for the process, whose pipe is closed already, and terminate it if it does not end."""
+        """Wait for the process, whose pipe is already closed, and terminate it if it does not end."""
         self.process.join(_PATIENCE)
         if self.process.is_alive():
             self.process.terminate()
@@ -195,8 +195,8 @@ class _SharedObservation:
 
     Args:
         space: gives the names, shapes and dtypes.
-        name: the block to attach to; it is unlinked at once, so that nothing is left behind however the two processes
-            end. None makes a new block.
+        name: the block to attach to; it is unlinked at once, so that it does not outlive the two processes. None makes
+            a new block.
     """
 
     def __init__(self, space: spaces.Dict, name: str | None = None) -> None:
@@ -219,13 +219,13 @@ class _SharedObservation:
         return {key: array.copy() for key, array in self.arrays.items()}
 
     def close(self) -> None:
-        self.arrays.clear()  # the memory cannot be unmapped under a living array
+        self.arrays.clear()  # the memory cannot be unmapped while an array uses it
         self.memory.close()
 
 
 def _play(make_env: MakeEnv, pipe: connection.Connection) -> None:
     """Answer requests, in a spawned process, until the parent closes the pipe or is gone."""
-    # Ctrl-C reaches every process of a terminal, but the parent ends its games itself.
+    # Ctrl-C is sent to every process of a terminal, but the parent ends its games itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     shared = None
     with suppress(ConnectionError):

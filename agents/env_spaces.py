@@ -1,4 +1,4 @@
-"""The spaces of an env that the agents can play, checked once so that what follows can rely on them."""
+"""The spaces of an env that the agents can play, checked once so that later code can rely on them."""
 
 import gymnasium as gym
 from gymnasium import spaces
@@ -25,7 +25,7 @@ def boxes(space: spaces.Dict) -> dict[str, spaces.Box]:
     """The parts of an observation space by name.
 
     Raises:
-        RalsegError: if one of them is no Box.
+        RalsegError: if one of them is not a Box.
     """
     found: dict[str, spaces.Box] = {}
     for name, part in space.items():

@@ -1,4 +1,4 @@
-"""The query networks by name, and building the one that the options name."""
+"""The query networks by name, and how they are built from options."""
 
 from dataclasses import asdict
 
@@ -22,13 +22,13 @@ def build_network(
     prior_column: int | None = None,
     tokens: TokenLayout | None = None,
 ) -> QueryNetwork:
-    """The query network that `options` names.
+    """Build the query network that `options` selects.
 
     Args:
         options: the settings of the agent.
-        observation_space: that of the env.
-        prior_column: the index, among a candidate's numbers, of `options.prior_of`; needed with a prior.
-        tokens: the layout of the rows; needed by `network=tokens`.
+        observation_space: the observation space of the env.
+        prior_column: the index of `options.prior_of` among a candidate's numbers; needed with a prior.
+        tokens: the layout of the rows; needed for `network=tokens`.
 
     Raises:
         RalsegError: if the network cannot read such observations.
@@ -40,13 +40,13 @@ def build_network(
     if options.network == "published":
         return NETWORKS["published"](state_units=units, gate_features=options.gate_features, **widths)
     own = {"hidden": options.hidden, "context": options.context, "prior_column": prior_column}
-    # It is a small margin that means uncertainty.
+    # The margin has the opposite sign because a small margin means uncertainty.
     own["prior"] = -options.prior if options.prior_of == "margin" else options.prior
     if options.network == "tokens":
         if tokens is None:
-            raise RalsegError("network=tokens reads numbers per class; say how the rows are laid out: TokenLayout")
+            raise RalsegError("network=tokens reads numbers per class; pass the layout of the rows, a TokenLayout")
         if prior_column is not None:
-            # Counted from the end, it is the same for any number of classes.
+            # Counted from the end, the index is the same for any number of classes.
             own["prior_column"] = prior_column - candidate_features
         return NETWORKS["tokens"](**asdict(tokens), **own)
     if options.members > 1:

@@ -17,7 +17,7 @@ class Signal(Settings, group="agent.signal"):
     credit: float = 0.0
     """weight of `info['candidate_credit']`, standardised within the step over the open candidates (mean 0, sd 1)"""
     reference: float = 1.0
-    """weight of `info['candidate_reference']`, the score of a reference that sees true labels, standardised likewise"""
+    """weight of `info['candidate_reference']`, the score of a reference that sees true labels, standardised as well"""
 
 
 @dataclass(frozen=True)
@@ -32,28 +32,28 @@ class BatchDQNOptions(Settings, group="agent"):
     """`batch_dqn`"""
     network: Literal["compact", "published", "tokens"] = "compact"
     """`compact` (the default), `published` (Figure B.1 of the RALIS paper), or `tokens` (the same weights for all
-    classes: a policy for any data set, of features=transferable)"""
+    classes, so that a policy fits any data set; needs features=transferable)"""
     hidden: Annotated[int, Range(4, 256)] = 64
-    """width of the compact network and of that of tokens, 4 to 256"""
+    """width of the compact and the token network, 4 to 256"""
     context: bool = True
-    """whether either of them sees the mean candidate of the slate"""
+    """whether the compact and the token network see the mean candidate of the slate"""
     prior: Annotated[float, Range(0, 1000)] = 0.0
-    """weight of a candidate's uncertainty (standardised within the step) in either of them, 0 to 1000. It is added to
-    the signal and, since it is known, to the Q-value rather than learned"""
+    """weight of a candidate's uncertainty (standardised within the step) in these two networks, 0 to 1000. It is added
+    to the signal, and to the Q-value, which need not learn what is known"""
     prior_of: Prior = "margin"
-    """that uncertainty: `margin` (one minus the mean margin) or `disagreement` (the mutual information under noise of
-    the features, as in DALD); the observation must hold it"""
+    """the uncertainty of the prior: `margin` (one minus the mean margin) or `disagreement` (the mutual information
+    under feature noise, as in DALD); the observation must contain it"""
     members: Annotated[int, Range(1, 50)] = 1
-    """how many compact networks learn side by side, each from its own initial weights; Q is their mean. 1 to 50"""
+    """number of compact networks trained side by side, each from its own initial weights; Q is their mean. 1 to 50"""
     gate_features: Annotated[int, Range(1, 4096)] = 64
-    """how many of a candidate's last numbers (its KL histograms) feed the gate of the published network, 1 to 4096"""
+    """number of a candidate's last features (its KL histograms) that feed the published network's gate, 1 to 4096"""
     signal: Signal = field(default_factory=Signal)
-    """what a choice is rewarded with"""
+    """the reward of a choice"""
     learn_from: Literal["chosen", "all"] = "all"
     """`chosen`: the K sub-transitions of a step, as published. `all`: every open candidate of the step with its own
     credit and reference; see `BatchModeDQN` for the counterfactual approximation that this makes"""
     gamma: Share = 0.8
-    """discount of the future, 0 to 1; 0 is plain regression of the signal, without target network"""
+    """discount of the future, 0 to 1; 0 is plain regression of the signal, without a target network"""
     gamma_from: Share = 0.0
     """share of the episodes before which gamma is 0: a warm start by regression, then Q-learning. 0 to 1"""
     n_step: Annotated[int, Range(1, 50)] = 1
@@ -68,7 +68,7 @@ class BatchDQNOptions(Settings, group="agent"):
     learning_rate: PositiveShare = 5e-4
     """step size of the optimiser, above 0, at most 1"""
     learning_rate_floor: Annotated[float, Range(0.01, 1)] = 1.0
-    """share of the learning rate that is left at the end, on a cosine; 1 is constant, 0.01 the least"""
+    """share of the learning rate that is left at the end of a cosine schedule, 0.01 to 1; 1 is constant"""
     momentum: Annotated[float, Range(0, 0.999)] = 0.9
     """momentum of `sgd`, 0 to 0.999"""
     weight_decay: Share = 0.0
@@ -80,11 +80,11 @@ class BatchDQNOptions(Settings, group="agent"):
     updates_per_step: Annotated[int, Range(1, 100)] = 4
     """gradient updates for every env step, 1 to 100"""
     warm_up: Annotated[int, Range(2)] = 40
-    """env steps before the first update; the compact network's inputs are scaled to them. At least the batch size"""
+    """env steps before the first update, which also fit the input scaling; at least the batch size"""
     target_update: Count = 100
     """updates between copies of the online network into the target network, 1 or more"""
     epsilon_start: Share = 1.0
-    """share of random choices at the start, drawn for each slate on its own, 0 to 1"""
+    """share of random choices at the start, drawn independently for each slate, 0 to 1"""
     epsilon_end: Share = 0.05
     """share of random choices after `exploration_share` of the training, 0 to 1"""
     exploration_share: PositiveShare = 0.35
@@ -107,16 +107,16 @@ class BatchDQNOptions(Settings, group="agent"):
         if self.replay_size < self.warm_up:
             raise RalsegError(f"replay_size={self.replay_size} must be at least warm_up={self.warm_up}")
         if self.network == "published" and self.prior:
-            raise RalsegError("network=published knows no prior; set prior=0")
+            raise RalsegError("network=published has no prior; set prior=0")
         if self.network != "compact" and self.members > 1:
-            raise RalsegError(f"members belong to network=compact; set members=1 for network={self.network}")
+            raise RalsegError(f"members is for network=compact; set members=1 for network={self.network}")
         if self.gamma_from and not self.gamma:
-            raise RalsegError("gamma_from is the share of the training from which gamma holds; set gamma above 0, too")
+            raise RalsegError("gamma_from is the share of the training before which gamma is 0; set gamma above 0, too")
         if not any(asdict(self.signal).values()):
             raise RalsegError("signal is 0 throughout; give reward, credit or reference a weight")
         if self.learn_from == "all" and not (self.signal.credit or self.signal.reference):
             raise RalsegError(
-                "learn_from=all with the shared reward alone tells no candidate from another; "
+                "learn_from=all cannot distinguish candidates by the shared reward alone; "
                 "use learn_from=chosen, or give signal.credit or signal.reference a weight"
             )
 
@@ -136,8 +136,8 @@ class SB3Options(Settings, group="agent"):
     context: bool = True
     """whether the network sees the mean candidate of the slate"""
     gamma: Share = 0.5
-    """discount for a step of the game, 0 to 1; `sb3_dqn` applies gamma ** (1 / K) at each of its sub-steps, so that 0
-    would hide the reward from all slates but the last: 0.01 is the least there"""
+    """discount per step of the game, 0 to 1; `sb3_dqn` applies gamma ** (1 / K) at each of its sub-steps and needs at
+    least 0.01, because 0 would hide the reward from all slates but the last"""
     learning_rate: PositiveShare = 1e-3
     """step size of Adam, above 0, at most 1"""
     batch_size: Annotated[int, Range(2, 4096)] = 32
@@ -149,7 +149,7 @@ class SB3Options(Settings, group="agent"):
     entropy: Share = 0.003
     """PPO: weight of the entropy bonus (of the sum over the slates), 0 to 1"""
     buffer_size: Count = 2000
-    """DQN: sub-steps kept, each with two copies of the state; at least the batch size"""
+    """DQN: sub-steps kept in the replay, each with two copies of the state; at least the batch size"""
     updates_per_step: Annotated[int, Range(1, 1000)] = 4
     """DQN: gradient updates for every step of the game (K sub-steps), 1 to 1000"""
     target_update: Count = 100
@@ -175,7 +175,7 @@ def agent_options(mapping: Mapping[str, Any]) -> BatchDQNOptions | SB3Options:
         mapping: `algorithm` (`batch_dqn`, `sb3_ppo` or `sb3_dqn`) and any of its fields.
 
     Raises:
-        RalsegError: if a setting is unknown, of another kind or out of range.
+        RalsegError: if a setting is unknown, of a wrong type or out of range.
     """
     algorithm = mapping.get("algorithm", "batch_dqn")
     if algorithm not in ("batch_dqn", "sb3_ppo", "sb3_dqn"):

@@ -1,4 +1,4 @@
-"""What every policy has in common: it chooses one candidate of each slate, or several of a whole pool."""
+"""The interface of every policy, which chooses one candidate of each slate or several of a whole pool."""
 
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ class Policy(Protocol):
 
     @property
     def needs(self) -> tuple:
-        """The reducers whose rows it reads from the view."""
+        """The reducers whose results it reads from the view."""
         ...
 
     @property
@@ -22,11 +22,11 @@ class Policy(Protocol):
         """Choose among the candidates of a view.
 
         Args:
-            view: what is on offer, a `CandidatesView`.
-            rng: draws whatever the policy leaves to chance.
+            view: the candidates on offer, a `CandidatesView`.
+            rng: the generator of all random decisions.
 
         Returns:
-            (K,) int64 indices into the slates, -1 where a slate has no candidate left; of a whole pool, at most K
+            (K,) int64 indices into the slates, -1 where a slate has no candidate left; for a whole pool, at most K
             indices into it.
         """
         ...

@@ -1,9 +1,9 @@
 """Query networks: one Q-value for every candidate of every slate.
 
-Shapes: B observations, S units of the state, F features of a state unit, K slates, N candidates a slate, F' features of
-a candidate. `forward(obs)` takes a mapping with `state` (B, S, F), `candidates` (B, K, N, F') and `mask` (B, K, N),
-numpy or torch, and returns finite Q-values (B, K, N) float32. Masked candidates have a Q-value like any other; use
-`masked` before taking the best.
+Shapes: B observations, S units of the state, F features per state unit, K slates, N candidates per slate, F' features
+per candidate. `forward(obs)` takes a mapping with `state` (B, S, F), `candidates` (B, K, N, F') and `mask` (B, K, N),
+numpy or torch, and returns finite Q-values (B, K, N) float32. Masked candidates also get Q-values; use `masked` before
+taking the best.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ def masked(values: torch.Tensor, mask: Any) -> torch.Tensor:
 
 
 def as_tensor(array: Any) -> torch.Tensor:
-    """A float32 tensor; an array becomes one on the CPU."""
+    """A float32 tensor; an array is converted on the CPU."""
     return torch.as_tensor(array if isinstance(array, torch.Tensor) else np.asarray(array), dtype=torch.float32)
 
 
 def standardised(obs: Mapping[str, Any], column: int, weight: float) -> torch.Tensor:
-    """One of a candidate's numbers, standardised over the open candidates of the step, times `weight`.
+    """One feature of the candidates, standardised over the open candidates of the step, times `weight`.
 
     Args:
-        obs: a batch of observations, as `forward` takes it.
-        column: the index of the number; negative numbers count from the end.
-        weight: negative where small numbers are to be preferred.
+        obs: a batch of observations as for `forward`.
+        column: the index of the feature; negative indices count from the end.
+        weight: the factor; negative if small values are to be preferred.
 
     Returns:
         (B, K, N) float32, 0 where masked.
@@ -49,8 +49,8 @@ class QueryNetwork(nn.Module):
     """Base class of the query networks.
 
     Attributes:
-        name: of the class, in `policy.json`.
-        arguments: what rebuilds the network, JSON values.
+        name: the name of the class in `policy.json`.
+        arguments: the arguments that rebuild the network, JSON values.
     """
 
     name: str
@@ -66,19 +66,19 @@ class QueryNetwork(nn.Module):
         """
 
     def members_values(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """Q-values (M, B, K, N) of each of the M networks that learn on their own; M is 1 but for an ensemble."""
+        """Q-values (M, B, K, N) of each of the M independent networks; M is 1 except for an ensemble."""
         return self(obs)[None]
 
     def prior(self, obs: Mapping[str, Any]) -> torch.Tensor:
-        """The part of the Q-values (B, K, N) that is not learned: 0 where masked, and in a network without a prior."""
+        """The part of the Q-values (B, K, N) that is not learned; 0 where masked and in networks without a prior."""
         return torch.zeros_like(as_tensor(obs["mask"]))
 
 
 class Standardise(nn.Module):
     """(x - mean) / sd of each feature, with statistics that are fitted once and then frozen.
 
-    Frozen statistics make the Q-values of an observation a function of the weights alone; running ones would move the
-    targets while they are learned. Results are clamped, so that a drifting feature stays bounded.
+    With frozen statistics the Q-values of an observation depend on the weights alone; running statistics would move
+    the targets during learning. Results are clamped, so that a drifting feature stays bounded.
     """
 
     mean: torch.Tensor
@@ -91,7 +91,7 @@ class Standardise(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
 
     def fit(self, rows: np.ndarray) -> None:
-        """Use mean and sd of `rows` (R, features), summed in float64; the sd of a constant feature is set to 1."""
+        """Set mean and sd from `rows` (R, features), summed in float64; the sd of a constant feature is set to 1."""
         deviation = rows.std(axis=0, dtype=np.float64)
         deviation[deviation < 1e-6] = 1.0
         self.mean.copy_(torch.from_numpy(rows.mean(axis=0, dtype=np.float64)))
@@ -105,8 +105,8 @@ class Standardise(nn.Module):
 class RowLinear(nn.Linear):
     """A linear layer that is computed as a convolution for inputs (B, ..., features).
 
-    The rows are read as the pixels of a channels-last image, without a copy. On a CPU torch uses oneDNN for a
-    convolution and MKL for a matrix product, and on AMD's processors MKL is half as fast.
+    The rows are used as the pixels of a channels-last image, without a copy. On a CPU, torch uses oneDNN for a
+    convolution but MKL for a matrix product, and MKL is half as fast on AMD processors.
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -124,17 +124,17 @@ class CompactQueryNetwork(QueryNetwork):
     The state enters as the mean of a per-unit layer over the units of D_S, the slate as the mean of its open
     candidates. No weight depends on S, K or N, so one network serves every size of state set, slate and budget.
 
-    With a prior, the network learns what is to be added to a score that is known beforehand (residual policy learning,
-    Silver et al. 2018): Q = prior x z(u) + f. z standardises over the open candidates of the step, and u, one of a
-    candidate's numbers, says how uncertain the segmentation network is of it.
+    With a prior, the network learns a correction to a known score (residual policy learning, Silver et al. 2018):
+    Q = prior x z(u) + f. Here z standardises over the open candidates of the step, and u is the feature of a candidate
+    that measures the uncertainty of the segmentation network.
 
     Args:
         state_features: F.
         candidate_features: F'.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
-        prior: weight of u; negative where the number falls with uncertainty, as the margin does.
-        prior_column: the index of u among a candidate's numbers; needed with a prior.
+        prior: weight of u; negative if the feature falls with uncertainty, as the margin does.
+        prior_column: the index of u among a candidate's features; needed with a prior.
 
     Raises:
         RalsegError: if there is a prior without its column.
@@ -177,12 +177,12 @@ class CompactQueryNetwork(QueryNetwork):
         )
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """Fit the scaling of state and candidates; masked candidates are left out."""
+        """Fit the scaling of state and candidates, without masked candidates."""
         self.state_scale.fit(states.reshape(-1, states.shape[-1]))
         self.candidate_scale.fit(candidates[masks == 1])
 
     def summary(self, state: Any) -> torch.Tensor:
-        """The state (B, S, F) summarised in (B, hidden // 2) numbers."""
+        """A summary (B, hidden // 2) of the state (B, S, F)."""
         return self.state_unit(self.state_scale(as_tensor(state))).relu().mean(dim=1)
 
     def forward(self, obs: Mapping[str, Any]) -> torch.Tensor:
@@ -220,18 +220,18 @@ class _Block(nn.Module):
 class PublishedQueryNetwork(QueryNetwork):
     """The query network of RALIS (Casanova et al., ICLR 2020, appendix B and Figure B.1).
 
-    Q = sigmoid(gate of the KL numbers) x score of state and candidate. Every layer is batch normalisation, ReLU,
-    linear. Batch normalisation uses the statistics of the batch in updates, and its running averages when the network
-    acts, is evaluated or gives a target. S is fixed by the weights: the state path ends in one number per unit.
+    Q = sigmoid(gate of the KL features) x score of state and candidate. Every layer is batch normalisation, ReLU,
+    linear. Batch normalisation uses batch statistics in updates, and its running averages when the network acts, is
+    evaluated or computes a target. The weights fix S, because the state path ends in one number per unit.
 
     Args:
         state_units: S.
         state_features: F.
-        candidate_features: F' = F + gate_features: a candidate's own F numbers, then its KL histograms.
-        gate_features: how many of a candidate's last numbers feed the gate (2 x 32 bins in the paper).
+        candidate_features: F' = F + gate_features: a candidate's own F features, then its KL histograms.
+        gate_features: number of a candidate's last features that feed the gate (2 x 32 bins in the paper).
 
     Raises:
-        RalsegError: if a candidate has no numbers besides those of the gate.
+        RalsegError: if a candidate has no features besides those of the gate.
     """
 
     name = "published"
@@ -267,11 +267,11 @@ class PublishedQueryNetwork(QueryNetwork):
 
 
 class Ensemble(QueryNetwork):
-    """Compact networks that learn side by side from the same batches, each from its own first weights; Q is their mean.
+    """Compact networks trained side by side on the same batches, each from its own initial weights; Q is their mean.
 
     Args:
         members: number of networks, 1 or more.
-        arguments: those of each member, a `CompactQueryNetwork`.
+        arguments: the arguments of each member, a `CompactQueryNetwork`.
     """
 
     name = "ensemble"
@@ -288,7 +288,7 @@ class Ensemble(QueryNetwork):
         return [member for member in self.members if isinstance(member, CompactQueryNetwork)]
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """See `QueryNetwork.fit_inputs`; all members get the same."""
+        """See `QueryNetwork.fit_inputs`; all members get the same scaling."""
         for member in self.networks:
             member.fit_inputs(states, candidates, masks)
 

@@ -24,7 +24,7 @@ class QueryPolicy:
 
     Args:
         network: the query network; it is put into evaluation mode.
-        description: the content of `policy.json`: network, observation, options, version.
+        description: the content of `policy.json` (network, observation, options, version).
     """
 
     needs: tuple = ()
@@ -67,7 +67,7 @@ class QueryPolicy:
             if arguments.get(name, value) != value:
                 raise RalsegError(
                     f"the policy was trained with {name}={arguments[name]}, this game has {value}; play it with the "
-                    "data set's classes, the features and the state set that its policy.json names"
+                    "classes, the features and the state set named in its policy.json"
                 )
 
 
@@ -77,10 +77,10 @@ def save_policy(
     """Write a trained network as `policy.safetensors` and `policy.json`.
 
     Args:
-        folder: is made if it does not exist.
+        folder: the folder to write to; created if it does not exist.
         network: the trained query network.
-        observation: how the observation was made (features, classes, bins ...), JSON values; kept unchanged.
-        options: the options that it was trained with, JSON values.
+        observation: how the observation was made (features, classes, bins ...), JSON values; stored unchanged.
+        options: the options of the training, JSON values.
     """
     write_policy_files(
         folder,
@@ -94,13 +94,13 @@ def save_policy(
 
 
 def load_policy(folder: str | Path) -> QueryPolicy:
-    """Read what `save_policy` wrote.
+    """Read a policy that `save_policy` wrote.
 
     Args:
-        folder: holds `policy.safetensors` and `policy.json`.
+        folder: the folder with `policy.safetensors` and `policy.json`.
 
     Raises:
-        RalsegError: if a file is missing, damaged or of another kind; untrained weights are never played instead.
+        RalsegError: if a file is missing, damaged or of another kind.
     """
     tensors, description = read_policy_files(folder)
     name = description["network"].get("name")
@@ -115,7 +115,7 @@ def load_policy(folder: str | Path) -> QueryPolicy:
 
 
 def write_policy_files(folder: str | Path, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
-    """Write the weights, then the description, which holds their SHA-256."""
+    """Write the weights, then the description with their SHA-256."""
     folder, weights = Path(folder), save(tensors)
     with atomic_write(folder / WEIGHTS) as file:
         file.write(weights)
@@ -127,18 +127,18 @@ def read_policy_files(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict
     """Read weights and description.
 
     Raises:
-        RalsegError: if a file is missing, or if the weights are not those that the description was written for.
+        RalsegError: if a file is missing or the weights do not belong to the description.
     """
     folder = Path(folder)
     description = read_json(folder / DESCRIPTION)
     if not isinstance(description, dict) or description.get("format") != FORMAT or "network" not in description:
-        raise RalsegError(f"{folder / DESCRIPTION}: not a policy of format {FORMAT}; train it again or fetch it anew")
+        raise RalsegError(f"{folder / DESCRIPTION}: not a policy of format {FORMAT}; train it again or fetch it again")
     try:
         weights = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError as error:
         raise RalsegError(f"{folder / WEIGHTS}: no such file; a policy is {DESCRIPTION} and {WEIGHTS}") from error
     if hashlib.sha256(weights).hexdigest() != description.get("sha256"):
-        raise RalsegError(f"{folder / WEIGHTS}: damaged, or not the file that {DESCRIPTION} describes; fetch it anew")
+        raise RalsegError(f"{folder / WEIGHTS}: damaged, or not the file that {DESCRIPTION} describes; fetch it again")
     try:
         return load(weights), description
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""Replay of env steps: every observation is stored once, and samples come from a generator that is passed in."""
+"""Replay of env steps; every observation is stored once, and a given generator draws the samples."""
 
 from typing import Any
 
@@ -14,13 +14,12 @@ COLUMNS = (*OBSERVATION, "act", "signal", "terminated")
 class Replay:
     """A ring of env steps for each game stream, drawn uniformly.
 
-    A row holds what was seen (`state`, `candidates`, `mask`), what was chosen (`act`), the `signal` to learn from and
-    whether the episode ended with it (`terminated`). The observation that follows a row is that of the next row of its
-    stream, so each is stored once, and the newest rows of an episode that still runs cannot be drawn yet. Memory is
-    taken up row by row.
+    A row holds the observation (`state`, `candidates`, `mask`), the choice (`act`), the `signal` to learn from and
+    whether the episode ended with it (`terminated`). The next observation is in the next row of the stream, so each is
+    stored once, and the newest rows of a running episode cannot be drawn yet. Memory is used row by row.
 
     Args:
-        size: env steps kept, over all streams (rounded up to as many for each).
+        size: env steps kept over all streams, rounded up to the same number for each.
         streams: number of game streams; the rows of stream i start at i x length.
         rng: draws the samples.
         n_step: env steps of signal before the bootstrap.
@@ -40,7 +39,7 @@ class Replay:
         """Add one env step of some streams; in a full ring it replaces the oldest row.
 
         Args:
-            rows: `stream` (n,) and, one row for each stream, the `COLUMNS`.
+            rows: `stream` (n,), and the `COLUMNS` with one row per stream.
 
         Returns:
             (n,) int64, the rows that were written.
@@ -49,7 +48,7 @@ class Replay:
         index = stream * self.length + self._place[stream]
         for key in COLUMNS:
             if key not in self.arrays:
-                # numpy's zeros are not touched before they are written, torch's are.
+                # Unlike torch, numpy does not occupy the memory of zeros before they are written.
                 kind = bool if key in ("mask", "terminated") else rows[key].dtype
                 self.arrays[key] = torch.from_numpy(np.zeros((self.size, *rows[key].shape[1:]), kind))
             self.arrays[key].numpy()[index] = rows[key]
@@ -59,7 +58,7 @@ class Replay:
         return index
 
     def rows(self) -> np.ndarray:
-        """All rows, (len,) int64: stream by stream, oldest first."""
+        """All rows, (len,) int64, stream by stream, oldest first."""
         return self._rows(np.zeros_like(self._running))
 
     def drawable(self) -> np.ndarray:
@@ -67,7 +66,7 @@ class Replay:
         return self._rows(np.minimum(self._running, self.n_step))
 
     def _rows(self, without: np.ndarray) -> np.ndarray:
-        """All rows but the newest `without` (streams,) of each stream."""
+        """All rows except the newest `without` (streams,) of each stream."""
         each = zip(self._filled, self._place, np.minimum(without, self._filled), strict=True)
         return np.concatenate(
             [
@@ -88,12 +87,12 @@ class Replay:
         return self.rng.choice(self.drawable(), count)
 
     def take(self, rows: np.ndarray, keys: tuple[str, ...] = OBSERVATION) -> dict[str, torch.Tensor]:
-        """Copies of some columns of `rows`; features have the precision that they are stored in."""
+        """Copies of some columns of `rows`; features keep the precision that they are stored in."""
         index = torch.from_numpy(rows)
         return {key: self.arrays[key][index] for key in keys}
 
     def following(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
-        """The observations that follow `rows`; after the last row of an episode there is none, and it stands again."""
+        """The observations that follow `rows`; the last row of an episode is followed by its own observation."""
         return self.take(self.next(rows))
 
 
@@ -129,16 +128,16 @@ class PrioritisedReplay(Replay):
         return self.rng.choice(rows, count, p=self.weight[rows] / self.weight[rows].sum())
 
     def importance(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) float64 weights in the loss, weight ** -beta of each row over the largest of them: rare rows count most.
+        """(n,) float64 weights in the loss: weight ** -beta of each row, divided by the largest of them.
 
-        They undo the preference with which `rows` were drawn, in full at beta 1.
+        They correct for the preference with which `rows` were drawn, completely at beta 1.
         """
         weight = (self.weight[rows] / self.lowest) ** -self.beta
         return weight / weight.max()
 
     def prioritise(self, rows: np.ndarray, errors: np.ndarray) -> None:
         """Set the priorities of `rows` to the absolute errors (n,) of their last update."""
-        # In float64, as a checkpoint gives them back: the power of a float32 is rounded differently.
+        # In float64, as a checkpoint restores them, because powers of float32 are rounded differently.
         priority = errors.astype(np.float64) + float(np.finfo(np.float32).eps)
         self.weight[rows] = priority**self.alpha
         self.highest = max(self.highest, float(priority.max()))
@@ -162,8 +161,8 @@ def as_stored(observation: dict[str, np.ndarray], half: bool, where: str) -> dic
         with np.errstate(over="ignore"):
             stored[key] = np.asarray(observation[key], kind)
         if not np.isfinite(stored[key]).all():
-            mend = "scale the features or set replay_half=false" if half else "mend the env"
+            mend = "scale the features or set replay_half=false" if half else "fix the env"
             raise RalsegError(
-                f"{where}: the observation's {key} holds a number that is not finite as {kind.__name__}; {mend}"
+                f"{where}: the observation's {key} contains a number that is not finite as {kind.__name__}; {mend}"
             )
     return stored

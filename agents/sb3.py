@@ -1,7 +1,7 @@
 """Stable-Baselines3 agents for the same game: PPO on the K choices at once, DQN on one choice after another.
 
-Both learn a `CompactQueryNetwork`, whose outputs are PPO's logits or DQN's Q-values. What they save is therefore an
-ordinary policy folder that `load_policy` reads: weights as safetensors, nothing pickled.
+Both train a `CompactQueryNetwork`, whose outputs are PPO's logits or DQN's Q-values, and save an ordinary policy folder
+that `load_policy` reads: weights as safetensors, nothing pickled.
 """
 
 import time
@@ -26,16 +26,16 @@ from ralseg.agents.sb3_networks import DQNFeatures, PPOFeatures, SlateActorCriti
 from ralseg.agents.single_unit import SingleUnitWrapper
 from ralseg.foundation import RalsegError, generator, integer
 
-# SB3 counts steps and we count episodes: it is given twice the steps that are expected, and the callback stops it.
+# SB3 counts steps and we count episodes, so it gets twice the expected number of steps and the callback stops it.
 _SLACK = 2
 
 
 class SeededEpisodes(gym.Wrapper):
-    """Starts episode e with the seed of the stream `("episode", e)`, as `training.train` does; checks the rewards.
+    """Starts episode e with the seed of the stream `("episode", e)`, as `training.train` does, and checks rewards.
 
     Args:
         env: the game.
-        seed: root seed.
+        seed: the root seed.
     """
 
     def __init__(self, env: gym.Env, seed: int) -> None:
@@ -55,7 +55,7 @@ class SeededEpisodes(gym.Wrapper):
         """
         observation, reward, terminated, truncated, info = self.env.step(action)
         if not np.isfinite(float(reward)):
-            raise RalsegError(f"episode {self.index}: the env's reward is {reward}; mend the env or its learner")
+            raise RalsegError(f"episode {self.index}: the env's reward is {reward}; fix the env or its learner")
         return observation, float(reward), terminated, truncated, info
 
 
@@ -118,21 +118,21 @@ def train_sb3(
 ) -> TrainingResult:
     """Train a Stable-Baselines3 agent on one game stream and save its policy into `run_folder`.
 
-    One random episode is played first; the input scaling is fitted to it, and it shows how long an episode is. SB3
-    draws from the global generators of numpy and torch, which it seeds. A training that was killed starts again.
+    A first random episode fits the input scaling and gives the length of an episode. SB3 draws from the global
+    generators of numpy and torch, which it seeds. A killed training starts again from the beginning.
 
     Args:
         make_env: makes the env.
         options: the settings.
-        run_folder: gets `policy.safetensors`, `policy.json` and `tensorboard/`.
-        seed: root seed.
-        episodes: number of episodes that are learned from.
-        observation: how the observation is made, JSON values; kept in `policy.json`.
+        run_folder: the folder for `policy.safetensors`, `policy.json` and `tensorboard/`.
+        seed: the root seed.
+        episodes: number of training episodes.
+        observation: how the observation is made, JSON values; stored in `policy.json`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the game.
 
     Raises:
-        RalsegError: if `episodes` is below 1, the env has other spaces than the agents need, or a reward is not finite.
+        RalsegError: if `episodes` is below 1, the env lacks the spaces that the agents need, or a reward is not finite.
     """
     if episodes < 1:
         raise RalsegError(f"episodes is {episodes}; it must be at least 1")
@@ -235,7 +235,7 @@ class SB3Predictor:
 
         Args:
             observation: `state`, `candidates` and `mask`, with a leading axis of n observations or without.
-            state: given back unchanged.
+            state: returned unchanged.
             episode_start: not used.
             deterministic: not used; the choice is greedy.
 
@@ -249,5 +249,5 @@ class SB3Predictor:
 
 
 def as_sb3(policy: QueryPolicy) -> SB3Predictor:
-    """A trained policy as SB3's tools take it, e.g. `stable_baselines3.common.evaluation.evaluate_policy`."""
+    """A trained policy for SB3's tools, e.g. `stable_baselines3.common.evaluation.evaluate_policy`."""
     return SB3Predictor(policy)

@@ -15,14 +15,14 @@ from ralseg.agents.query_network import CompactQueryNetwork
 
 
 def _closed_last(scores: torch.Tensor, mask: torch.Tensor, below: float | None) -> torch.Tensor:
-    """Scores (B, K, N) with masked candidates at `below`, or None: 1 below the slate's lowest; not in empty slates."""
+    """Scores (B, K, N) with masked candidates at `below`, or 1 below the slate's lowest; empty slates are unchanged."""
     low = scores.detach().amin(dim=-1, keepdim=True) - 1 if below is None else below
     closed = (mask == 0) & (mask != 0).any(dim=-1, keepdim=True)
     return torch.where(closed, low, scores)
 
 
 class PPOFeatures(BaseFeaturesExtractor):
-    """Features for PPO: K x N logits, then the summary of the state, from which the value is computed."""
+    """Features for PPO: K x N logits, then the summary of the state, which gives the value."""
 
     def __init__(self, observation_space: spaces.Dict, network: dict[str, Any]) -> None:
         slates, size, _ = boxes(observation_space)["candidates"].shape
@@ -54,7 +54,7 @@ class _Split(nn.Module):
 
 
 class SlateActorCritic(ActorCriticPolicy):
-    """Actor-critic whose logits are the query network's outputs: no layer mixes the candidates after it."""
+    """Actor-critic whose logits are the outputs of the query network; no later layer mixes the candidates."""
 
     def _build_mlp_extractor(self) -> None:
         assert isinstance(self.action_space, spaces.MultiDiscrete)
@@ -64,12 +64,12 @@ class SlateActorCritic(ActorCriticPolicy):
     def _build(self, lr_schedule: Callable[[float], float]) -> None:
         super()._build(lr_schedule)
         self.action_net = nn.Identity()
-        # Torch's base class has no lr, which all of its optimisers have.
+        # All optimisers have `lr`, although torch's base class does not.
         self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # pyright: ignore[reportCallIssue]
 
 
 class DQNFeatures(BaseFeaturesExtractor):
-    """Features for DQN: the N Q-values of the slate whose turn it is.
+    """Features for DQN: the N Q-values of the present slate.
 
     The turn and the earlier choices of the step shift all N by the same amount, so that the query network alone ranks
     the candidates.
@@ -95,7 +95,7 @@ class SlateDQNPolicy(DQNPolicy):
     """DQN policy whose Q-values are the query network's outputs."""
 
     def make_q_net(self) -> QNetwork:
-        """A Q-network without layers of its own."""
+        """A Q-network that adds no layers."""
         network = super().make_q_net()
         network.q_net = nn.Sequential()
         return network

@@ -10,14 +10,13 @@ from ralseg.agents.env_spaces import boxes, env_spaces
 class SingleUnitWrapper(gym.Wrapper):
     """One choice per step: K sub-steps make one step of the game, and its reward comes with the last of them.
 
-    Observation: `state` as in the game, `candidates` (1, N, F') and `mask` (1, N) of the slate whose turn it is,
-    `slate` (K,) one-hot, which says which slate that is, and `chosen` (K, F'), the candidates chosen so far in the
-    step, 0 elsewhere. Without `chosen` a bootstrap could not tell one early choice from another, because their reward
-    comes with the last sub-step.
+    Observation: `state` as in the game, `candidates` (1, N, F') and `mask` (1, N) of the present slate, `slate` (K,)
+    one-hot with its number, and `chosen` (K, F') with the candidates chosen so far in the step, 0 elsewhere. Without
+    `chosen` a bootstrap could not distinguish early choices, because their reward comes with the last sub-step.
     Action: Discrete(N).
 
-    The discount applies at every sub-step: gamma of the game becomes gamma ** (1 / K) here. Credit reaches the early
-    sub-steps through K bootstraps, of which batch-mode DQN needs one.
+    The discount applies at every sub-step, so gamma of the game becomes gamma ** (1 / K) here. The reward reaches the
+    first sub-step through K bootstraps, where batch-mode DQN needs one.
 
     Args:
         env: the game, with the spaces that `ralseg.agents.env_spaces` checks.
@@ -46,7 +45,7 @@ class SingleUnitWrapper(gym.Wrapper):
         return self._observation(), info
 
     def step(self, action: int) -> tuple[dict[str, np.ndarray], float, bool, bool, dict]:
-        """Choose in the slate whose turn it is; with the choice in the last slate, the game steps."""
+        """Choose in the present slate; the choice in the last slate steps the game."""
         self.chosen.append(int(action))
         if len(self.chosen) < self.slates:
             return self._observation(), 0.0, False, False, {}

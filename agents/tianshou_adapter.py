@@ -1,7 +1,7 @@
-"""`BatchModeDQN` as an algorithm of tianshou: its collectors play, its buffers keep, its trainer counts, ours learns.
+"""`BatchModeDQN` as an algorithm of tianshou, for use with tianshou's collectors, buffers and trainers.
 
-ralseg trains with `ralseg.agents.training`, which resumes bit for bit. This is for whoever compares with tianshou's
-agents in one trainer, or plays a policy in one of its collectors; `docs/agent.md` shows both.
+ralseg itself trains with `ralseg.agents.training`, which resumes bit for bit. This adapter serves comparisons with
+tianshou's agents in one trainer, and playing a policy in a collector; `docs/agent.md` shows both.
 """
 
 from typing import Any
@@ -19,12 +19,12 @@ from ralseg.foundation import RalsegError
 
 
 class SlatePolicy(Policy):
-    """The choices of a `BatchModeDQN` in a collector of tianshou.
+    """A `BatchModeDQN` as a policy for tianshou's collectors.
 
-    A collector made with `exploration_noise=True` explores with the algorithm's epsilon, any other plays greedily.
+    A collector made with `exploration_noise=True` explores with the epsilon of the algorithm, others play greedily.
 
     Args:
-        core: chooses.
+        core: the algorithm that chooses.
         action_space: MultiDiscrete([N] * K).
     """
 
@@ -33,7 +33,7 @@ class SlatePolicy(Policy):
         self.core, self.network = core, core.network
 
     def train(self, mode: bool = True) -> "SlatePolicy":
-        """Stay in evaluation mode: batch normalisation uses batch statistics within `BatchModeDQN.learn` alone."""
+        """Stay in evaluation mode; batch normalisation uses batch statistics only in `BatchModeDQN.learn`."""
         return super().train(False)
 
     def forward(self, batch: Any, state: Any = None, **_: Any) -> Any:
@@ -48,11 +48,11 @@ class SlatePolicy(Policy):
 class TianshouBatchDQN(OffPolicyAlgorithm[SlatePolicy]):
     """Batch-mode double DQN for tianshou's off-policy trainer.
 
-    Any replay buffer of tianshou's serves, prioritised ones too, if it stores `obs_next` and `info`. Epsilon, learning
-    rate and `gamma_from` follow `core.set_progress`, which belongs in the trainer's `training_fn`.
+    Any replay buffer of tianshou can be used, prioritised ones included, if it stores `obs_next` and `info`. Epsilon,
+    learning rate and `gamma_from` follow `core.set_progress`, which the trainer's `training_fn` must call.
 
     Args:
-        core: learns.
+        core: the algorithm that learns.
         action_space: MultiDiscrete([N] * K).
     """
 
@@ -61,11 +61,11 @@ class TianshouBatchDQN(OffPolicyAlgorithm[SlatePolicy]):
         self.core = core
 
     def fit_inputs(self, buffer: ReplayBuffer) -> None:
-        """Scale the inputs of the networks to all observations in `buffer`; call it once, after the warm-up."""
+        """Fit the input scaling of the networks to all observations in `buffer`; call it once, after the warm-up."""
         self.core.fit_inputs(_BufferRows(buffer, self.core).take(buffer.sample_indices(0), OBSERVATION))
 
     def _preprocess_batch(self, batch: Any, buffer: ReplayBuffer, indices: np.ndarray) -> Any:
-        """The rows among `indices` whose n following steps are stored, with their targets."""
+        """The rows among `indices` whose next n steps are stored, with their targets."""
         row, whole = indices, np.ones(len(indices), bool)
         for _ in range(self.core.options.n_step - 1):
             whole &= ~(np.isin(row, buffer.unfinished_index()) | buffer.truncated[row])
@@ -91,7 +91,7 @@ class TianshouBatchDQN(OffPolicyAlgorithm[SlatePolicy]):
 
 
 class _BufferRows:
-    """A buffer of tianshou's as `ralseg.agents.batch_dqn.Rows`; the signal is made from the stored reward and info."""
+    """A buffer of tianshou as `ralseg.agents.batch_dqn.Rows`; the signal is computed from stored reward and info."""
 
     def __init__(self, buffer: ReplayBuffer, core: BatchModeDQN) -> None:
         self.buffer, self.core = buffer, core

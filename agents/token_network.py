@@ -1,4 +1,4 @@
-"""The query network that knows no class by name: one token for each class, with the same weights for all of them."""
+"""The query network for any set of classes: one token per class, with the same weights for all classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,28 +14,28 @@ from ralseg.foundation import RalsegError
 class TokenQueryNetwork(QueryNetwork):
     """Q-values that do not depend on the order of classes or units of the state (Deep Sets, Zaheer et al. 2017).
 
-    A row holds T numbers for each class, part by part, then numbers that belong to no class (`TokenLayout`). The
-    numbers of one class are its token. Every token of a candidate goes through the same layer, together with what the
-    state says about the same class (the mean over D_S of a layer of its tokens). A candidate is then the sum of its
-    tokens, weighted by the first number of each, the predicted share, and beside it their mean. The rest is the compact
+    A row holds T numbers for each class, part by part, then numbers without a class (`TokenLayout`). The numbers of one
+    class form its token. Every token of a candidate goes through the same layer, together with the state of the same
+    class (the mean over D_S of a layer of its tokens). A candidate is then represented by two vectors: the sum of its
+    tokens weighted by the first number of each, the predicted share, and their mean. The rest is as in the compact
     network: the slate's mean candidate as context, a small MLP, and the prior. The number of classes C is read from the
     observation; no weight depends on C, S, K or N.
 
-    The layers see the numbers of a token and their square roots, which tell a rare class from one that is absent.
+    The layers get the numbers of a token and their square roots, which separate a rare class from an absent one.
 
     Args:
         state_tokens: numbers per class in a row of the state, 1 or more.
-        state_free: how many numbers follow them.
+        state_free: number of values without a class in a row of the state.
         candidate_tokens: numbers per class in a row of a candidate, in [0, 1], 1 or more.
-        candidate_free: how many numbers follow them.
+        candidate_free: number of values without a class in a row of a candidate.
         hidden: width of the layers.
         context: whether the slate's mean candidate is an input.
         prior: see `CompactQueryNetwork`.
-        prior_column: the index of the prior's number, one of those that belong to no class; negative, counted from the
-            end of the row.
+        prior_column: the index of the prior's value among those without a class; negative, counted from the end of the
+            row.
 
     Raises:
-        RalsegError: if a row has no tokens, or if there is a prior without its column.
+        RalsegError: if a row has no tokens, or a prior has no column.
     """
 
     name = "tokens"
@@ -56,8 +56,8 @@ class TokenQueryNetwork(QueryNetwork):
             raise RalsegError("a network of class tokens needs numbers per class; set features=transferable")
         if prior and (prior_column is None or not -candidate_free <= prior_column < 0):
             raise RalsegError(
-                f"prior={prior:g} is a weight of a number that belongs to no class; prior_column={prior_column} must "
-                f"say which of a candidate's last {candidate_free} that is, counted from the end"
+                f"prior={prior:g} is the weight of a value without a class; prior_column={prior_column} must be its "
+                f"index among a candidate's last {candidate_free} values, counted from the end"
             )
         self.arguments = {
             "state_tokens": state_tokens,
@@ -85,7 +85,7 @@ class TokenQueryNetwork(QueryNetwork):
         )
 
     def fit_inputs(self, states: np.ndarray, candidates: np.ndarray, masks: np.ndarray) -> None:
-        """Fit the scalings, which are the same for all classes; masked candidates are left out."""
+        """Fit the scalings, which are the same for all classes, without masked candidates."""
         self.state_scale.fit(self._state_rows(as_tensor(states)).flatten(0, -2).numpy())
         tokens, free = self._split(as_tensor(candidates[masks == 1]), "candidate")
         self.token_scale.fit(_with_roots(tokens).flatten(0, -2).numpy())
@@ -101,8 +101,8 @@ class TokenQueryNetwork(QueryNetwork):
         of_state = self.state_token(self.state_scale(self._state_rows(as_tensor(obs["state"])))).relu().mean(dim=1)
         if of_state.shape[1] != tokens.shape[-2]:
             raise RalsegError(
-                f"the state holds {of_state.shape[1]} classes and the candidates {tokens.shape[-2]}; both rows must be "
-                "those of features=transferable"
+                f"the state has {of_state.shape[1]} classes and the candidates have {tokens.shape[-2]}; make both with "
+                "features=transferable"
             )
         own = self.from_token(self.token_scale(_with_roots(tokens)))
         own = (own + self.from_state(of_state)[:, None, None]).relu_()
@@ -123,18 +123,18 @@ class TokenQueryNetwork(QueryNetwork):
         return standardised(obs, self.prior_column, self.prior_weight)
 
     def _state_rows(self, state: torch.Tensor) -> torch.Tensor:
-        """The state (B, S, F) as (B, S, C, 2 T + free): the numbers of each class, with the unit's own beside them."""
+        """The state (B, S, F) as (B, S, C, 2 T + free): the numbers of each class, then those without a class."""
         tokens, free = self._split(state, "state")
         return torch.cat([_with_roots(tokens), free[..., None, :].expand(*tokens.shape[:-1], -1)], dim=-1)
 
     def _split(self, rows: torch.Tensor, what: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Split rows (..., C x T + free) into tokens (..., C, T) and the numbers that belong to no class."""
+        """Split rows (..., C x T + free) into tokens (..., C, T) and the numbers without a class."""
         count, free = self.arguments[f"{what}_tokens"], self.arguments[f"{what}_free"]
         classes, rest = divmod(rows.shape[-1] - free, count)
         if rest or classes < 2:
             raise RalsegError(
-                f"a {what} of {rows.shape[-1]} numbers is not {count} per class and {free} besides; play this policy "
-                "with the features that its policy.json names"
+                f"a {what} of {rows.shape[-1]} numbers is not {count} per class and {free} more; play this policy with "
+                "the features named in its policy.json"
             )
         tokens = rows[..., : count * classes].unflatten(-1, (count, classes)).transpose(-1, -2)
         return tokens, rows[..., count * classes :]

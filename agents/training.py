@@ -1,4 +1,4 @@
-"""Training of the batch-mode double DQN: rounds of episodes, one on every game stream, with a checkpoint after each."""
+"""Training of the batch-mode double DQN in rounds of one episode per game stream, with a checkpoint after each."""
 
 import json
 import time
@@ -41,32 +41,32 @@ def train(
     on_step: Callable[[Progress], None] | None = None,
     resume: bool = True,
 ) -> TrainingResult:
-    """Train a query network; the same arguments give the same weights, whether it is killed and resumed or not.
+    """Train a query network; the same arguments give the same weights, even if the training is killed and resumed.
 
     Episode e is played on game stream e mod `streams`, with the seed of the random stream `("episode", e)`. A round is
-    one episode on every game stream; these step together. Epsilon and learning rate follow the share of the episodes
-    that were played before the round.
+    one episode on every game stream; the streams step together. Epsilon and learning rate follow the share of episodes
+    played before the round.
 
     Args:
-        make_env: makes the env, or one for each stream, e.g. for games of several networks with the same observation
-            space; must be picklable (a dataclass with `__call__`) where `processes` is not 1.
+        make_env: makes the env, or a sequence with one maker per stream, e.g. for games of several networks with the
+            same observation space; must be picklable (a dataclass with `__call__`) unless `processes` is 1.
         options: the settings.
-        run_folder: gets `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
+        run_folder: the folder for `checkpoint/`, `tensorboard/`, `policy.safetensors` and `policy.json`.
         seed: root seed of network, exploration, replay and episodes.
-        episodes: number of episodes, over all streams.
+        episodes: number of episodes over all streams.
         streams: number of game streams; another number gives other weights.
-        processes: 1 plays the streams in turn in this process, `streams` gives each a spawned process of its own; the
+        processes: 1 plays the streams in turn in this process, `streams` gives each its own spawned process; the
             weights are the same.
-        observation: how the observation is made, JSON values; kept in `policy.json` and compared on resume.
-        prior_column: the index, among a candidate's numbers, of `options.prior_of`; needed with `options.prior`.
-        tokens: the layout of an observation's rows; needed by `options.network=tokens`.
+        observation: how the observation is made, JSON values; stored in `policy.json` and compared on resume.
+        prior_column: the index of `options.prior_of` among a candidate's features; needed with `options.prior`.
+        tokens: the layout of an observation's rows; needed for `options.network=tokens`.
         tensorboard: whether to write TensorBoard files.
         on_step: called after every step of the streams.
-        resume: whether to go on from a checkpoint in `run_folder`; False refuses a folder that holds one.
+        resume: whether to continue from a checkpoint in `run_folder`; False refuses a folder that holds one.
 
     Raises:
         RalsegError: if an argument is out of range, the checkpoint has other settings, or the env breaks its contract
-            (other spaces, a reward that is not finite, a missing credit, a truncated episode).
+            (wrong spaces, a reward that is not finite, a missing credit, a truncated episode).
     """
     if episodes < 1 or streams < 1 or streams > episodes:
         raise RalsegError(
@@ -77,7 +77,7 @@ def train(
     folder = Path(run_folder)
     observation = observation or {}
     settings = {"options": asdict(options), "seed": seed, "episodes": episodes, "streams": streams}
-    settings = json.loads(json.dumps(settings | {"observation": observation}))  # as a checkpoint gives them back
+    settings = json.loads(json.dumps(settings | {"observation": observation}))  # as a checkpoint restores them
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
@@ -183,10 +183,10 @@ class _Training:
         for i, observation, (_, reward, _, truncated, info) in zip(running, observations, results, strict=True):
             where = f"episode {first + i}, step {step}"
             if not np.isfinite(float(reward)):
-                raise RalsegError(f"{where}: the env's reward is {reward}; mend the env or its learner")
+                raise RalsegError(f"{where}: the env's reward is {reward}; fix the env or its learner")
             if truncated:
                 raise RalsegError(
-                    f"{where}: the env truncated the episode; it must end by terminated alone (no TimeLimit)"
+                    f"{where}: the env truncated the episode; it must end by termination only (no TimeLimit)"
                 )
             stored = as_stored(observation, self.options.replay_half, where)
             entries.append(stored | {"signal": self.algorithm.signal(float(reward), info, stored, where)})

@@ -1,4 +1,4 @@
-"""TensorBoard files of a training; their x axis is env steps."""
+"""TensorBoard files of a training, over env steps."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -13,9 +13,9 @@ class TrainingLog:
     """Writes one point per episode and one per round.
 
     Args:
-        folder: of the event files.
-        resumed_at: env steps of the checkpoint that the training goes on from, None at a start. What the killed run
-            logged after it is purged, so that no point appears twice.
+        folder: the folder of the event files.
+        resumed_at: env steps of the checkpoint that the training continues from, None at the start. Points that the
+            killed run logged after it are purged, so that none appears twice.
         enabled: False writes nothing.
     """
 
@@ -31,7 +31,7 @@ class TrainingLog:
             self.writer.close()
 
     def episode(self, env_steps: int, total: dict[str, float], class_shares: np.ndarray) -> None:
-        """Log an episode that ended: return, final mIoU (percent), refused choices, mean class shares bought."""
+        """Log a finished episode: return, final mIoU (percent), refused choices, mean class shares bought."""
         points = {"game/return": total["return"], "game/miou": total["miou"], "game/refused": total["refused"]}
         points |= {f"class_share/{c:02d}": share for c, share in enumerate(class_shares)}
         self._write(env_steps, points)

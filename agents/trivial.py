@@ -1,4 +1,4 @@
-"""A game of milliseconds with the contract of the real one, to show that an agent can learn at all."""
+"""A game that takes milliseconds and has the interface of the real one, to show that an agent can learn at all."""
 
 from typing import Any
 
@@ -15,15 +15,15 @@ class TrivialEnv(gym.Env):
     Observation: `state` (6, 4), `candidates` (slates, size, 4), `mask` (slates, size). Feature 0 of a candidate is 1 in
     one open candidate of a slate and 0 in the others; the rest is noise.
     Action: MultiDiscrete([size] * slates).
-    Reward: the share of the slates whose good candidate was chosen, so a perfect episode returns `best_return`.
-    Info: what the game's step returns; credit is 1 for the good candidate and 0 for the others, reference twice that.
+    Reward: the share of slates in which the good candidate was chosen, so a perfect episode returns `best_return`.
+    Info: as in the game's step; credit is 1 for the good candidate and 0 for the others, reference twice that.
     Episode end: terminated after `steps` steps.
 
     Args:
         slates: K.
         size: N.
         steps: length of an episode.
-        closed: share of the candidates that are masked; in its last step, the last slate is masked throughout.
+        closed: share of candidates that are masked; in the last step the whole last slate is masked.
     """
 
     metadata = {"render_modes": []}
@@ -44,7 +44,7 @@ class TrivialEnv(gym.Env):
         return self.steps - (1 / self.slates if self.closed else 0)
 
     def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[dict[str, np.ndarray], dict]:
-        """Start an episode; the same seed gives the same one."""
+        """Start an episode; the same seed gives the same episode."""
         super().reset(seed=seed)
         self._step, self._reward_sum = 0, 0.0
         self._draw()

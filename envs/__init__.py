@@ -1,7 +1,7 @@
 """The annotation game and its Gymnasium environment."""
 
 if __name__ != "ralseg.envs":
-    raise ImportError("import ralseg.envs: under the name envs every class would exist a second time")
+    raise ImportError("import ralseg.envs; importing it as envs would create a second copy of every class")
 
 from ralseg.envs.build import EnvFactory, make_env
 from ralseg.envs.campaign import Campaign

@@ -1,4 +1,4 @@
-"""The environment of a configuration, made in the caller's process or in one of its own."""
+"""Makes the environment of a configuration, in this process or in a spawned one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from ralseg.segmentation.devices import single_thread
 class EnvFactory:
     """Makes the environment of a configuration, in this process or in a spawned one.
 
-    In a process that multiprocessing has started it computes in one thread; in any other, threads stay as they are.
-    The commands set one thread themselves.
+    In a process that multiprocessing has started, torch is set to one thread; in any other process its threads stay as
+    they are. The commands set one thread themselves.
 
     Attributes:
         config: a composed configuration, plain values.
-        role: whose pool is played on.
+        role: decides which pool is played on.
         credit: whether `info` holds gradient credit, which costs a tenth of a step or so.
         reference: whether `info` holds the score of `game.reference`, which costs little.
     """
@@ -33,7 +33,7 @@ class EnvFactory:
 
     def __call__(self) -> RegionSelectionEnv:
         """A new environment."""
-        # Games in processes of their own share the cores; in the caller's process the threads are the caller's affair.
+        # Worker processes share the cores; in the caller's own process the number of threads is the caller's choice.
         if parent_process() is not None:
             single_thread()
         return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
@@ -48,13 +48,13 @@ def make_env(
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
-    The threads of torch and a Hydra of the caller's stay as they are. Torch adds numbers up in another order in several
-    threads, so that observations and rewards agree with those of the commands to the last bits only after
-    `torch.set_num_threads(1)`, which is also the faster choice where several games share the cores.
+    Neither torch's threads nor a Hydra that the caller has initialised are changed. With several threads torch sums in
+    another order, so observations and rewards equal those of the commands bit for bit only after
+    `torch.set_num_threads(1)`, which is also faster where several games share the cores.
 
     Args:
-        game: a game that was built by hand; else one is built from the configuration of `train_agent.py`.
-        overrides: of that configuration, as on the command line.
+        game: a game that was built by hand; by default one is built from the configuration of `train_agent.py`.
+        overrides: changes to that configuration, as on the command line.
         role: `train` (D_T) or `compare` (D_V).
         credit: whether `info` holds gradient credit.
         reference: whether `info` holds the score of `game.reference`.

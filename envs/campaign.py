@@ -1,4 +1,4 @@
-"""The campaign: pool, labels and ledger, and every move that changed them."""
+"""The campaign: pool, labels and ledger, and a record of every move that changed them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,21 @@ from ralseg.segmentation.labels import PartialLabels
 class Campaign:
     """What has been asked, answered and paid.
 
-    A unit is asked for, then answered: only then is it labelled and paid. Units that nobody has answered yet are
-    `pending`: they are not offered again, and the budget keeps their price. The records are the moves in their order;
-    a game plays them back with `Game.restore`.
+    A unit is asked for first; once it is answered, it counts as labelled and paid. Units without an answer yet are
+    `pending`: they are not offered again, and their price stays reserved in the budget. The records list the moves in
+    order; `Game.restore` plays them back.
 
     Args:
         pool: the units.
-        labels: makes what is known before the first answer.
-        on_record: gets each record when its move is made, e.g. `RecordsFile.append`.
+        labels: makes the labels that are known before the first answer.
+        on_record: called with each record when its move is made, e.g. `RecordsFile.append`.
 
     Attributes:
-        pool: see above.
-        labels: all that is known, the starting labels included.
+        pool: the units.
+        labels: all known labels, the starting labels included.
         ledger: what was paid.
         class_counts: (C,) int64 pixels per class that were bought.
-        pending: flat unit numbers that were asked for and not answered yet, in the order of asking.
+        pending: flat numbers of the units that were asked for and not answered yet, in the order of asking.
         fresh: (image, centre as shares of height and width) of the units answered since the last `learn`.
         on_record: see above; it may be set before a game begins.
     """
@@ -40,7 +40,7 @@ class Campaign:
         self.pool, self._labels, self.on_record = pool, labels, on_record
 
     def begin(self, seed: int) -> None:
-        """Start anew: nothing is asked, answered or paid."""
+        """Start again with nothing asked, answered or paid."""
         self.pool.reset()
         self.labels = self._labels()
         self.ledger = Ledger(self.pool.pixels)
@@ -64,7 +64,7 @@ class Campaign:
         return [move.record(self.pool) for move in self._moves]
 
     def left(self, budget: float, measure: str) -> int:
-        """What a budget still pays, the price of what is pending set aside; see `Ledger.left`."""
+        """What a budget still pays after the price of all pending units; see `Ledger.left`."""
         reserved = self.ledger.prices(self.pool.areas(np.array(self.pending, np.int64)), measure).sum()
         return self.ledger.left(budget, measure) - int(reserved)
 
@@ -79,7 +79,7 @@ class Campaign:
         self._note(_Move("ask", units))
 
     def withdraw(self, units: np.ndarray) -> None:
-        """Take back what nobody has answered: the units are open again.
+        """Withdraw the request for pending units, which are open again.
 
         Raises:
             RalsegError: if a unit is not pending.
@@ -91,17 +91,17 @@ class Campaign:
         self._note(_Move("withdraw", units))
 
     def answer(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
-        """Take in the labels of units that were asked for, and pay them.
+        """Store the labels of units that were asked for, and pay for them.
 
         Args:
             units: (n,) flat numbers.
-            labels: (height, width) uint8 of each: ids, 255 where not labelled.
+            labels: one (height, width) uint8 array per unit: class ids, 255 where not labelled.
 
         Returns:
             (n, C) int64 pixels per class of each unit.
 
         Raises:
-            RalsegError: if a unit is not pending, or a label does not fit it; nothing is changed by that answer.
+            RalsegError: if a unit is not pending or a label does not fit it; then nothing is changed.
         """
         self._check_pending(units)
         boxes, images = self.pool.boxes(units), self.pool.images[self.pool.locate(units)[0]].tolist()
@@ -149,7 +149,7 @@ class Campaign:
         self._note(_Move("correct", units, [np.array(label) for label in labels]))
 
     def learned(self) -> None:
-        """Note that the learner has been given all that is fresh."""
+        """Record that the learner has learned from all fresh units."""
         self.fresh = []
         self._note(_Move("learn"))
 
@@ -166,7 +166,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class _Move:
-    """A move as it is kept in memory: run lengths are made where somebody writes them down."""
+    """A move as it is kept in memory; its labels become run lengths only when it is written."""
 
     move: str
     units: np.ndarray | None = None

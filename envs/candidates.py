@@ -1,4 +1,4 @@
-"""The draw: which K x N unlabelled units a step offers."""
+"""The draw of the K x N unlabelled units that a step offers."""
 
 from typing import Literal
 
@@ -19,8 +19,8 @@ def draw_candidates(
 ) -> np.ndarray:
     """The first K x N open units by a priority that depends on (seed, step, unit) alone; or the whole pool.
 
-    Every policy of a seed therefore meets the same draws, up to what it has bought. Where fewer units are left they are
-    dealt evenly, and slates are filled with -1. Open are units that are neither labelled nor void.
+    Every policy of a seed therefore gets the same draws, apart from the units that it has bought. If fewer units are
+    left, they are dealt evenly and slates are filled up with -1. A unit is open if it is neither asked for nor void.
 
     Args:
         pool: the units.
@@ -28,12 +28,12 @@ def draw_candidates(
         size: N, candidates in a slate.
         draw: `clustered` (whole images at random until they hold K x N open units, as released), `uniform` (over all
             open units, as published) or `pool` (one slate of all open units, from which K are chosen).
-        seed: of the episode.
-        step: number of the step in it.
-        per_image: of `pool`: at most so many units of each image, at random; None: all.
+        seed: the seed of the episode.
+        step: the number of the step in the episode.
+        per_image: with `pool`, the most units of one image, drawn at random; None for all.
 
     Returns:
-        (K, N) int64 flat unit numbers, -1 where there is none; of `pool`, (1, units).
+        (K, N) int64 flat unit numbers, -1 for an empty place; (1, units) with `pool`.
 
     Raises:
         RalsegError: for an unknown draw, or K or N below 1.
@@ -52,8 +52,8 @@ def draw_candidates(
 
 
 def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
-    # Units in the order in which an endless stream of numbers first names them: a random order of all units, of which
-    # only as much is drawn as is needed.
+    # Ordering units by their first occurrence in an endless random stream gives a random permutation of which only the
+    # part that is needed has to be drawn.
     rng = generator(seed, "draw", step)
     found, length = np.empty(0, np.int64), wanted + wanted // 4
     while len(found) < min(wanted, pool.free.sum()):
@@ -68,7 +68,7 @@ def _uniform(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
 def _clustered(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
     images = generator(seed, "draw", step).permutation(len(pool.images))
     enough = 0
-    # What is void shows when an image is looked at: then it may take more images.
+    # An image's void units are known only after `look`, so more images may be needed afterwards.
     while (needed := int(np.searchsorted(np.cumsum(pool.free[images]), wanted)) + 1) > enough:
         pool.look(images[enough:needed])
         enough = min(needed, len(images))
@@ -80,8 +80,8 @@ def _clustered(pool: Pool, wanted: int, seed: int, step: int) -> np.ndarray:
 
 
 def _prioritised(pool: Pool, place: int, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Open units of one image and their priorities; the first come first."""
-    # One stream per image: which other images take part must not change an image's priorities.
+    """Open units of one image and their priorities, in the order of units."""
+    # One stream per image, so that an image's priorities do not depend on which other images take part.
     start, stop = pool.offsets[place], pool.offsets[place + 1]
     priority = generator(seed, "draw", step, "image", place).random(stop - start)
     open_ = np.flatnonzero(pool.open(slice(start, stop)))
@@ -97,7 +97,7 @@ def _whole(pool: Pool, per_image: int | None, seed: int, step: int) -> np.ndarra
 
 
 def _lowest(priority: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` lowest, ascending."""
+    """Indices of the `count` lowest priorities, ascending."""
     if count >= len(priority):
         return np.arange(len(priority))
     return np.sort(np.argpartition(priority, count)[:count])

@@ -1,7 +1,7 @@
-"""Credit: what one unit was worth, known in learning only, where the labels of the pool are at hand.
+"""Gradient credit: an estimate of what one unit was worth, for the training of a policy, where labels are known.
 
-Beside the shared reward stands, for each candidate, the agreement of its loss gradient with D_R's: how much a step on
-this unit alone lowers the loss on D_R, to first order, in the weights of the last layer.
+It complements the shared reward: for each candidate, the agreement of its loss gradient with that of D_R says how much
+a step on this unit alone lowers the loss on D_R, to first order, in the weights of the last layer.
 """
 
 from collections.abc import Callable
@@ -25,23 +25,23 @@ CREDIT_LOSSES: tuple[CreditLoss, ...] = ("balanced_cross_entropy", "soft_iou")
 
 
 class GradientCredit:
-    """The agreement of each unit's loss gradient with D_R's, in the last layer, without a gradient per unit.
+    """The agreement of each unit's loss gradient in the last layer with that of D_R, without a gradient per unit.
 
     The last layer is linear in its weights W on the map X: the gradient of a pixel's cross-entropy is its residual
     (p - y) times X, so its inner product with D_R's gradient G is the residual times the response of a layer with
     weights G to X. One convolution gives it for all pixels, one pooling for all units.
 
-    Show `observe` every prediction of D_R at some weights, call `finish`, then reduce candidates at the same weights.
+    Pass every prediction of D_R to `observe`, call `finish`, then reduce candidates at the same weights.
 
     Args:
-        learner: whose last layer is meant.
+        learner: the learner whose last layer is used.
         targets: true labels.
         class_counts: (C,) labelled pixels of each class in D_R.
-        loss: of D_R: `balanced_cross_entropy` (the mean over classes of the classes' mean cross-entropy) or `soft_iou`
-            (one minus the mean over classes of the soft IoU over all of D_R).
+        loss: the loss on D_R: `balanced_cross_entropy` (the mean over classes of the classes' mean cross-entropy) or
+            `soft_iou` (one minus the mean over classes of the soft IoU over all of D_R).
 
     Attributes:
-        reducer: finds `credit`, (B, units) float32: the mean over the unit's pixels, larger is better; void pixels
+        reducer: computes `credit`, (B, units) float32: the mean over the unit's pixels, larger is better; void pixels
             count as 0.
 
     Raises:
@@ -66,17 +66,17 @@ class GradientCredit:
         self._gradient: tuple[Tensor, Tensor] | None = None
 
     def observe(self, prediction: Prediction) -> None:
-        """Take in the prediction of a batch of D_R."""
+        """Add the prediction of a batch of D_R."""
         probabilities, decoded, targets = self._read(prediction)
         if self._loss == "soft_iou":
-            # The soft IoU's slope depends on its value over all of D_R: the maps wait until that is known.
+            # The slope of the soft IoU depends on its value over all of D_R, so the maps are kept until the end.
             self._seen.append((probabilities, targets, decoded))
             return
         weighted = targets * self._weights.to(targets)[:, None, None]
         self._add(probabilities * weighted.sum(1, keepdim=True) - weighted, decoded)
 
     def finish(self) -> None:
-        """Close the pass over D_R."""
+        """Finish the pass over D_R and fix its gradient."""
         if self._loss == "soft_iou":
             self._close_iou()
         self._gradient, self._sum = self._sum, None
@@ -101,11 +101,11 @@ class GradientCredit:
     def _add(self, residual: Tensor, decoded: Tensor) -> None:
         head = self._learner.head
         if head.kernel_size == (1, 1):
-            # The same as below by one matrix product, at a quarter of its cost.
+            # One matrix product gives the same as the general case below, at a quarter of its cost.
             pixels = decoded.permute(0, 2, 3, 1).reshape(-1, decoded.shape[1])
             weight = (residual.transpose(0, 1).flatten(1) @ pixels).view_as(head.weight)
         else:
-            # The stubs know one number for both sides alone.
+            # The type stubs allow only one number for both sides.
             padding: Any = head.padding
             weight = conv2d_weight(decoded, head.weight.shape, residual, padding=padding)
         parts = weight, residual.sum((0, 2, 3))
@@ -120,7 +120,7 @@ class GradientCredit:
         present = self._present.to(hits)
         scale = present / present.sum() / union.clamp_min(1e-6)
         for p, y, decoded in self._seen:
-            # d IoU / d p = (y U - I (n - y)) / U^2 per cell of n labelled pixels; then through the softmax.
+            # d IoU / d p = (y U - I (n - y)) / U^2 per cell of n labelled pixels, followed by the softmax's slope.
             n = y.sum(1, keepdim=True)
             slope = -scale[:, None, None] * (y - (hits / union.clamp_min(1e-6))[:, None, None] * (n - y))
             self._add(p * (slope - (slope * p).sum(1, keepdim=True)), decoded)

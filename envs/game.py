@@ -1,4 +1,4 @@
-"""The annotation game in three moves: ask for labels, take in the answers, learn."""
+"""The annotation game in three moves: ask for labels, take the answers, learn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ from ralseg.segmentation.learners import Learner, TrainingSet, taught
 
 @dataclass(frozen=True)
 class Turn:
-    """What one step did.
+    """The outcome of one step.
 
     Attributes:
         units: (n,) int64 flat numbers of the units that were answered, and so bought.
-        refused: choices that asked for nothing.
+        refused: number of choices that asked for nothing.
         class_counts: (C,) int64 true pixels per class that were bought.
-        loss: the learner's mean loss of the turn, a 0-d tensor on its device.
+        loss: the learner's mean loss in this turn, a 0-d tensor on its device.
     """
 
     units: np.ndarray
@@ -46,24 +46,24 @@ class Turn:
 class Game:
     """One game at a time on one pool, with one learner.
 
-    A step is three moves: `ask` for the chosen units, `collect` (or `answer`) what the oracle says, `learn`. Answers
-    may come in a later step, in another process, or never.
+    A step consists of three moves: `ask` for the chosen units, `collect` (or `answer`) the oracle's labels, `learn`.
+    Answers may come in a later step, in another process, or never.
 
     Args:
-        learner: trained by what is bought; starts each game from theta_0.
-        pool: D_T while a policy is learned, D_V while policies are compared.
-        state: D_S, indices in the store.
-        reward: D_R, or a part of it, indices in the store.
-        spec: what an observation holds; None where nobody observes. It may be set between games.
+        learner: trained with the labels that are bought; starts each game from theta_0.
+        pool: D_T while a policy is trained, D_V while policies are compared.
+        state: store indices of D_S.
+        reward: store indices of D_R or of a part of it.
+        spec: what an observation holds; None if the game is not observed. It may be set between games.
         options: see `GameOptions`.
-        oracle: who answers; default: ground truth.
-        hindsight: what candidates were worth, in learning only; None: nobody will ask for it.
-        rehearse: whether the learner learns from D_S, too.
+        oracle: answers the requests; ground truth by default.
+        hindsight: computes what candidates were worth, for the training of a policy; None if that is not needed.
+        rehearse: whether the learner also learns from D_S.
 
     Attributes:
         campaign: pool, labels, ledger and records.
-        offer: what the present turn offers.
-        turn: number of turns that were learned from.
+        offer: the units offered in the present turn.
+        turn: number of turns that the learner has learned from.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Game:
         self._observer = None if spec is None else Observer(*given, spec)
 
     def reset(self, seed: int) -> None:
-        """Start a game: nothing is labelled, the learner is at theta_0.
+        """Start a game with nothing labelled and the learner at theta_0.
 
         Args:
-            seed: of draws, training and noisy predictions of this game.
+            seed: determines the draws, the training and the noisy predictions of this game.
         """
         self.seed, self.turn, self._started = seed, 0, True
         self.learner.reset()
@@ -116,13 +116,13 @@ class Game:
         self._draw()
 
     def restore(self, records: Sequence[Record]) -> None:
-        """Play the records of a game back; what follows is what would have followed there, bit for bit.
+        """Restore a game from its records; it continues bit for bit like the recorded one.
 
         Args:
-            records: of a game with the same configuration, see `Campaign.records`.
+            records: the records of a game with the same configuration, see `Campaign.records`.
 
         Raises:
-            RalsegError: if they do not begin with a game's begin, or are of another pool.
+            RalsegError: if the first record is not `begin`, or the records belong to another pool.
         """
         if not records or records[0].get("move") != "begin":
             raise RalsegError("these records do not begin a game; give all of them, in their order")
@@ -155,7 +155,7 @@ class Game:
 
     @property
     def labels(self) -> PartialLabels:
-        """All that is known, D_S included where it is rehearsed."""
+        """All known labels, with those of D_S if it is rehearsed."""
         return self.campaign.labels
 
     @property
@@ -170,32 +170,32 @@ class Game:
 
     @property
     def over(self) -> bool:
-        """Whether nothing can be bought any more: the budget is spent or no candidate is left."""
+        """Whether the game has ended: the budget is spent or no candidate is left."""
         return not self.offer.mask.any()
 
     def view(self, reducers: Sequence[Reducer] = (), observed: bool = True) -> CandidatesView:
-        """What is offered now.
+        """A view of the present offer.
 
         Args:
-            reducers: what will be asked for, so that one forward pass serves all of it.
-            observed: whether the observation will be asked for, too.
+            reducers: all reducers that will be used, so that one forward pass serves them together.
+            observed: whether the observation will be used, too.
 
         Raises:
-            RalsegError: if it is to be observed, and the game has no `spec`.
+            RalsegError: if `observed` is set and the game has no `spec`.
         """
         if observed:
             if self._observer is None:
-                raise RalsegError("an observation is asked for and the game has no spec of one; set game.spec")
+                raise RalsegError("the game cannot be observed because it has no spec; set game.spec")
             reducers = (*reducers, *self._observer.reducers)
         named = {reducer.name: reducer for reducer in reducers}
         return CandidatesView(self._reader(), self.offer, self.bought_counts.copy(), tuple(named.values()))
 
     def step(self, choice: np.ndarray) -> Turn:
-        """Ask for the chosen units, collect what the oracle answers, and learn.
+        """Ask for the chosen units, collect the oracle's answers, and learn.
 
         Args:
             choice: (K,) integers, one index into each slate, or all into the one slate of a whole pool; -1, a masked
-                index, or one for the second time asks for nothing.
+                index or a repeated one asks for nothing.
 
         Raises:
             RalsegError: see `ask`.
@@ -214,7 +214,7 @@ class Game:
             (n,) int64 flat numbers of the units that were asked for.
 
         Raises:
-            RalsegError: if the choice has another shape or an index is out of range, or the game was not reset.
+            RalsegError: if the choice has a wrong shape, an index is out of range, or the game was not reset.
         """
         if not self._started:
             raise RalsegError("the game has not begun; call reset(seed) first")
@@ -224,10 +224,10 @@ class Game:
         return units
 
     def collect(self) -> tuple[np.ndarray, np.ndarray]:
-        """Ask the oracle for all that is pending, and take in what it answers.
+        """Ask the oracle for all pending units and store its answers.
 
         Returns:
-            (n,) int64 flat numbers of the units that were answered, (n, C) int64 their pixels per class.
+            (n,) int64 flat numbers of the answered units, and (n, C) int64 their pixels per class.
         """
         pending = np.array(self.campaign.pending, np.int64)
         labels = self.oracle.answer(self.pool.records(pending)) if len(pending) else ()
@@ -236,11 +236,11 @@ class Game:
         return units, self.answer(units, [label for _, label in given])
 
     def answer(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
-        """Take in the labels of units that were asked for; see `Campaign.answer`."""
+        """Store the labels of units that were asked for; see `Campaign.answer`."""
         return self.campaign.answer(units, labels)
 
     def learn(self) -> torch.Tensor:
-        """Learn from what was answered since the last time, and draw the next offer.
+        """Learn from the answers since the last call, and draw the next offer.
 
         Returns:
             The learner's mean loss, a 0-d tensor on its device; 0 if nothing is new.
@@ -253,7 +253,7 @@ class Game:
         return loss
 
     def evaluate_reward(self) -> float:
-        """MIoU on D_R, or on its worst group, in percent; with credit, D_R's gradient comes from the same passes."""
+        """MIoU on D_R, or on its worst group, in percent; the same passes give D_R's gradient for the credit."""
         gradient = None if self._hindsight is None else self._hindsight.gradient
         observer = None if gradient is None else gradient.observe
         found = [self.evaluator(self.learner, images, observer).miou for images in self._rewarded]
@@ -262,32 +262,32 @@ class Game:
         return min(found)
 
     def first_miou(self) -> float:
-        """`evaluate_reward` at theta_0, where all games begin: looked up where a game has asked for it before."""
+        """`evaluate_reward` at theta_0, where every game begins; computed once unless the credit needs the passes."""
         if self._first is None or (self._hindsight is not None and self._hindsight.gradient is not None):
             self._first = self.evaluate_reward()
         return self._first
 
     def credit(self, view: CandidatesView) -> dict[str, np.ndarray]:
-        """What each candidate was worth, as far as the game was asked for it: (K, N) float32, 0 where masked.
+        """What each candidate was worth: (K, N) float32, 0 where masked.
 
         Args:
-            view: made with `credit_reducers`, at the weights that `evaluate_reward` saw last.
+            view: made with `credit_reducers` at the weights of the last `evaluate_reward`.
 
         Returns:
-            `credit` (gradient credit) and `reference` (the score of `options.reference`), each only where the game has
-            it.
+            `credit` (gradient credit) and `reference` (the score of `options.reference`), each only if the game was
+            made with it.
         """
         return {} if self._hindsight is None else self._hindsight.of(view)
 
     @property
     def credit_reducers(self) -> tuple[Reducer, ...]:
-        """What a view must reduce so that `credit` can be read from it."""
+        """The reducers that `credit` needs in its view."""
         return () if self._hindsight is None else self._hindsight.reducers
 
     def _ask(self, units: np.ndarray) -> None:
         if self._observer is not None and len(units):
             if not self._observer.remembers_offer:
-                # Nobody has looked at this turn's candidates.
+                # The policy has not observed this turn's candidates.
                 _ = self.view().observation
             self._observer.remember(units)
         self.campaign.ask(units)
@@ -307,7 +307,7 @@ class Game:
         return list(found.values())
 
     def _affordable(self, units: np.ndarray) -> int:
-        """How many of the first of these units the budget pays."""
+        """How many of these units, in this order, the budget pays."""
         measure = self.options.budget_measure
         prices = self.ledger.prices(self.pool.areas(units), measure)
         return int((np.cumsum(prices) <= self.campaign.left(self.options.budget, measure)).sum())

@@ -1,4 +1,4 @@
-"""Hindsight: what each candidate was worth, known in learning, where the pool's labels are at hand."""
+"""Hindsight: what each candidate was worth, for the training of a policy, where the pool's labels are known."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -20,26 +20,25 @@ from ralseg.segmentation.store import ImageStore
 
 
 class Hindsight:
-    """Credit and reference of a game's candidates, as far as they are asked for.
+    """Credit and reference scores of a game's candidates.
 
     Args:
-        learner: of the game.
-        store: labels of D_R and of the pool.
-        reward: D_R, indices in the store.
-        options: the credit's loss, the reference, the steps of the look ahead.
-        loss: of the learner.
-        credit: whether candidates get gradient credit: labels of the pool are read for it, and D_R's gradient is taken
+        learner: the learner of the game.
+        store: holds the labels of D_R and of the pool.
+        reward: store indices of D_R.
+        options: the loss of the credit, the reference, the steps of the look-ahead.
+        loss: the loss of the learner.
+        credit: whether candidates get gradient credit, which reads labels of the pool and takes the gradient of D_R
             after every turn.
-        reference: whether candidates get the score of `options.reference`, which reads the pool's labels.
-        informed: makes the learner that was taught with all labels of the pool, for `reducible_loss`; None: nobody will
-            ask for that.
-        known: the images of D_R and D_T, indices in the store, for `look_ahead`; none: nobody will ask for that.
+        reference: whether candidates get the score of `options.reference`, which reads labels of the pool.
+        informed: makes the learner that was trained on all labels of the pool; needed for `reducible_loss` alone.
+        known: store indices of the images of D_R and D_T; needed for `look_ahead` alone.
 
     Attributes:
-        gradient: the gradient credit, which must be shown D_R's predictions; None: nobody asked for it.
+        gradient: the gradient credit, which has to observe the predictions of D_R; None without `credit`.
 
     Raises:
-        RalsegError: for credit of a learner that is not derived from `SupervisedLearner`.
+        RalsegError: if gradient credit is wanted from a learner that is not derived from `SupervisedLearner`.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Hindsight:
 
     @property
     def reducers(self) -> tuple[Reducer, ...]:
-        """What a view must reduce so that `of` can be read from it."""
+        """The reducers that `of` needs in its view."""
         asked = [] if self._reference in (None, "class_truth") else [from_game(self._reference)]
         return (*([self.gradient.reducer] if self.gradient else []), *asked)
 
@@ -83,9 +82,9 @@ class Hindsight:
         """The reducers of the references that see true labels, by name.
 
         Args:
-            class_counts: (C,) labelled pixels per class that the learner learns from now.
-            seed: of the episode.
-            turn: number of the present turn.
+            class_counts: (C,) labelled pixels per class that the learner has at present.
+            seed: the seed of the episode.
+            turn: the number of the present turn.
         """
         weights, found = class_weights(class_counts, self._loss), {}
         if self._informed is not None:

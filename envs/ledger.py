@@ -1,4 +1,4 @@
-"""The ledger: what was paid, in every measure that a budget can be set in."""
+"""The ledger: what was paid, in every measure of a budget."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -13,11 +13,11 @@ class Ledger:
     """What was paid so far.
 
     Attributes:
-        total: pixels of the pool.
-        units: units bought.
-        pixels: their pixels, void included.
-        clicks: one for each class in each unit (the cost model of multi-class queries; a click paints a class).
-        images: images touched.
+        total: number of pixels in the pool.
+        units: number of units bought.
+        pixels: number of their pixels, void included.
+        clicks: one for each class in each unit (the cost model of multi-class queries, where a click paints a class).
+        images: number of images with a bought unit.
     """
 
     total: int
@@ -28,7 +28,7 @@ class Ledger:
 
     @property
     def share(self) -> float:
-        """Share of the pool's pixels that was paid, 0 to 1."""
+        """Share of the pool's pixels that was paid for, 0 to 1."""
         return self.pixels / self.total
 
     def paid(self, measure: str) -> float:
@@ -36,13 +36,13 @@ class Ledger:
         return getattr(self, measure)
 
     def left(self, budget: float, measure: str) -> int:
-        """What a budget still pays: whole units, or whole pixels where it is set in pixels or a share of them."""
+        """What a budget still pays: whole units, or whole pixels if it is set in pixels or a share of them."""
         limit = budget * self.total if measure == "share" else budget
-        # A product of a share may miss a whole number by its last bits.
+        # Rounding errors may put the product of a share just below a whole number.
         return int(limit * (1 + 1e-12)) - (self.units if measure == "units" else self.pixels)
 
     def prices(self, areas: np.ndarray, measure: str) -> np.ndarray:
-        """What units of so many pixels cost, in the measure of `left`."""
+        """The prices of units with these areas (pixels), in the measure of `left`."""
         return np.ones_like(areas) if measure == "units" else areas
 
     def to_dict(self) -> dict[str, float]:

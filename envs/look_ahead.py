@@ -1,4 +1,4 @@
-"""The look ahead: the learner as it would be after some steps on all labels that learning knows."""
+"""The look-ahead: the learner as it would be after some steps on all labels that are known in training."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,16 +15,16 @@ BATCH = 24
 
 
 class LookAhead:
-    """An informed network for `ReducibleLoss` that knows no more than a few steps teach.
+    """An informed network for `ReducibleLoss`: the learner after a few more optimiser steps.
 
-    What a step on D_R lowers the loss of a unit by is, to first order and in all trained layers, what a step on the
-    unit lowers the loss on D_R by: the product of their gradients. Some steps instead of one leave the first order.
+    To first order and in all trained layers, a step on D_R lowers the loss of a unit by as much as a step on the unit
+    lowers the loss on D_R: by the product of their gradients. Several steps go beyond the first order.
 
     Args:
-        learner: of the game; it is not changed.
+        learner: the learner of the game; it is not changed.
         store: the labels.
-        images: whose labels are known, indices in the store.
-        steps: optimiser steps, at the learning rate and with the loss of the game.
+        images: store indices of the images whose labels are known.
+        steps: number of optimiser steps, at the learning rate and with the loss of the game.
     """
 
     def __init__(self, learner: SupervisedLearner, store: ImageStore, images: Sequence[int], steps: int) -> None:
@@ -41,10 +41,10 @@ class LookAhead:
         return revealed(self._store, self._images)
 
     def at(self, rng: np.random.Generator) -> SupervisedLearner:
-        """The learner after these steps from its present weights; taken once for each of its versions.
+        """The learner after these steps from its present weights, computed once per version of the weights.
 
         Args:
-            rng: source of the batches.
+            rng: the generator that draws the batches.
         """
         if self._version != self._learner.version:
             self._ahead.start_from(self._learner)

@@ -1,4 +1,4 @@
-"""The observer: what the agent of a game sees, and what of earlier turns that needs."""
+"""The observer: makes observations, and keeps the embeddings of earlier turns that they need."""
 
 from collections.abc import Sequence
 
@@ -18,19 +18,19 @@ from ralseg.segmentation.learners import Learner
 class Observer:
     """Makes the observations of a game.
 
-    It remembers, where the observation compares with them, the embeddings of the units that were asked for as they were
-    when the units were on offer: to see them anew would be a forward pass over all labelled images.
+    If the observation compares candidates with bought units, the embeddings of these are kept as they were when the
+    units were on offer; computing them again would take a forward pass over all labelled images.
 
     Args:
-        learner: whose predictions are seen.
-        evaluate: compares them with the labels of D_S, for the IoU.
+        learner: makes the predictions.
+        evaluate: compares predictions with the labels of D_S, for the IoU.
         campaign: what is labelled.
-        state: D_S, indices in the store.
+        state: store indices of D_S.
         spec: what an observation holds.
 
     Attributes:
-        spec: see above.
-        reducers: what it reads of the predictions of candidates.
+        spec: what an observation holds.
+        reducers: the reducers applied to the predictions of candidates.
     """
 
     def __init__(
@@ -44,23 +44,23 @@ class Observer:
         self.forget()
 
     def forget(self) -> None:
-        """Forget all embeddings: a game begins."""
+        """Forget all embeddings, at the start of a game."""
         self._asked: dict[int, np.ndarray] = {}
         self._offered: dict[int, np.ndarray] = {}
 
     @property
     def remembers_offer(self) -> bool:
-        """Whether `remember` finds the units of this turn's offer, or needs none: they have been observed."""
+        """Whether `remember` can be called: this turn's offer was observed, or no embeddings are needed."""
         return bool(self._offered) or not self._compares
 
     def remember(self, units: np.ndarray) -> None:
-        """Keep the embeddings of units (n,) of the present offer that are asked for, and forget the others."""
+        """Keep the embeddings of those units (n,) of the present offer that are asked for, and drop the rest."""
         if self._compares:
             self._asked |= {unit: self._offered[unit] for unit in units.tolist()}
             self._offered = {}
 
     def observe(self, units: np.ndarray, mask: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
-        """The observation of candidates (K, N), -1 where there is none, from their features."""
+        """The observation of candidates (K, N), -1 for an empty place, from their features."""
         spec, campaign = self.spec, self._campaign
         state, iou = self._observe_state()
         candidates = np.zeros((*units.shape, spec.candidate_width), np.float32)
@@ -82,7 +82,7 @@ class Observer:
         return {"state": spec.state(state), "candidates": candidates, "mask": mask.astype(np.int8)}
 
     def _observe_state(self) -> tuple[Rows, np.ndarray | None]:
-        """Unit features of D_S and, where the observation holds it, the IoU per class on D_S, from the same passes."""
+        """Unit features of D_S and, if the observation holds it, the IoU per class on D_S, from the same passes."""
         grid, predictions, iou = self._campaign.pool.grid, [], None
         asked = {image: np.arange(len(grid(image))) for image in self._state}
         if "iou" in self.spec.candidate_parts:

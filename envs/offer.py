@@ -1,4 +1,4 @@
-"""The offer of a step: which units may be chosen within the budget, and what a choice among them asks for."""
+"""The offer of a step: the units that the budget allows, and the units that a choice among them asks for."""
 
 import numpy as np
 
@@ -10,13 +10,13 @@ from ralseg.foundation import RalsegError
 
 
 def draw_offer(campaign: Campaign, options: GameOptions, seed: int, turn: int) -> Offer:
-    """Draw the candidates of a turn, and mask what the budget does not pay.
+    """Draw the candidates of a turn, and mask those that the budget does not pay.
 
     Args:
-        campaign: what is open and what is left of the budget.
+        campaign: knows which units are open and what is left of the budget.
         options: see `GameOptions`.
-        seed: of the episode.
-        turn: number of the step in it.
+        seed: the seed of the episode.
+        turn: the number of the step in the episode.
     """
     drawn = options.slates, options.candidates, options.draw, seed, turn, options.pool_per_image
     units = draw_candidates(campaign.pool, *drawn)
@@ -24,7 +24,7 @@ def draw_offer(campaign: Campaign, options: GameOptions, seed: int, turn: int) -
     mask = units >= 0
     prices = campaign.ledger.prices(campaign.pool.areas(units[mask]), options.budget_measure)
     can_pay = left // int(prices.min()) if len(prices) else 0
-    # A unit that the budget cannot pay alone is never on offer: whoever asks for it again and again would not end.
+    # A unit above the remaining budget is never offered: a policy that keeps choosing it would never end its game.
     mask[mask] = prices <= left
     mask[np.cumsum(mask.any(axis=1)) > can_pay] = False
     most = min(options.slates, can_pay, int(mask.sum())) if options.draw == "pool" else None
@@ -35,13 +35,13 @@ def chosen_units(offer: Offer, choice: np.ndarray, options: GameOptions) -> np.n
     """The units that a choice asks for, (n,) int64 flat numbers, each once and in the order of the choice.
 
     Args:
-        offer: of the turn.
-        choice: (K,) integers, one index into each slate, or all into the one slate of a whole pool; -1, a masked index,
-            or one for the second time asks for nothing.
-        options: the number of slates.
+        offer: the offer of the turn.
+        choice: (K,) integers, one index into each slate, or all into the one slate of a whole pool; -1, a masked index
+            or a repeated one asks for nothing.
+        options: give the number of slates.
 
     Raises:
-        RalsegError: if the choice has another shape or an index is out of range.
+        RalsegError: if the choice has a wrong shape or an index is out of range.
     """
     choice, whole, slates = np.asarray(choice), offer.most is not None, options.slates
     fits = choice.ndim == 1 and (len(choice) <= slates if whole else len(choice) == slates)

@@ -20,26 +20,26 @@ class GameOptions(Settings, group="game"):
     Attributes:
         slates: K, units bought per step.
         candidates: N, candidates in a slate.
-        draw: `clustered`, `uniform`, or `pool`: K of all units that are left.
+        draw: `clustered`, `uniform`, or `pool` (one slate of all units that are left); see `draw_candidates`.
         pool_per_image: with `draw=pool`, how many units of each image are on offer at most, drawn at random; None
             offers all of them.
         offer_void: whether units without a labelled pixel are on offer.
-        budget: what may be paid, in `budget_measure`; above 0.
+        budget: the most that may be paid, in `budget_measure`; above 0.
         budget_measure: `units`, `pixels` or `share` (of the pool's pixels, at most 1).
         credit: the loss on D_R that the gradient credit refers to.
         reference: the reference whose scores an agent learns from: `class_truth`, `reducible_loss`, or `look_ahead`
             (how far the loss on D_R and D_T would fall in a few steps on the unit, see `LookAhead`).
-        look_ahead_steps: the number of those steps.
+        look_ahead_steps: the number of these steps.
         informed_steps: optimiser steps of the network that `reducible_loss` compares the learner with; see
             `World.informed`.
-        reward_set: the images that reward and credit are measured on: `reward` (D_R), or `mixed` (D_R and D_T together,
-            whose labels are all known while a policy is learned, so that no single clip decides what it learns).
+        reward_set: the images that reward and credit are measured on: `reward` (D_R), or `mixed` (D_R and D_T together;
+            all their labels are known while a policy is trained, and no single clip decides what it learns).
         reward_share: the share of these images that is measured, above 0 and at most 1; see `World.rewarded`.
         reward_of: whether the reward is the gain in mIoU over `all` of these images or over the `worst` of their groups
             (clips, cities).
 
     Raises:
-        RalsegError: for a value out of its range.
+        RalsegError: if a value is out of range.
     """
 
     slates: Count = 24

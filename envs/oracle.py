@@ -1,4 +1,4 @@
-"""Who answers: ground truth in simulation, people otherwise."""
+"""The oracle, which answers requests for labels: ground truth in simulation, people otherwise."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,16 +10,18 @@ from ralseg.segmentation.store import ImageStore
 
 
 class Oracle(Protocol):
-    """Whoever knows labels, now, later, of some units, or never."""
+    """A source of labels, which may answer at once, later, for some of the units, or never."""
 
     def answer(self, units: Sequence[Unit]) -> Sequence[np.ndarray | None]:
         """The labels of units that were asked for.
 
         Args:
-            units: image name, y, x, height, width of each; those without an answer are asked for again in each turn.
+            units: image name, y, x, height, width (pixels) of each; units without an answer are passed again in every
+                turn.
 
         Returns:
-            (height, width) uint8 of each: ids 0..C-1, 255 where not labelled (never background); None: no answer yet.
+            One (height, width) uint8 array per unit: class ids 0..C-1, 255 where not labelled (never background); None
+            if there is no answer yet.
         """
         ...
 
@@ -35,5 +37,5 @@ class GroundTruth:
         self._store = store
 
     def answer(self, units: Sequence[Unit]) -> list[np.ndarray]:
-        """See `Oracle.answer`; everything is answered at once."""
+        """See `Oracle.answer`; all units are answered at once."""
         return [self._store.label(self._store.index(name))[y : y + h, x : x + w] for name, y, x, h, w in units]

@@ -1,4 +1,4 @@
-"""The parts that a configuration names by `_target_`, and the settings that stand beside the groups."""
+"""The parts that a configuration names by `_target_`, and the settings outside of all groups."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from ralseg.segmentation.sources import Source
 
 @dataclass(frozen=True)
 class CommonSettings(Settings):
-    """Settings of both commands that belong to no group.
+    """The settings of both commands outside of all groups.
 
     Attributes:
         seed: the root seed.
-        input_scale: size of the network's input over the image's own.
-        device: where to compute.
-        precision: of the convolutions.
+        input_scale: size of the network's input divided by the size of the image.
+        device: the device of the networks.
+        precision: the precision of the convolutions.
         compile: whether inference runs through `torch.compile`.
         loss: of the segmentation network.
 
@@ -55,15 +55,15 @@ COMMON = tuple(field.name for field in fields(CommonSettings))
 
 
 def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
-    """The object that a group of a configuration names.
+    """Make the object that a group of a configuration describes.
 
     Args:
-        config: with `_target_` and options.
-        group: its name, for messages.
+        config: the group, with `_target_` and options.
+        group: the name of the group, for messages.
         arguments: further options.
 
     Raises:
-        RalsegError: for a target that does not exist, or options that it refuses.
+        RalsegError: if the target does not exist or refuses the options.
     """
     try:
         return instantiate(dict(config), **arguments, _convert_="all")
@@ -78,10 +78,10 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
 
 
 def make_source(config: Mapping[str, Any]) -> Source | None:
-    """The feature source of a configuration; None where it names none.
+    """The feature source of a configuration; None if it names none.
 
     Raises:
-        RalsegError: for a class that is no source.
+        RalsegError: if the class is not a source.
     """
     if config.get("_target_") is None:
         return None
@@ -95,7 +95,7 @@ def make_network(config: Mapping[str, Any], classes: int, source: Source | None)
     """An untrained network on its own stages, or on a source.
 
     Raises:
-        RalsegError: if it has stages of its own where there is a source, or none where there is none.
+        RalsegError: if a network with its own stages is combined with a source, or a per-pixel network with none.
     """
     try:
         target = get_object(config["_target_"])
@@ -104,7 +104,7 @@ def make_network(config: Mapping[str, Any], classes: int, source: Source | None)
         raise RalsegError(f"network._target_={config['_target_']!r} cannot be found: {reason}") from error
     if getattr(target, "per_pixel", False) != (source is not None):
         raise RalsegError(
-            "a network with stages of its own has no other feature source, and a per-pixel network needs one; "
+            "a network with its own stages takes no other feature source, and a per-pixel network needs one; "
             "set network=pixel_mlp with source=timm, or another network with source=stages"
         )
     given = {} if source is None else {"widths": list(source.widths), "stride": source.stride}
@@ -112,14 +112,14 @@ def make_network(config: Mapping[str, Any], classes: int, source: Source | None)
 
 
 def learner_maker(config: Mapping[str, Any], arguments: int) -> Callable[..., Learner]:
-    """What makes learners of a configuration.
+    """A function that makes the learner of a configuration.
 
     Args:
-        config: with `_target_` and options.
-        arguments: how many arguments it will be called with, see `ralseg.segmentation.learners.Learner`.
+        config: the group `learner`, with `_target_` and options.
+        arguments: number of arguments of a call, see `ralseg.segmentation.learners.Learner`.
 
     Raises:
-        RalsegError: for a target that does not exist, or options that it does not have.
+        RalsegError: if the target does not exist or does not take the configured options.
     """
     make = made({**config, "_partial_": True}, "learner")
     try:

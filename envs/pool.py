@@ -15,23 +15,23 @@ class Pool:
 
     Args:
         store: the images.
-        images: indices in the store, each once.
-        unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; one larger than an image is cut to
-            it.
-        offer_void: whether units without a labelled pixel are on offer. They are found image by image, by `look`.
+        images: store indices of the images, each once.
+        unit: (height, width) of a unit in pixels of the label, "image", or "pixel"; a unit larger than an image is cut
+            to it.
+        offer_void: whether units without a labelled pixel are on offer. `look` finds them image by image.
 
     Attributes:
-        images: (n,) int64 indices in the store.
+        images: (n,) int64 store indices.
         offsets: (n + 1,) int64; image `p` of the pool holds the units offsets[p] to offsets[p + 1].
-        pixels: of all images together.
-        asked: (units,) bool, those whose label was asked for; they are not on offer.
-        labelled: (units,) bool, those whose label is known.
-        void: (units,) bool, those found by `look`.
-        free: (n,) int64, units of each image that are neither asked for nor known to be void.
+        pixels: number of pixels of all images together.
+        asked: (units,) bool, True if the label was asked for; such units are not on offer.
+        labelled: (units,) bool, True if the label is known.
+        void: (units,) bool, True for void units found by `look`.
+        free: (n,) int64, number of units of each image that are neither asked for nor known to be void.
         history: one int64 array per turn, the units bought in it.
 
     Raises:
-        RalsegError: if there is no image, one is there twice, or the unit is none of the above.
+        RalsegError: if there is no image, an image is repeated, or the unit is none of the above.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Pool:
     ) -> None:
         if not len(images) or len(set(images)) != len(images):
             raise RalsegError(
-                f"a pool needs one image or more, each once; got {len(images)}, {len(set(images))} different"
+                f"a pool needs one or more images, each once; got {len(images)}, of which {len(set(images))} differ"
             )
         self.store = store
         self.unit = _checked_unit(unit)
@@ -59,7 +59,7 @@ class Pool:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """(n,) int64 number of the group (clip, city) of each image, the names of all groups in order."""
+        """(n,) int64 number of the group (clip, city) of each image, and the names of all groups in order."""
         of_images = self.store.dataset.groups
         numbers = {group: number for number, group in enumerate(sorted(set(of_images.values())))}
         return np.array([numbers[of_images[self.store.names[image]]] for image in self.images], np.int64)
@@ -72,14 +72,14 @@ class Pool:
         return self._grids[size]
 
     def reset(self) -> None:
-        """Nothing is asked for or labelled, the history is empty."""
+        """Start again with nothing asked for or labelled, and an empty history."""
         self.asked[:] = self.labelled[:] = False
         self._unlabelled = np.diff(self.offsets)
         self.free = np.diff(self.offsets) - self._voids
         self.history: list[np.ndarray] = []
 
     def look(self, places: np.ndarray) -> None:
-        """Find the void units of some images; the labels of each are read once."""
+        """Find the void units of some images, each of which is read once."""
         for place in np.unique(places[~self._looked[places]]).tolist():
             image, units = int(self.images[place]), slice(*self.offsets[place : place + 2])
             labelled = self.store.label(image) < len(self.store.dataset.classes)
@@ -113,7 +113,7 @@ class Pool:
         """Units sorted by image.
 
         Returns:
-            The order that sorts them, the images (indices in the store), and the numbers of each one's units within it.
+            The order that sorts them, the store indices of the images, and the numbers of each image's units within it.
         """
         places, local = self.locate(units)
         order = np.argsort(places, kind="stable")
@@ -135,7 +135,7 @@ class Pool:
         return np.stack([y, x, np.minimum(unit_height, height - y), np.minimum(unit_width, width - x)], axis=1)
 
     def records(self, units: np.ndarray) -> list[tuple[str, int, int, int, int]]:
-        """Units as files name them: (image name, y, x, height, width), pixels."""
+        """Units as written in files: (image name, y, x, height, width), in pixels."""
         places, _ = self.locate(units)
         names = (self.store.names[i] for i in self.images[places])
         return [(name, *box) for name, box in zip(names, self.boxes(units).tolist(), strict=True)]
@@ -144,7 +144,7 @@ class Pool:
         """The inverse of `records`: flat numbers (n,) int64.
 
         Raises:
-            RalsegError: if one is no unit of this pool.
+            RalsegError: if a record is not a unit of this pool.
         """
         places = {self.store.names[image]: place for place, image in enumerate(self.images.tolist())}
         units = np.empty(len(records), np.int64)
@@ -152,7 +152,9 @@ class Pool:
             grid = self.grid(int(self.images[places[name]])) if name in places else None
             unit = -1 if grid is None else y // grid.unit_height * grid.columns + x // grid.unit_width
             if grid is None or not 0 <= unit < len(grid) or grid.boxes[unit].tolist() != [y, x, height, width]:
-                raise RalsegError(f"{[name, y, x, height, width]} is no unit of this pool; its images or units differ")
+                raise RalsegError(
+                    f"{[name, y, x, height, width]} is not a unit of this pool; its images or the unit size differ"
+                )
             units[row] = self.offsets[places[name]] + unit
         return units
 
@@ -160,18 +162,18 @@ class Pool:
         """Mark units as asked for.
 
         Raises:
-            RalsegError: if a unit is out of range, asked for already, or there twice.
+            RalsegError: if a unit is out of range, repeated, or was asked for already.
         """
         units = np.asarray(units, np.int64)
         places, _ = self.locate(units)
         if self.asked[units].any() or len(np.unique(units)) != len(units):
             twice = units[self.asked[units]] if self.asked[units].any() else units
-            raise RalsegError(f"unit {twice[0]} is asked for already; a label is bought once")
+            raise RalsegError(f"unit {twice[0]} was asked for already; ask for each unit once")
         self.asked[units] = True
         np.subtract.at(self.free, places[~self.void[units]], 1)
 
     def withdraw(self, units: np.ndarray) -> None:
-        """Units that were asked for and not answered are open again."""
+        """Reopen units that were asked for and not answered."""
         places, _ = self.locate(units)
         self.asked[units] = False
         np.add.at(self.free, places[~self.void[units]], 1)
@@ -180,7 +182,7 @@ class Pool:
         """Mark units that were asked for as labelled and append them to the history.
 
         Raises:
-            RalsegError: if a unit is out of range, labelled already, there twice, or was not asked for.
+            RalsegError: if a unit is out of range, repeated, labelled already, or was not asked for.
         """
         units = np.asarray(units, np.int64)
         places, _ = self.locate(units)
@@ -192,7 +194,7 @@ class Pool:
 
     @property
     def unlabelled_images(self) -> list[int]:
-        """Indices in the store of the images that are not wholly labelled."""
+        """Store indices of the images that are not completely labelled."""
         return self.images[self._unlabelled > 0].tolist()
 
     @property
@@ -202,7 +204,7 @@ class Pool:
 
 
 def unit_grid(size: tuple[int, int], unit: tuple[int, int] | str) -> UnitGrid:
-    """The grid of an image of (height, width) for a unit as `Pool` takes it."""
+    """The grid of an image of size (height, width); `unit` is as in `Pool`."""
     if isinstance(unit, str):
         return UnitGrid.of_images(*size) if unit == "image" else UnitGrid.of_pixels(*size)
     return UnitGrid(*size, min(unit[0], size[0]), min(unit[1], size[1]))

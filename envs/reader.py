@@ -1,4 +1,4 @@
-"""What a view reads of a pool at one moment of a game: predictions, places, and in learning the truth."""
+"""What a view reads from a pool in one turn: predictions, places and, in training, true labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ralseg.foundation import generator, integer
 from ralseg.segmentation.learners import Learner
 
 STATE_UNITS = 1000
-"""Units of an image of D_S that stand for what is labelled there, where it holds more: of pixels, a sample."""
+"""The most units of an image of D_S that are used; of more (pixels), a sample of this size stands for all."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class PoolReader:
     """Reads the units of a pool for a `CandidatesView`.
 
     Attributes:
-        learner: whose predictions are meant.
+        learner: makes the predictions.
         pool: the units.
-        state: D_S, indices in the store.
+        state: store indices of D_S.
         counts: true pixels per class of the pool's units.
-        seed: of the episode.
-        turn: number of the step in it.
-        observer: makes the observation; None where nobody observes.
-        references: name -> the reducer of a reference that sees true labels, which stands in for one of that name.
+        seed: the seed of the episode.
+        turn: the number of the step in the episode.
+        observer: makes the observation; None if there is none.
+        references: by name, the reducers of references that see true labels; each replaces the reducer of its name.
     """
 
     learner: Learner
@@ -54,7 +54,7 @@ class PoolReader:
         return () if self.observer is None else self.observer.reducers
 
     def reduce(self, units: np.ndarray, reducers: Sequence[Reducer]) -> Rows:
-        """See `UnitReader.reduce`; noise depends on the seed, the turn and the first image alone."""
+        """See `UnitReader.reduce`; noise depends only on the seed, the turn and the first image."""
         if not len(units) or not reducers:
             return {}
         reducers = [self.references.get(reducer.name, reducer) for reducer in reducers]
@@ -97,7 +97,7 @@ class PoolReader:
         return self.counts(units)
 
     def _some_units(self, image: int) -> np.ndarray:
-        """All units of an image of D_S; of pixels a sample, the same in every step."""
+        """All units of an image of D_S, or a sample of them that is the same in every step."""
         units = len(self.pool.grid(image))
         if units <= STATE_UNITS:
             return np.arange(units)

@@ -1,4 +1,4 @@
-"""The records of a campaign: what was asked, answered, corrected and learned, append-only, in memory and on disk."""
+"""The append-only records of a campaign, in memory and on disk: what was asked, answered, corrected and learned."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import numpy as np
 from ralseg.foundation import RalsegError
 
 Unit = tuple[str, int, int, int, int]
-"""A unit as files name it: image name, y, x, height, width, pixels."""
+"""A unit as written in files: image name, y, x, height, width, in pixels."""
 
 Record = dict[str, Any]
 """One move as JSON values. `move` says which: `begin` (with `seed`), `ask` and `withdraw` (with `units`), `answer` and
@@ -33,25 +33,25 @@ def decoded(runs: Sequence[Sequence[int]], height: int, width: int) -> np.ndarra
     """
     ids, lengths = np.array(runs, np.int64).reshape(-1, 2).T
     if lengths.sum() != height * width:
-        raise RalsegError(f"a recorded label has {lengths.sum()} pixels where {height} x {width} belong")
+        raise RalsegError(f"a recorded label has {lengths.sum()} pixels, not {height} x {width}; restore the records")
     return np.repeat(ids.astype(np.uint8), lengths).reshape(height, width)
 
 
 class RecordsFile:
-    """Records on disk, a line of JSON each.
+    """Records on disk, one line of JSON each.
 
-    A line is on the disk when `append` returns. A process that is killed while it writes leaves half a line at the
-    most, which `read` drops and the next `append` writes over.
+    A line is on disk when `append` returns. A process that is killed while writing leaves at most half a line, which
+    `read` drops and the next `append` overwrites.
 
     Args:
-        path: the file; made when the first record comes.
+        path: the file; created with the first record.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
     def append(self, record: Record) -> None:
-        """Write one record behind the others."""
+        """Append one record."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "ab+") as file:
             file.truncate(self._whole_lines())
@@ -60,7 +60,7 @@ class RecordsFile:
             os.fsync(file.fileno())
 
     def read(self) -> list[Record]:
-        """All records, oldest first; none if there is no file.
+        """All records, oldest first; an empty list if there is no file.
 
         Raises:
             RalsegError: if a line is damaged.

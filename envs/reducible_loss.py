@@ -1,4 +1,4 @@
-"""Reducible loss: what a unit's label still has to teach, known in learning only, where the labels are at hand."""
+"""Reducible loss: what the learner can still learn from a unit, for training policies where labels are known."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,16 +15,16 @@ from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.learners import Learner
 
 KEPT_BYTES = 1 << 28
-"""Predictions of the informed network of so many bytes are kept."""
+"""The most bytes of predictions of the informed network that are kept."""
 
 
 class ReducibleLoss:
-    """The learner's loss on each unit, less that of an informed network: one taught with all labels of the pool.
+    """The learner's loss on each unit minus that of an informed network, which was trained on all labels of the pool.
 
-    The loss of a unit is high where the learner is wrong, but what is wrong for good (borders, noise of the labels) is
-    no reason to buy it: it stays wrong in an informed network, too. After the reducible holdout loss of Mindermann et
-    al. (ICML 2022, eq. 3), with the pool in the place of their holdout set. With a `LookAhead` for the informed network
-    it is what the next steps on the labels of D_R and D_T would change.
+    A high loss alone is no reason to buy a unit: some errors (at borders, from label noise) remain in an informed
+    network, too, and are subtracted here. After the reducible holdout loss of Mindermann et al. (ICML 2022, eq. 3),
+    with the pool in place of their holdout set. With a `LookAhead` as the informed network it is the change that the
+    next steps on the labels of D_R and D_T would make.
 
     Args:
         targets: true labels.
@@ -35,19 +35,19 @@ class ReducibleLoss:
         self._kept: Kept[Tensor] = Kept(KEPT_BYTES, replace=True)
 
     def reducer(self, name: str, informed: Callable[[], Learner], weights: np.ndarray) -> Reducer:
-        """Finds `name`, (B, units) float32: nats, the mean over the unit's pixels; void pixels count as 0.
+        """A reducer for `name`, (B, units) float32: nats, the mean over the unit's pixels; void pixels count as 0.
 
         Args:
-            name: under which it is found.
-            informed: gives the informed network; called when a prediction is there to compare with.
-            weights: (C,) of the classes in the learner's loss.
+            name: the name of the result.
+            informed: returns the informed network; called when there is a prediction to compare with.
+            weights: (C,) weights of the classes in the learner's loss.
         """
 
         def find(prediction: Prediction, units: Units) -> Array:
             targets = self._targets(prediction.images, (prediction.logits.shape[-2], prediction.logits.shape[-1]))
             logits = torch.as_tensor(prediction.logits).float()
             gain = self._informed_on(informed(), prediction.images, targets) - logits.log_softmax(1)
-            # Targets count pixels; a map holds means over its cells.
+            # Targets are pixel counts, while a map holds the mean of each of its cells.
             cell = units.height * units.width / (targets.shape[-2] * targets.shape[-1])
             weighted = torch.einsum("c,bchw,bchw->bhw", to_device(weights, targets.device), targets, gain)
             return units.pool(as_array(weighted / cell))
@@ -55,7 +55,7 @@ class ReducibleLoss:
         return Reducer(name, find)
 
     def _informed_on(self, network: Learner, images: Sequence[int], like: Tensor) -> Tensor:
-        """(B, C, h, w) logarithms of the informed network's class probabilities."""
+        """(B, C, h, w) log probabilities of the classes by the informed network."""
         found: dict[int, Tensor] = {}
         for image in images:
             if (kept := self._kept.get((network.version, image))) is not None:

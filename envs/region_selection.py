@@ -15,51 +15,54 @@ class RegionSelectionEnv(gymnasium.Env):
     """Choose, in each of K slates, the unit whose label a segmentation network learns most from.
 
     ## Description
-    A segmentation network starts from theta_0, trained on little. Each step offers K slates of N unlabelled units of
-    the pool; the agent takes one of each slate, an oracle labels them, the network is trained on them, and the reward
-    is the gain in mean IoU on a reward set. After RALIS (Casanova et al., ICLR 2020); what is not published there is
-    fixed in `docs/game.md`.
+    A segmentation network starts from theta_0, trained on few images. Each step offers K slates of N unlabelled units
+    of the pool; the agent chooses one from each slate, an oracle labels them, the network is trained on them, and the
+    reward is the gain in mean IoU on a reward set. After RALIS (Casanova et al., ICLR 2020); `docs/game.md` fixes what
+    is not published there.
 
     ## Action Space
     `MultiDiscrete([N] * K)`: one candidate of each slate. A masked choice buys nothing, costs nothing and is counted.
 
     ## Observation Space
-    `Dict` of
-    | key | shape | dtype | min | max | what |
+    A `Dict` with these entries:
+
+    | key | shape | dtype | min | max | meaning |
     |---|---|---|---|---|---|
     | `state` | (S, F) | float32 | per feature | per feature | a row per unit of the state set D_S |
     | `candidates` | (K, N, F') | float32 | per feature | per feature | a row per candidate, zeros where masked |
     | `mask` | (K, N) | int8 | 0 | 1 | 1 where a candidate may be chosen |
 
-    F, F' and the ranges are those of the game's `ObservationSpec` (shares lie in [0, 1], entropies in [0, ln C];
-    embeddings are not bounded).
+    The game's `ObservationSpec` determines F, F' and the ranges (shares lie in [0, 1], entropies in [0, ln C];
+    embeddings are unbounded).
 
     ## Rewards
-    100 x the gain in mIoU on D_R of this step; the first is taken against theta_0. `game.reward_share` below 1 takes a
-    fixed part of D_R, `game.reward_set=mixed` D_T beside it, `game.reward_of=worst` the clip with the lowest mIoU.
+    100 x the gain in mIoU on D_R in this step; the first gain is measured from theta_0. `game.reward_share` below 1
+    measures a fixed part of D_R, `game.reward_set=mixed` also D_T, and `game.reward_of=worst` only the clip with the
+    lowest mIoU.
 
     ## Starting State
-    Nothing of the pool is labelled, the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit, in
-    every process; without a seed the episodes follow from the last one. `reset(options={"records": records})` takes up
-    a game where its records (`game.campaign.records`) end, and it goes on as if it had never stopped.
+    No unit of the pool is labelled and the network is at theta_0. `reset(seed=s)` gives the same episode, bit for bit,
+    in every process; without a seed, episodes continue from the last seed. `reset(options={"records": records})`
+    resumes a game at the end of its records (`game.campaign.records`), bit for bit like the uninterrupted game.
 
     ## Episode End
-    Terminated when the budget is spent or no candidate is left. Never truncated: wrap it in a `TimeLimit` for that.
+    The episode terminates when the budget is spent or no candidate is left. It is never truncated; use a `TimeLimit`
+    wrapper for that.
 
     ## Info
-    `action_mask` (tuple of K int8 arrays, for `action_space.sample(mask=...)`), `miou` (percent, of the images that the
-    reward looks at), `refused`, `ledger` (units, pixels, share, clicks, images); after a step `loss` and `class_shares`
-    (C,) of what was bought. In learning, of the candidates that the action chose among, (K, N) float32, 0 where masked:
-    `candidate_credit`, with `credit` (K,) of the chosen, from a game with credit, and `candidate_reference` from one
-    with the reference; see `ralseg.envs.credit`.
+    `action_mask` (tuple of K int8 arrays, for `action_space.sample(mask=...)`), `miou` (percent, on the images of the
+    reward), `refused`, `ledger` (units, pixels, share, clicks, images); after a step also `loss` and `class_shares`
+    (C,) of the bought units. A game with credit adds `candidate_credit` and `credit` (K,) of the chosen units, a game
+    with a reference adds `candidate_reference`: (K, N) float32 for the candidates that the action chose from, 0 where
+    masked. They read true labels and serve training only; see `ralseg.envs.credit`.
 
     ## Arguments
     `game`: a `ralseg.envs.Game`. `gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides=["game=frozen", ...])`
     builds one from the configuration of `train_agent.py`; see `ralseg.envs.make_env`.
 
     ## Vectorisation
-    Sync, async and tianshou's vector envs carry it through `ralseg.envs.EnvFactory`, which can be pickled; start
-    processes by spawn.
+    Sync, async and tianshou's vector envs take `ralseg.envs.EnvFactory`, which can be pickled; start processes with
+    spawn.
 
     ## Version History
     - v0: first version.
@@ -71,7 +74,7 @@ class RegionSelectionEnv(gymnasium.Env):
         if game.options.draw == "pool":
             raise RalsegError("game.draw=pool is for acquisitions; an env offers slates, set game.draw=clustered")
         if game.spec is None:
-            raise RalsegError("an env observes and its game has no spec of an observation; set game.spec")
+            raise RalsegError("an env makes observations and this game has no spec of one; set game.spec")
         self.game = game
         self._view: CandidatesView | None = None
         spec, options = game.spec, game.options
@@ -85,7 +88,7 @@ class RegionSelectionEnv(gymnasium.Env):
         self.action_space = spaces.MultiDiscrete([options.candidates] * options.slates)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Start an episode, or take one up where its records end; see the class."""
+        """Start an episode, or resume one at the end of its records; see the class."""
         super().reset(seed=seed)
         records = (options or {}).get("records")
         if records is None:

@@ -1,4 +1,4 @@
-"""A part of D_R that stands for all of it, so that the reward costs less."""
+"""A representative part of D_R, which makes the reward cheaper."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,27 @@ import numpy as np
 from ralseg.segmentation.grouped_draw import draw_by_group
 
 DRAWS = 4096
-"""Random draws of which the one most like the whole is taken."""
+"""Number of random draws, of which the most representative is used."""
 
 
 def stratified_subset(
     groups: Sequence[str], class_counts: np.ndarray, share: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw images that are like all of them.
+    """Draw a representative part of some images.
 
-    The images are cut into as many runs of neighbours (within groups, frames of a clip) as are drawn, and each run
-    gives one. Of `DRAWS` such draws the one is taken whose class shares are nearest: the sum over the classes of the
-    relative difference, so that a rare class counts as much as a frequent one, as it does in the mean IoU.
+    The images are cut into as many runs of neighbours (within groups, such as frames of a clip) as images are drawn,
+    and one image is drawn from each run. Of `DRAWS` such draws the one with the most similar class shares is used: the
+    distance is the sum over classes of the relative difference, so a rare class counts as much as a frequent one, as
+    in the mean IoU.
 
     Args:
-        groups: of each of n images, in the order in which they were taken within a group.
+        groups: the group of each of n images; within a group, images are in the order in which they were taken.
         class_counts: (n, C) pixels of each class in each label.
-        share: of the images to draw, above 0 and at most 1; one image at least.
+        share: share of the images to draw, above 0 and at most 1; at least one image is drawn.
         rng: the generator.
 
     Returns:
-        Ascending places, int64.
+        Ascending places in `groups`, int64.
     """
     count = max(1, round(share * len(groups)))
     by_group = np.argsort(groups, kind="stable")

@@ -1,4 +1,4 @@
-"""Labels of whole images as targets of the logits: for what sees the truth, in learning."""
+"""True labels of whole images as targets for logits, for credit and references in training."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from ralseg.segmentation.labels import soft_targets
 from ralseg.segmentation.store import ImageStore
 
 KEPT_BYTES = 1 << 28
-"""Targets of so many bytes are kept, the first to come: a pool of large images would fill the memory."""
+"""The most bytes of targets that are kept, first come, first kept; all of a pool of large images would not fit."""
 
 
 class Targets:
-    """Counts of the true pixels per class in each cell of the logits' map, counted when an image is first asked for.
+    """True pixels per class in each cell of the logits' map, counted when an image is first used.
 
     Args:
         store: the labels.
         classes: number of classes C.
-        device: where the targets are wanted.
+        device: the device of the targets.
     """
 
     def __init__(self, store: ImageStore, classes: int, device: torch.device) -> None:
@@ -28,7 +28,7 @@ class Targets:
         self._kept: Kept[Tensor] = Kept(KEPT_BYTES, replace=False)
 
     def __call__(self, images: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """(B, C, h, w) float32 on the device for B images (indices in the store) of one size."""
+        """(B, C, h, w) float32 on the device for B images (store indices) of one size."""
         return torch.stack([self._of(image, size) for image in images])
 
     def _of(self, image: int, size: tuple[int, int]) -> Tensor:

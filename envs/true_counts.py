@@ -1,4 +1,4 @@
-"""True pixels per class of units: for references that see the truth, in learning."""
+"""True pixels per class of units, for references that see true labels in training."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from ralseg.envs.pool import Pool
 from ralseg.foundation import Kept
 
 KEPT_BYTES = 1 << 26
-"""Counts of so many bytes are kept: those of all units of a large pool, or of pixels, would fill the memory."""
+"""The most bytes of counts that are kept; those of all units of a large pool, or of pixels, would not fit."""
 
 
 class TrueCounts:
-    """The classes of a pool's units, counted image by image when first asked for.
+    """True pixels per class of a pool's units, counted image by image when first used.
 
     Args:
         pool: the units.

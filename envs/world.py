@@ -1,4 +1,4 @@
-"""From a composed configuration to a game: the one place where all parts are put together."""
+"""Builds a game from a composed configuration: the one place where all parts are put together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,18 +30,18 @@ from ralseg.segmentation.store import ImageStore, cache_folder
 
 Role = Literal["train", "compare"]
 SUPERVISED = {"_target_": "ralseg.segmentation.learners.SupervisedLearner"}
-"""The learner of configurations that were recorded before there was a choice."""
+"""The learner of configurations that were recorded before learners could be chosen."""
 
 
 @dataclass(frozen=True)
 class World:
-    """All that games of one configuration share.
+    """Everything that the games of one configuration share.
+
+    Each part is made once, when it is first used. `check` makes the cheap ones, so that a bad value is refused before
+    anything is trained or written.
 
     Args:
         config: a composed configuration, plain values.
-
-    The parts are made when first asked for, each once; `check` makes the cheap ones, so that a bad value is refused
-    before anything is trained or written.
     """
 
     config: Mapping[str, Any]
@@ -50,32 +50,32 @@ class World:
     def dataset(self) -> Dataset:
         """The data set, in the classes of the taxonomy if there is one."""
         dataset = made(self.config["dataset"], "dataset")
-        # Policies that were trained before there were taxonomies say nothing of them.
+        # The recorded configurations of policies that were trained before taxonomies existed have no such key.
         taxonomy = self.config.get("taxonomy", {}).get("classes")
         return dataset if taxonomy is None else InTaxonomy(dataset, taxonomy)
 
     @cached_property
     def store(self) -> ImageStore:
-        """All its images, decoded once."""
+        """All images of the data set, decoded once."""
         return ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
 
     @cached_property
     def splits(self) -> Splits:
-        """Which image plays which role."""
+        """The role of each image."""
         return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that a user should read, on the data and the splits; without a full stop."""
+        """Remarks on the data and the splits that a user should read, without a full stop."""
         return [*self.dataset.notes, *self.splits.notes]
 
     def images(self, role: str) -> list[int]:
-        """Indices in the store of the images of a role, e.g. "train"."""
+        """Store indices of the images that have a role, e.g. "train"."""
         return [self.store.index(name) for name in getattr(self.splits, role)]
 
     @cached_property
     def rewarded(self) -> list[int]:
-        """Indices in the store of the images that reward and credit look at: `game.reward_share` of the reward set."""
+        """Store indices of the images that reward and credit are measured on: `game.reward_share` of the reward set."""
         images, share = self.images("reward"), self.game_options.reward_share
         if self.game_options.reward_set == "mixed":
             images = [*images, *self.images("train")]
@@ -87,37 +87,37 @@ class World:
 
     @cached_property
     def game_options(self) -> GameOptions:
-        """What a step offers and when a game ends."""
+        """The options of the game."""
         game = {key: value for key, value in self.config["game"].items() if key not in ("unit", "learn")}
         return settings(GameOptions, game, "game")
 
     @cached_property
     def learn_options(self) -> LearnOptions:
-        """What one turn trains."""
+        """The options of the learner's training in each turn."""
         learn = self.config["game"]["learn"]
         learn = {**learn, "loss": self.config["loss"]} if isinstance(learn, Mapping) else learn
         return settings(LearnOptions, learn, "game.learn")
 
     @cached_property
     def theta0_options(self) -> Theta0Options:
-        """How theta_0 is made."""
+        """The options of the training of theta_0."""
         return settings(Theta0Options, self.config["theta0"], "theta0")
 
     @property
     def unit(self) -> tuple[int, int] | str:
-        """The unit of the pool: the data set's, where the configuration says `region`."""
+        """The unit of the pool; `region` in the configuration stands for the unit of the data set."""
         unit = self.config["game"]["unit"]
         return self.dataset.unit_size if unit == "region" else unit
 
     @cached_property
     def spec(self) -> ObservationSpec:
-        """What is observed, its principal components not yet fitted.
+        """What an observation holds; its principal components are not fitted yet.
 
         Raises:
-            RalsegError: in a comparison, whose trained policies bring the features that they learned with.
+            RalsegError: in a comparison, where each trained policy brings the features that it was trained with.
         """
         if "features" not in self.config:
-            raise RalsegError("this configuration names no features to observe; compose that of train_agent")
+            raise RalsegError("this configuration has no group `features`; compose that of train_agent")
         return spec_from_config(self.config["features"], len(self.dataset.classes))
 
     def network(self) -> SegmentationNetwork:
@@ -126,12 +126,12 @@ class World:
 
     @cached_property
     def source(self) -> Source | None:
-        """The frozen feature source that the network reads; None: its own stages below the cut."""
-        # Configurations that were recorded before there were sources say nothing of them.
+        """The frozen feature source that the network reads; None for the network's own stages below the cut."""
+        # Configurations that were recorded before sources existed have no such key.
         return make_source(self.config.get("source") or {})
 
     def theta0(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SegmentationNetwork:
-        """A network at theta_0 of a role's games, trained or from the cache; the same for both roles by default."""
+        """A network at the theta_0 of a role's games, trained or cached; both roles share it by default."""
         return self._trained("train", self.theta0_options, self.learn_options.cut, on_step, role == "compare")
 
     def _trained(
@@ -160,9 +160,10 @@ class World:
         )
 
     def informed(self, role: Role = "train", on_step: Callable[[int, int], None] | None = None) -> SupervisedLearner:
-        """A learner that was taught with all labels of D_S and of a role's pool, as theta_0 is with those of D_S.
+        """A learner trained on all labels of D_S and of a role's pool, in the way theta_0 is trained on those of D_S.
 
-        Trained (`game.informed_steps`) or from the cache. It sees true labels: for references, in learning alone.
+        It is trained for `game.informed_steps` or read from the cache. It sees true labels, so it serves only the
+        references that a policy is trained with.
         """
         steps, fit = self.game_options.informed_steps, self.theta0_options.fit
         taught = {"fit": replace(fit, steps=steps, max_steps=max(steps, fit.max_steps)), "use_train": "yes"}
@@ -171,38 +172,38 @@ class World:
         return SupervisedLearner(*self._given(network, LearnOptions(cut="full", loss=self.config["loss"])))
 
     def learner(self, role: Role = "train", options: LearnOptions | None = None) -> Learner:
-        """A learner at theta_0, with the game's options where none are given."""
+        """A learner at theta_0, by default with the options of the game."""
         return self._make_learner(*self._given(self.theta0(role), options or self.learn_options))
 
     def _given(self, network: SegmentationNetwork, options: LearnOptions) -> tuple[Any, ...]:
-        """What every learner is made with."""
+        """The arguments that every learner takes."""
         where = (self.config[key] for key in ("device", "precision", "compile"))
         return network, LearnerImages(self.store), options, *where, self.source
 
     @cached_property
     def _make_learner(self) -> Callable[..., Learner]:
-        # Configurations that were recorded before there were learners say nothing of them.
+        # Configurations that were recorded before learners could be chosen have no such key.
         return learner_maker(self.config.get("learner") or SUPERVISED, arguments=7)
 
     def check(self, observed: bool = True) -> None:
-        """Make everything that is cheap to make.
+        """Check the configuration by making every part that is cheap to make.
 
         Args:
-            observed: whether observations of `features` will be asked for.
+            observed: whether observations of `features` will be needed.
 
         Raises:
-            RalsegError: for the first thing that is wrong.
+            RalsegError: for the first error found.
         """
         common = settings(CommonSettings, {key: self.config[key] for key in COMMON}, "")
         compute_dtype(common.precision, torch.device(common.device))
         _ = self.game_options, self.learn_options, self.theta0_options, self._make_learner
         network = self.network()
         if self.source is not None and self.learn_options.cut != "frozen":
-            raise RalsegError("what lies below a source is frozen whole; set game=frozen for it")
+            raise RalsegError("a feature source is frozen as a whole; set game=frozen with it")
         if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
             raise RalsegError(
-                f"features.components={self.spec.embedding_width} is more than the network's embedding has, "
-                f"{network.embedding_width}"
+                f"features.components={self.spec.embedding_width} is above the width of the network's embedding; set "
+                f"{network.embedding_width} or less"
             )
         _ = self.splits
         Pool(self.store, self.images("state"), self.unit)
@@ -210,10 +211,10 @@ class World:
             self.theta0()
 
     def check_noises(self, noises: Iterable[Noise | None]) -> None:
-        """Refuse noise that neither networks nor the feature source can make.
+        """Refuse noise that the network and its feature source cannot make.
 
         Raises:
-            RalsegError: naming the kinds that exist.
+            RalsegError: for such a noise; the message names the kinds that exist.
         """
         for noise in noises:
             if noise is not None:
@@ -223,10 +224,10 @@ class World:
         """A game on D_T (`train`) or D_V (`compare`).
 
         Args:
-            role: whose pool.
-            credit: whether candidates get gradient credit, in learning only.
-            reference: whether candidates get the score of `game.reference`, in learning only.
-            observed: whether observations of `features` will be asked for, which needs fitted components.
+            role: decides which of the two pools.
+            credit: whether candidates get gradient credit, which only the training of a policy may use.
+            reference: whether candidates get the score of `game.reference`, which only the training may use.
+            observed: whether observations of `features` will be needed, and so fitted components.
         """
         learner = self.learner(role)
         pool = Pool(self.store, self.images(role), self.unit, self.game_options.offer_void)
@@ -238,7 +239,7 @@ class World:
         return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
 
     def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
-        """An observation, its principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
+        """`spec` with principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""
         if "embedding" not in spec.needs:
             return spec
         images = [*self.images("state"), *self.images("train")]

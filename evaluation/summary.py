@@ -44,16 +44,18 @@ has 4.6 %."""
 
 
 def summarise(results: Results) -> dict[str, Any]:
-    """The summary as JSON values, figures rounded to `DECIMALS`.
+    """The summary as JSON values, with figures rounded to `DECIMALS`.
 
     An *interval* is `mean`, `low`, `high`, `standard_error`, `n`, `level` and `method` (see `ralseg.stats.Interval`);
-    a single run has a mean alone, and None in place of the rest. Without any pair of runs the interval itself is None.
-    A *contender* is a policy that sees no true labels; a *heuristic* is a contender that was not trained, other than
-    `random`. Baselines are `random`, `margin` and the best heuristic, unless they are missing or the policy itself. A
-    draw of one policy is paired with the same draw of the other, a training seed with the same training seed, and a
-    policy that was not trained with every training seed. docs/statistics.md explains every figure.
+    a single run has only a mean, and None for the rest. Without any pair of runs the interval itself is None.
+    A *contender* is a policy that sees no true labels; a *heuristic* is a contender other than `random` that was not
+    trained. Baselines are `random`, `margin` and the best heuristic, unless they are missing or the policy itself.
+    Draws are paired with the same draw, and training seeds with the same training seed; a policy that was not trained
+    is paired with every training seed. docs/statistics.md explains every figure.
 
     Returns:
+        A dictionary with these keys:
+
         - `notes`: sentences.
         - `supervised`: game -> split -> mIoU (the two-set mean is a split here and below).
         - `rare_classes`: `below` (share of the pool's labelled pixels) and `classes` (names) that are rarer.

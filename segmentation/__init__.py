@@ -1,4 +1,4 @@
-"""What is being taught: data sets, splits, networks, learners, metrics."""
+"""Segmentation: data sets, splits, networks, learners, metrics."""
 
 if __name__ != "ralseg.segmentation":
-    raise ImportError("import ralseg.segmentation: under the name segmentation every class would exist a second time")
+    raise ImportError("import ralseg.segmentation; importing it as segmentation would copy every class")

@@ -1,4 +1,4 @@
-"""Views for training, weak, strong and mixed: windows of images with the soft targets of what is known of them."""
+"""Weak, strong and mixed views for training: windows of images with soft targets of their known labels."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ def quarter(size: tuple[int, int]) -> tuple[int, int]:
 
 
 class View(Protocol):
-    """One way to look at an image in training; see `Crops.cut`."""
+    """A way to cut training windows out of an image; see `Crops.cut`."""
 
     def cut(
         self,
@@ -37,10 +37,10 @@ class View(Protocol):
 
 @dataclass(frozen=True)
 class Crops(Settings, group="crops"):
-    """The weak view: how windows are cut out of training images.
+    """The weak view: windows of training images, zoomed, mirrored and recoloured at random.
 
     Attributes:
-        size: (height, width) of a window as the network sees it, 32 pixels of the input or more; clipped to the image.
+        size: (height, width) of a window in pixels of the input, 32 or more; clipped to the image.
         zoom: range of the enlargement of the window's content, drawn uniformly on a logarithmic scale.
         flip: whether half of the windows are mirrored left to right.
         colour: strength of random brightness and contrast per channel, 0 to 1; 0 is none.
@@ -68,12 +68,12 @@ class Crops(Settings, group="crops"):
         """Cut one window.
 
         Args:
-            image: (h, w, 3) uint8 at the input's size.
+            image: (h, w, 3) uint8 at the input size.
             label: (H, W) uint8 at the label's own size.
             classes: number of classes C.
-            rng: generator of all draws.
-            centre: (y, x) as shares of the image that the window must contain; None: anywhere.
-            logit_size: (h, w) of the network's logits for a window of (height, width); default: stride 4.
+            rng: the generator of all draws.
+            centre: (y, x) as shares of the image, a point that the window must contain; None for any window.
+            logit_size: gives (h, w) of the network's logits for a window of (height, width); stride 4 by default.
 
         Returns:
             The window (height, width, 3) uint8 and its targets (C, h, w) float32.
@@ -102,13 +102,13 @@ class Crops(Settings, group="crops"):
 
 @dataclass(frozen=True)
 class Strong(Settings, group="strong"):
-    """The strong view: the pixels of windows disturbed; what stands where does not change, nor do the targets.
+    """The strong view: random colour, grey and blur, which change neither the geometry of a window nor its targets.
 
     Attributes:
         colour: strength of random brightness and contrast per channel, 0 to 1.
-        grey: probability that a window loses its colours.
+        grey: probability that a window becomes grey.
         blur: probability that a window is blurred.
-        sigma: range of the blur's standard deviation, pixels.
+        sigma: range of the blur's standard deviation in pixels.
     """
 
     colour: Share = 0.5
@@ -122,7 +122,7 @@ class Strong(Settings, group="strong"):
             raise RalsegError(f"sigma={list(self.sigma)} must ascend")
 
     def __call__(self, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Disturb one window (h, w, 3) uint8; the result is as large."""
+        """Disturb one window (h, w, 3) uint8; the result has the same shape."""
         seen = coloured(window, self.colour, rng)
         if rng.random() < self.grey:
             seen = np.repeat(cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
@@ -134,12 +134,12 @@ class Strong(Settings, group="strong"):
 def cut_mixed(
     windows: np.ndarray, targets: np.ndarray, rng: np.random.Generator, share: tuple[float, float] = (0.25, 0.5)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """CutMix (Yun et al., ICCV 2019): into each window of a batch goes a rectangle of the next one, targets alike.
+    """CutMix (Yun et al., ICCV 2019): paste a rectangle of the next window into each window of a batch.
 
     Args:
         windows: (B, h, w, 3) uint8.
-        targets: (B, C, h', w') float32 of the same windows; rectangles end at borders of its cells.
-        rng: source of all draws.
+        targets: (B, C, h', w') float32 of the same windows, mixed in the same way; rectangles end at cell borders.
+        rng: the generator of all draws.
         share: range of the rectangle's share of the window's area.
 
     Returns:
@@ -163,7 +163,7 @@ def cut_mixed(
 
 
 def coloured(window: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A window (h, w, 3) uint8 with random contrast per channel and brightness."""
+    """A window (h, w, 3) uint8 with random brightness and contrast per channel."""
     gain = 1 + rng.uniform(-strength, strength, 3)
     shift = 128 * rng.uniform(-strength, strength)
     return np.clip((window - 128.0) * gain + 128 + shift, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Where and how precisely to compute."""
+"""Devices, precision and threads of the computations."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of a precision on a device; `auto` is bfloat16 where the processor multiplies it in hardware.
+    """The dtype of a precision on a device; `auto` is bfloat16 if the processor multiplies it in hardware.
 
     Raises:
-        RalsegError: for an unknown precision.
+        RalsegError: if the precision is unknown.
     """
     if checked(Precision, precision, "precision") != "auto":
         return getattr(torch, precision)
@@ -29,13 +29,13 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array as a tensor on a device; on a GPU through pinned memory, so that the host need not wait for the copy."""
+    """An array as a tensor on a device; pinned memory lets the host continue while the copy to a GPU is running."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def tensor(array: Array) -> Tensor:
-    """A map of a prediction that a network made, as the tensor that it is."""
+    """A map of a network's prediction, typed as the tensor that it is."""
     assert isinstance(array, Tensor)
     return array
 
@@ -43,7 +43,7 @@ def tensor(array: Array) -> Tensor:
 def single_thread() -> None:
     """Make torch and numpy compute in one thread from now on.
 
-    Two threads stall each other where a core is taken, round differently, and wait by spinning.
+    Several threads round differently, stall each other when a core is busy, and wait by spinning.
     """
     torch.set_num_threads(1)
     threadpool_limits(1)

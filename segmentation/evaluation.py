@@ -1,4 +1,4 @@
-"""Predictions against labels: the one place where the two meet."""
+"""Evaluation: the one place where predictions are compared with labels."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,11 +13,11 @@ from ralseg.segmentation.store import ImageStore
 from ralseg.segmentation.truth import Truth, truth
 
 TRUTH_BYTES, GPU_TRUTH_BYTES = 1 << 27, 1 << 30
-"""Labels of so many bytes, laid out for counting, are kept on the CPU and on a GPU."""
+"""The most bytes of labels, laid out for counting, that are kept on the CPU and on a GPU."""
 
 
 class Evaluator:
-    """Counts how often a learner predicts which class for which true class.
+    """Counts the pixels of each pair of true and predicted class.
 
     Args:
         store: the labels.
@@ -34,9 +34,9 @@ class Evaluator:
         """The confusion matrix over full labels at their own size.
 
         Args:
-            learner: whose predictions are meant.
-            images: indices in the store.
-            observer: is shown every prediction, so that whoever needs it causes no second forward pass.
+            learner: makes the predictions.
+            images: store indices.
+            observer: called with every prediction, so that its user needs no second forward pass.
 
         Raises:
             RalsegError: if the loss of the learner's last turn was not finite.

@@ -1,4 +1,4 @@
-"""Partial labels: what a learner may know of the label maps, and the targets it is trained on."""
+"""Partial labels: the known part of label maps, and the targets that a learner is trained on."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +10,7 @@ from ralseg.segmentation.store import ImageStore
 
 
 class PartialLabels:
-    """Label maps that are void until units of them are revealed.
+    """Label maps that are void until their units are revealed.
 
     Args:
         classes: number of classes C.
@@ -27,14 +27,14 @@ class PartialLabels:
 
     @property
     def images(self) -> list[int]:
-        """Indices of the images of which something is revealed, in the order of their first unit."""
+        """Store indices of the images with a revealed unit, in the order of their first one."""
         return list(self._maps)
 
     def __len__(self) -> int:
         return len(self._maps)
 
     def label(self, image: int) -> np.ndarray:
-        """(H, W) uint8: what is known of one label map, `IGNORE` elsewhere."""
+        """(H, W) uint8: the known part of one label map, `IGNORE` elsewhere."""
         return self._maps[image]
 
     def reveal(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> np.ndarray:
@@ -43,14 +43,14 @@ class PartialLabels:
         Args:
             image: index in the store.
             size: (H, W) of the label map.
-            box: y, x, height, width of the unit, pixels.
+            box: y, x, height, width of the unit in pixels.
             values: (height, width) uint8, ids 0..C-1 or `IGNORE`.
 
         Returns:
             (C,) int64, pixels per class of the unit.
 
         Raises:
-            RalsegError: if the values do not fill the box, the box leaves the image or overlaps what is labelled, or an
+            RalsegError: if the values do not fill the box, the box leaves the image or overlaps a labelled unit, or an
                 id is out of range.
         """
         box = y, x, _, _ = tuple(box)
@@ -68,18 +68,18 @@ class PartialLabels:
         return counts
 
     def correct(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> np.ndarray:
-        """Replace the labels of one unit; arguments, result and errors are those of `reveal`."""
+        """Replace the labels of one unit; see `reveal` for arguments, result and errors."""
         box = tuple(box)
         self.check(image, size, box, values)
         window = self._window(image, size, box)
         self.class_counts -= _counts(window, self.classes)
         window[:] = IGNORE
-        # Counted anew where they are needed next: a correction is rare.
+        # Corrections are rare, so the targets are simply counted again when they are needed next.
         self._targets.pop(image, None)
         return self.reveal(image, size, box, values)
 
     def check(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> None:
-        """Refuse values that are no label of a box; see `reveal` for arguments and errors."""
+        """Refuse values that do not fit a box; see `reveal` for arguments and errors."""
         y, x, height, width = box
         if values.shape != (height, width) or y < 0 or x < 0 or y + height > size[0] or x + width > size[1]:
             raise RalsegError(f"image {image}: labels {values.shape} do not fit box {(y, x, height, width)} of {size}")
@@ -99,11 +99,11 @@ class PartialLabels:
         """Revealed pixels per class in each cell of a coarser map; see `soft_targets`.
 
         Args:
-            image: index in the store; something of it must be revealed.
+            image: store index; at least one unit of the image must be revealed.
             size: (h, w) of the logits.
 
         Returns:
-            (C, h, w) float32, kept up to date; not to be written to.
+            (C, h, w) float32, kept up to date; do not write to it.
         """
         if image not in self._targets or self._targets[image].shape[1:] != tuple(size):
             self._targets[image] = soft_targets(self._maps[image], self.classes, size)
@@ -119,9 +119,9 @@ def revealed(store: ImageStore, images: Sequence[int]) -> PartialLabels:
 
 
 def soft_targets(labels: np.ndarray, classes: int, size: tuple[int, int]) -> np.ndarray:
-    """Pixels per class in each cell of a coarser map, so that no labelled pixel is lost to down-sampling.
+    """Pixels per class in each cell of a coarser map, so that down-sampling loses no labelled pixel.
 
-    Cross-entropy against these counts is the cross-entropy of every labelled pixel against the nearest cell's logits.
+    Cross-entropy against these counts equals the cross-entropy of every labelled pixel with the nearest cell's logits.
 
     Args:
         labels: (H, W) uint8; ids >= C are void.
@@ -144,7 +144,7 @@ def _counts(values: np.ndarray, classes: int) -> np.ndarray:
 def _cell_counts(
     labels: np.ndarray, classes: int, size: tuple[int, int], offset: tuple[int, int], full: tuple[int, int]
 ) -> tuple[np.ndarray, int, int]:
-    """`soft_targets` of a part of an image that begins at `offset`, on the cells that it touches alone.
+    """`soft_targets` of a part of an image that begins at `offset`, for only those cells that it touches.
 
     Returns:
         (C, rows, columns) float32 counts, first row, first column.
@@ -159,6 +159,6 @@ def _cell_counts(
 
 
 def _cells_of(start: int, length: int, cells: int, whole: int) -> tuple[np.ndarray, int, int]:
-    """The cell of each pixel, counted from the first that is touched; that one; how many are touched."""
+    """The cell of each pixel relative to the first touched one, the first touched cell, and their number."""
     cell = np.arange(start, start + length, dtype=np.int64) * cells // whole
     return (cell - cell[0]).astype(np.int32), int(cell[0]), int(cell[-1] - cell[0]) + 1

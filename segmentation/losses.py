@@ -1,4 +1,4 @@
-"""Losses on soft targets: counts of labelled pixels per class and cell."""
+"""Losses on soft targets, which are counts of labelled pixels per class and cell."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,13 +18,13 @@ def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
     Args:
         counts: (C,) labelled pixels per class, 0 or more.
         loss: `plain` (all 1) or `balanced` (one over the square root of the class's frequency, scaled so that the mean
-            over the labelled pixels is 1; a class without pixels weighs as much as the rarest that has some).
+            over the labelled pixels is 1; a class without pixels gets the weight of the rarest class that has some).
 
     Returns:
         (C,) float32.
 
     Raises:
-        RalsegError: for an unknown loss.
+        RalsegError: if the loss is unknown.
     """
     counts = np.asarray(counts, float)
     if checked(Loss, loss, "loss") == "plain" or not counts.any():
@@ -39,7 +39,7 @@ def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: 
     Args:
         logits: (B, C, h, w) float32 of each batch.
         targets: (B, C, h, w) pixel counts of each batch, 0 or more; a cell without counts is not labelled.
-        weights: (C,) of the classes.
+        weights: (C,) weights of the classes.
 
     Returns:
         A float32 scalar: the weighted mean over the labelled pixels, 0 if there is none; see `global_mean`.
@@ -50,14 +50,14 @@ def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: 
 
 
 def global_mean(total: Tensor, weight: Tensor) -> Tensor:
-    """The total over the weight of all processes, as data-parallel training needs it.
+    """The total of this process divided by the weight of all processes, scaled for data-parallel training.
 
     DistributedDataParallel averages gradients over processes. Each process divides its own total by the weight of all
-    of them and multiplies it by their number, so that the averaged gradient is that of one process with all samples.
+    processes and multiplies it by their number, so that the averaged gradient is that of one process with all samples.
 
     Args:
-        total: of this process, a scalar with a gradient.
-        weight: of this process, a scalar of 0 or more.
+        total: the total of this process, a scalar with a gradient.
+        weight: the weight of this process, a scalar of 0 or more.
     """
     if processes() > 1:
         weight = weight.detach().clone()
@@ -67,12 +67,12 @@ def global_mean(total: Tensor, weight: Tensor) -> Tensor:
 
 
 def processes() -> int:
-    """Processes that train together; 1 where torch.distributed is not initialised."""
+    """Number of processes that train together; 1 if torch.distributed is not initialised."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def added(terms: Sequence[Tensor]) -> Tensor:
-    """The sum of one or more tensors, first to last."""
+    """The sum of one or more tensors, added in their order."""
     total = terms[0]
     for term in terms[1:]:
         total = total + term

@@ -1,4 +1,4 @@
-"""theta_0: the weights that every game of a seed starts from, trained once and kept."""
+"""theta_0: the weights from which every game of a seed starts, trained once and cached."""
 
 import hashlib
 import json
@@ -32,19 +32,21 @@ from ralseg.segmentation.sources import Source
 from ralseg.segmentation.store import ImageStore
 
 RECIPE = 2
-"""Part of the name of kept weights: raise it whenever the training below gives other weights."""
+"""Part of the name of cached weights; raise it whenever the training below gives other weights."""
 
 
 @dataclass(frozen=True)
 class Theta0Options(Settings, group="theta0"):
-    """How theta_0 is made.
+    """The options of theta_0.
 
     Attributes:
-        streets: images of Streets to pretrain on, in GTA's role; 0: none. The classes must be Streets' own.
-        use_state: whether D_S is trained on (afterwards).
-        use_train: whether D_T is, too: "no", "yes", or "compare" (only when policies are compared, as released).
-        file: a checkpoint to take instead of training.
-        fit: how long and how, each time.
+        streets: number of images of Streets to pretrain on first, in the role of GTA; 0 for none. The data set must
+            have the classes of Streets.
+        use_state: whether to train on D_S.
+        use_train: whether to train on D_T as well: "no", "yes", or "compare" (only when policies are compared, as
+            released).
+        file: a checkpoint to use instead of training.
+        fit: length and settings of each training.
         frozen_hidden: width of the MLP head of the frozen game.
         frozen_steps: optimiser steps of that head on D_S.
     """
@@ -80,26 +82,26 @@ def theta0(
     source: Source | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> SegmentationNetwork:
-    """A network at theta_0, from the cache if the same was trained before.
+    """A network at theta_0, from the cache if it was trained before.
 
     Args:
-        make_network: makes the untrained network; torch's generator is seeded before.
+        make_network: makes the untrained network; torch's generator is seeded first.
         store: images and labels.
-        images: `state` (D_S) and `train` (D_T), indices in the store.
+        images: store indices of `state` (D_S) and `train` (D_T).
         options: see `Theta0Options`.
-        loss: of the training.
-        cut: with `frozen` the network gets its MLP head, trained on D_S.
-        comparing: whether policies are compared, or else one is learned.
+        loss: the loss of the training.
+        cut: the game; with `frozen` the network gets its MLP head, trained on D_S.
+        comparing: whether policies are compared, rather than one trained.
         seed: the root seed.
-        description: what tells the network from others, JSON values.
-        cache: folder of the kept weights.
-        device: where to train.
+        description: identifies the network, JSON values.
+        cache: the folder of cached weights.
+        device: the device of the training.
         precision: see `SupervisedLearner`.
-        source: where the network's maps come from; None: from its own stages. On a source Streets are left out.
+        source: the feature source of the network's maps, without Streets; None for the network's own stages.
         on_step: called with (step, steps) while training.
 
     Raises:
-        RalsegError: if Streets has other classes, or the file is of another network.
+        RalsegError: if Streets has other classes, or the file belongs to another network.
     """
     torch.manual_seed(integer(seed, "theta0", "weights"))
     network = make_network()
@@ -112,7 +114,7 @@ def theta0(
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
     of_head = images["state"] if cut == "frozen" or source is not None else ()
     if source is not None:
-        # A source is not trained, and of Streets it has no maps.
+        # A source is not trained, and it has no maps of Streets.
         options = replace(options, streets=0)
     facts = {
         "recipe": RECIPE,
@@ -122,7 +124,7 @@ def theta0(
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
-        # What they hold, not where and since when they lie there: a copy of a data set has the same theta_0.
+        # Contents, not paths and times, so that a copy of a data set has the same theta_0.
         "data": [[store.content(image) for image in part] for part in (chosen, of_head)],
         "streets": [store.dataset.classes, store.size(0), store.scale] if options.streets else None,
     }
@@ -133,7 +135,7 @@ def theta0(
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            # Of trainings that are started side by side one makes it, the others wait.
+            # If trainings start side by side, one makes it and the others wait.
             if not path.exists():
                 make = partial(SupervisedLearner, network, device=device, precision=precision, source=source)
                 training = _Training(network, make, store, options, loss, seed, cache, on_step)
@@ -154,7 +156,7 @@ def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], so
         network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise RalsegError(f"{source}: the checkpoint is of another network ({reason})") from error
+        raise RalsegError(f"{source}: the checkpoint belongs to another network ({reason})") from error
 
 
 @dataclass(frozen=True)
@@ -171,12 +173,13 @@ class _Training:
     on_step: Callable[[int, int], None] | None
 
     def run(self, chosen: Sequence[int], of_head: Sequence[int], own_stages: bool) -> None:
-        """Train on Streets, then on the chosen images, then the frozen game's head, as far as each is asked for.
+        """Train on Streets, then on the chosen images, then the head of the frozen game, as far as configured.
 
         Args:
-            chosen: what the network is trained on.
-            of_head: what the head of the frozen game is trained on or, on a source, what the input is standardised by.
-            own_stages: whether the network has stages of its own, rather than a source.
+            chosen: store indices of the images that the network is trained on.
+            of_head: store indices of the images that train the head of the frozen game or, with a source, standardise
+                its maps.
+            own_stages: whether the network has its own stages, rather than a source.
         """
         if not own_stages:
             self._standardise(of_head)

@@ -1,4 +1,4 @@
-"""The splits: which images form D_S, D_T, D_V, dev, D_R, D_R's twin and test, and the checks between them."""
+"""The splits of a data set into D_S, D_T, D_V, dev, D_R, D_R's twin and test, and their checks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from ralseg.segmentation.grouped_draw import draw_by_group
 from ralseg.segmentation.store import ImageStore, count_classes
 
 CANDIDATES = 4096
-"""Number of random draws of D_S, of which the one most similar to D_T is taken."""
+"""Number of random draws of D_S, of which the one most similar to D_T is used."""
 
 PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -27,13 +27,13 @@ class Splits:
 
     Attributes:
         state: D_S, the state set.
-        train: D_T, the pool while a policy is learned.
+        train: D_T, the pool while a policy is trained.
         compare: D_V, the pool while policies are compared.
         dev: images on which design choices are made; may be empty.
         reward: D_R, the reward set.
         twin: D_R's twin, the neighbouring frames of D_R; may be empty.
         test: images on which results are reported.
-        notes: sentences that a user should read, without a full stop.
+        notes: remarks that a user should read, without a full stop.
     """
 
     state: tuple[str, ...]
@@ -46,7 +46,7 @@ class Splits:
     notes: tuple[str, ...] = ()
 
     def check(self, dataset: Dataset, class_counts: np.ndarray, complete: bool = True) -> None:
-        """Refuse splits that a game cannot be played with.
+        """Refuse splits that are not usable for a game.
 
         Args:
             dataset: the data set that the names belong to.
@@ -115,10 +115,10 @@ def make_splits(
 ) -> Splits:
     """Draw splits from the training subset in proportion to its groups.
 
-    D_T is drawn first. D_S is the one of `CANDIDATES` draws that holds every class and whose class shares are nearest
-    to those of D_T (L1). The other roles are drawn without further conditions. Roles that `counts` does not name come
-    from the official subsets: D_R is every second image of val by name (the first, the third and so on), its twin the
-    others, and test is test, or val if there is no test and D_R is drawn.
+    D_T is drawn first. D_S is the one of `CANDIDATES` draws that has every class and the class shares nearest to those
+    of D_T (L1). The other roles are drawn without further conditions. Roles that `counts` does not name come from the
+    official subsets: D_R is every second image of val by name (the first, the third and so on), its twin is the rest
+    of val, and test is test, or val if there is no test and D_R is drawn.
 
     Args:
         dataset: the data set; without an official train subset, the images of no subset are the training images.
@@ -171,7 +171,7 @@ def make_splits(
     val = dataset.subsets.get("val", ())
     official = {"dev": (), "reward": val[::2], "twin": val[1::2], "test": dataset.subsets.get("test", ())}
     if "reward" in drawn:
-        # Twin frames of a D_R that was drawn elsewhere do not exist, and val is free.
+        # A D_R that was drawn elsewhere has no twin frames, and val is free.
         official |= {"twin": (), "test": official["test"] or val}
     splits = Splits(**(official | drawn))
     if unseen is not None and unseen in {dataset.groups[name] for name in splits.reward}:
@@ -273,8 +273,8 @@ def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
     """The original lists (Casanova et al. 2020, as released), which have no dev.
 
     For CamVid, D_R is all of val. For Cityscapes, D_R is 200 training images and test is the official val. The lists of
-    Cityscapes have the images of D_S in D_V as well, where their labels would be bought a second time: they are removed
-    from D_V, and a note says so.
+    Cityscapes contain the images of D_S in D_V as well, where their labels would be bought a second time; they are
+    removed from D_V, and a note says so.
 
     Args:
         dataset: CamVid or Cityscapes.
@@ -302,7 +302,7 @@ KINDS = {"generated": ("counts", "fractions", "seed", "exact", "unseen"), "ralis
 
 
 def splits_from_config(protocol: Mapping, dataset: Dataset, class_counts: np.ndarray) -> Splits:
-    """The splits that a protocol asks for, checked.
+    """Make and check the splits of a protocol.
 
     Args:
         protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the

@@ -1,4 +1,4 @@
-"""The image store: a data set decoded once into uint8 files that all processes map into memory."""
+"""The image store: a data set, decoded once into uint8 files that all processes map into memory."""
 
 import errno
 import hashlib
@@ -21,29 +21,29 @@ LAYOUT = 3
 """Part of the key; to be raised whenever the content of the files below changes."""
 
 RESIDENT_BYTES = 1 << 28
-"""After this many bytes of a file have been read, its pages are given back. They stay in the cache of the operating
-system as long as it has room, and are read from there again."""
+"""After this many bytes of a file have been read, its pages are released. They stay in the cache of the operating
+system as long as it has room, and are read again from there."""
 
 
 class ImageStore:
     """Images at the network's input size and labels at their own, decoded once and shared between processes.
 
     The folder holds images.bin and labels.bin (uint8, one array after the other), class_counts.npy (of the labels) and
-    meta.json (sizes, fingerprints, digests of what is stored).
-    Its name is derived from what is stored and from the fingerprints, so that a changed file leads to another folder
-    and the old one is removed. If several processes build the same store at once, one result is kept.
+    meta.json (sizes, fingerprints, digests of the content). Its name depends on the content and the fingerprints, so
+    that a changed file leads to another folder and the old one is removed. If several processes build the same store at
+    once, one result is kept.
 
     Args:
         dataset: the data set.
         names: the images to store, in the order of their indices.
-        scale: input size over the image's own size, above 0 and at most 1; sizes are rounded, to 1 at least.
+        scale: input size divided by the size of the image, above 0 and at most 1; sizes are rounded, to at least 1.
         cache_dir: the folder of all stores; None takes that of the environment variable RALSEG_CACHE, or the user's
             cache.
 
     Attributes:
         dataset: the data set.
         names: the images' names.
-        scale: input size over the image's own size.
+        scale: input size divided by the size of the image.
         folder: the folder of the files.
 
     Raises:
@@ -77,7 +77,7 @@ class ImageStore:
             building.mkdir()
             sizes, input_sizes, contents = [], [], []
             counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
-            # Written through files, not memory maps: a full disk is then an error that can be caught, not a signal.
+            # Unlike memory maps, files make a full disk an error that can be caught, not a signal.
             with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
                 for row, name in enumerate(self.names):
                     image, label = self.dataset.load(name)
@@ -97,7 +97,7 @@ class ImageStore:
                 raise RalsegError(
                     f"{self.folder.parent}: no space left on the disk; free some, or set RALSEG_CACHE to another disk"
                 ) from error
-            # Another process was faster; its store is as good as this one.
+            # Another process was faster, and its store has the same content.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         finally:
@@ -157,7 +157,7 @@ class ImageStore:
         return tuple(self._input_sizes[i].tolist())
 
     def content(self, i: int) -> str:
-        """SHA-256 of image i and label i as stored, in hexadecimal digits; it depends on neither place nor time."""
+        """SHA-256 of image i and label i as stored, in hexadecimal; it does not depend on paths or times."""
         return self._contents[i]
 
     def class_counts(self) -> np.ndarray:
@@ -168,9 +168,8 @@ class ImageStore:
 class MappedFile:
     """The bytes of a file as read-only views, whose pages all processes share.
 
-    A mapping keeps every page that has been read in the process, until a data set that is larger than the memory is
-    held whole. Pages are therefore given back now and then. Views stay valid, since their pages are read again when
-    needed.
+    A process keeps every page of a mapping that it has read, and a data set may be larger than the memory. Pages are
+    therefore released from time to time. Views stay valid, since their pages are read again when needed.
 
     Args:
         path: a file that does not change.
@@ -194,7 +193,7 @@ class MappedFile:
     def read(self, start: int, end: int) -> np.ndarray:
         """The bytes from `start` up to, but not including, `end`: uint8 (end - start,)."""
         self._asked += end - start
-        # Systems without this call take pages back by themselves when memory is short.
+        # Systems without this call reclaim pages by themselves when memory is short.
         if self._map is not None and self._asked > RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._asked = end - start

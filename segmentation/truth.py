@@ -1,4 +1,4 @@
-"""Labels laid out for counting: the confusion matrix of upsampled logits at the label's own size, without the map."""
+"""Labels prepared for counting: the confusion matrix of upsampled logits at the label's own size."""
 
 import numpy as np
 import torch
@@ -10,13 +10,13 @@ from ralseg.segmentation.metrics import confusion
 
 
 def truth(labels: np.ndarray, classes: int, size: tuple[int, int], device: torch.device) -> "Truth":
-    """The labels of a batch of images of one size, as the fastest kind that counts them.
+    """The labels of a batch of images of one size, in the form that is fastest to count.
 
     Args:
         labels: (B, H, W) uint8; ids >= C are void.
         classes: number of classes C, at most 255.
         size: (h, w) of the logits.
-        device: where the logits are.
+        device: the device of the logits.
     """
     whole = labels.shape[1] % size[0] == 0 and labels.shape[2] % size[1] == 0
     if device.type == "cpu" and whole and labels.shape[1:] != tuple(size):
@@ -25,28 +25,28 @@ def truth(labels: np.ndarray, classes: int, size: tuple[int, int], device: torch
 
 
 class Truth:
-    """What both kinds give.
+    """The interface of both forms.
 
     Attributes:
-        nbytes: memory that the labels take.
+        nbytes: memory of the labels in bytes.
     """
 
     nbytes: int
 
     def count(self, logits: Tensor) -> Tensor:
-        """Pixels of each (true class, predicted class) where the class is the argmax of the bilinear logits.
+        """Pixels of each (true class, predicted class); predicted is the argmax of the bilinearly resized logits.
 
         Args:
             logits: (B, C, h, w) float32 of the same images.
 
         Returns:
-            (C, C) int64 on the logits' device; void counts nowhere.
+            (C, C) int64 on the logits' device, without void pixels.
         """
         raise NotImplementedError
 
 
 class TruthMaps(Truth):
-    """Labels as they are: logits are interpolated to every pixel. Waits for nothing on a GPU."""
+    """Labels as they are; logits are interpolated to every pixel. It never waits for a GPU."""
 
     def __init__(self, labels: np.ndarray, classes: int, device: torch.device) -> None:
         self._classes = classes
@@ -68,28 +68,28 @@ class TruthMaps(Truth):
 class TruthCells(Truth):
     """Labels cut into the cells between four neighbouring logits; their side is a whole number of pixels.
 
-    Bilinear weights are a convex combination: where the four logits around a cell agree on the class, every pixel of it
-    has that class, and the cell's counts of true classes, known beforehand, are all that is needed. Only the cells
-    between disagreeing neighbours are interpolated. The result is exact.
+    Bilinear weights are a convex combination: if the four logits around a cell agree on the class, every pixel of the
+    cell has that class, and its precomputed counts of true classes suffice. Only cells between disagreeing neighbours
+    are interpolated. The result is exact.
     """
 
     def __init__(self, labels: np.ndarray, classes: int, size: tuple[int, int]) -> None:
         batch, height, width = labels.shape
         (rows, columns), self._classes = size, classes
         fy, fx = height // rows, width // columns
-        # The first cells begin half a cell outside of the image; what lies outside is void.
+        # The first cells begin half a cell outside of the image; the part outside is void.
         top, left = (fy + 1) // 2, (fx + 1) // 2
         padded = np.full((batch, (rows + 1) * fy, (columns + 1) * fx), classes, np.uint8)
         np.minimum(labels, classes, out=padded[:, top : top + height, left : left + width])
         cells = padded.reshape(batch, rows + 1, fy, columns + 1, fx).transpose(0, 1, 3, 2, 4).reshape(-1, fy * fx)
         self._pixels = torch.from_numpy(np.ascontiguousarray(cells))
-        # Most cells have one true class: they are counted as cells, the others by a product with their counts.
+        # Most cells have one true class and are counted as cells, the others by a product with their counts.
         self._true = torch.from_numpy(np.where((cells == cells[:, :1]).all(axis=1), cells[:, 0], classes))
         several = np.flatnonzero(cells.min(axis=1) != cells.max(axis=1))
         self._several = torch.from_numpy(several)
         index = cells[several] + np.arange(len(several), dtype=np.int64)[:, None] * (classes + 1)
         counts = np.bincount(index.ravel(), minlength=len(several) * (classes + 1)).reshape(-1, classes + 1)
-        # Float32 holds whole numbers below 2^24.
+        # Float32 represents whole numbers up to 2^24 exactly.
         self._counts = torch.from_numpy(counts[:, :classes].astype(np.float32 if labels.size < 1 << 24 else np.float64))
         self._weights = _cell_weights(fy, fx)
         self.nbytes = self._pixels.nbytes + self._true.nbytes + self._several.nbytes + self._counts.nbytes
@@ -116,13 +116,14 @@ class TruthCells(Truth):
 
 
 def _interpolated_classes(values: Tensor, weights: Tensor) -> Tensor:
-    """The best class at each pixel of each cell, the lowest where two are equal.
+    """The best class at each pixel of each cell; ties go to the lowest class.
 
-    A class that is nowhere as high as another one is everywhere cannot win: most cells have two or three rivals.
+    A class whose highest corner is below the lowest corner of another cannot win, so most cells have two or three
+    rivals.
 
     Args:
         values: (cells, 4, C) logits at the corners.
-        weights: (4, pixels) of the corners.
+        weights: (4, pixels) weights of the corners.
 
     Returns:
         (cells, pixels) uint8.
@@ -138,13 +139,13 @@ def _interpolated_classes(values: Tensor, weights: Tensor) -> Tensor:
         if not len(here):
             continue
         most = int(number[here].max())
-        # In ascending order, so that the lowest class wins a tie, as in argmax; whoever fills a row up cannot win.
+        # In ascending order, so that the lowest class wins a tie, as in argmax; the classes that pad a row cannot win.
         if most <= 3:
             classes = rivals[here].nonzero()[:, 1].view(-1, most)
         else:
             classes = rivals[here].to(torch.uint8).sort(dim=1, descending=True, stable=True).indices[:, :most]
         corners = values[here].gather(2, classes[:, None].expand(-1, 4, -1)).transpose(1, 2)
-        # In chunks that stay in the processor's cache: three times faster than at once.
+        # In chunks that stay in the processor's cache, which is three times faster than at once.
         chunks = corners.split(max(64, 8192 // most))
         winner = torch.cat([_argmax(chunk, weights) for chunk in chunks])
         found[here] = classes.to(torch.uint8).gather(1, winner.long())
@@ -166,7 +167,7 @@ def _argmax(corners: Tensor, weights: Tensor) -> Tensor:
 
 
 def _cell_weights(fy: int, fx: int) -> Tensor:
-    """(4, fy * fx) weights of the top left, top right, bottom left, bottom right corner for the pixels of one cell."""
+    """(4, fy * fx) weights of the top left, top right, bottom left and bottom right corner for the pixels of a cell."""
     ty = (torch.arange(fy, dtype=torch.float32) + (0.5 if fy % 2 == 0 else 0)) / fy
     tx = (torch.arange(fx, dtype=torch.float32) + (0.5 if fx % 2 == 0 else 0)) / fx
     sy, sx = torch.stack([1 - ty, ty]), torch.stack([1 - tx, tx])

@@ -58,7 +58,7 @@ def test_the_defaults(door):
 
 
 def test_a_comparison_has_nothing_to_observe():
-    with pytest.raises(RalsegError, match="names no features to observe"):
+    with pytest.raises(RalsegError, match="has no group `features`"):
         World(composed("evaluate_policy", SMALL)).check()
 
 

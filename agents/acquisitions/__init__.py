@@ -1,4 +1,4 @@
-"""Hand-crafted acquisitions: who chooses by a formula."""
+"""Hand-crafted acquisitions, which choose by a formula."""
 
 from ralseg.agents.acquisitions.base import Acquisition, Batch, Scored
 from ralseg.agents.acquisitions.policy import FixedPolicy

@@ -1,4 +1,4 @@
-"""What an acquisition is: a choice among candidates by a formula, with no parameters to learn."""
+"""The base of all acquisitions: a choice among candidates by a formula without learned parameters."""
 
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar
@@ -16,12 +16,12 @@ BY_SCORE = Selection()
 
 @dataclass(frozen=True, kw_only=True)
 class Acquisition(Settings):
-    """Chooses among candidates. Its fields are its options.
+    """Chooses among candidates. The fields of the class are the options of the acquisition.
 
     Attributes:
-        selection: quotas and chance, see `Selection`.
+        selection: quotas and random perturbation, see `Selection`.
         name: its name on the command line.
-        sees_truth: whether it is a reference that sees true labels, and so neither a contender nor a bound.
+        sees_truth: whether it is a reference that sees true labels; such a reference is no contender and no bound.
     """
 
     selection: Selection = BY_SCORE
@@ -30,11 +30,11 @@ class Acquisition(Settings):
     sees_truth: ClassVar[bool] = False
 
     reducers: ClassVar[tuple[Reducer, ...]] = ()
-    """What its formula reads of a prediction; a cached property where that depends on its options."""
+    """The reducers that the formula needs; a cached property where they depend on the options."""
 
     @property
     def needs(self) -> tuple[Reducer, ...]:
-        """All that must be announced to the view; of reducers of one name, the first."""
+        """All reducers that the view must compute, one per name (the first)."""
         named = {reducer.name: reducer for reducer in reversed((*self.reducers, *self.selection.needs))}
         return tuple(reversed(named.values()))
 
@@ -42,22 +42,22 @@ class Acquisition(Settings):
         super().__init_subclass__(group=getattr(cls, "name", ""), **arguments)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Reducers are functions and cannot be sent to another process: there they are made anew.
+        # Reducers hold functions and cannot be pickled; another process makes them again.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """Choose some of the candidates.
 
         Args:
-            candidates: those that are open.
-            choices: how many.
-            rng: of whatever is left to chance. Ties go to the candidate that comes first: shuffle them beforehand.
+            candidates: the open candidates. Ties go to the first of them, so shuffle them beforehand.
+            choices: the number to choose.
+            rng: the generator of all random decisions.
 
         Returns:
-            (at most choices,) int64 indices in the order of choice; fewer where quotas leave fewer.
+            (at most choices,) int64 indices in the order of choice; fewer if the quotas allow fewer.
 
         Raises:
-            RalsegError: if the prediction holds NaN.
+            RalsegError: if the prediction contains NaN.
         """
         raise NotImplementedError
 
@@ -67,13 +67,13 @@ class Scored(Acquisition):
     """An acquisition that scores candidates one by one.
 
     Attributes:
-        lowest: that a score can be.
+        lowest: the lowest possible score; -inf if there is none.
     """
 
     lowest: ClassVar[float] = 0.0
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """(n,) float; the larger the better. A function of the candidates alone, one by one.
+        """(n,) float scores, the larger the better; a function of the candidates alone.
 
         Unless it is overridden, it is what the first of the `reducers` finds.
         """
@@ -95,11 +95,12 @@ class Scored(Acquisition):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Acquisition):
-    """An acquisition that chooses a set: what one candidate is worth depends on the others that are chosen.
+    """An acquisition that chooses a set: the value of a candidate depends on the other candidates chosen.
 
     Attributes:
-        prefilter: where the whole pool is on offer: candidates of each image that take part, drawn at random; 0: all.
-            A pool of pixels has more of them than can be compared. More take part where these are fewer than choices.
+        prefilter: if the whole pool is on offer, the number of candidates per image that take part, drawn at random; 0
+            for all. A pool of pixels has too many to compare them all. It is raised if fewer than `choices` would take
+            part.
     """
 
     prefilter: Annotated[int, Range(0)] = 50
@@ -110,7 +111,7 @@ class Batch(Acquisition):
             raise RalsegError("there are no scores for selection.stochastic or top_share; leave them out")
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
-        """Choose among one candidate or more; as `select`, under limits that are made already."""
+        """Choose like `select` among at least one candidate, under the given limits."""
         raise NotImplementedError
 
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
@@ -126,7 +127,7 @@ class Batch(Acquisition):
 
 
 def prefiltered(images: np.ndarray, count: int, choices: int, rng: np.random.Generator) -> np.ndarray:
-    """`at_most` of `count`, or of so many more that there is enough to choose from."""
+    """`at_most` with `count`, raised until there are `choices` members if possible."""
     sizes = np.unique(images, return_counts=True)[1]
     while np.minimum(sizes, count).sum() < min(choices, len(images)):
         count *= 2

@@ -1,4 +1,4 @@
-"""Acquisitions that choose a set by its embeddings: coverage of the pool, or spread over it."""
+"""Acquisitions that choose a set by embeddings, to cover the pool or to spread over it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,10 +18,10 @@ from ralseg.foundation import Count, Positive, PositiveShare, RalsegError
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded(Batch):
-    """A set chosen by the embeddings of candidates and of what is labelled.
+    """A set chosen by the embeddings of candidates and of labelled units.
 
     Attributes:
-        embedding: of a unit: `mean` over it, or over each of its quarters, `2x2`.
+        embedding: the embedding of a unit: the `mean` over the unit, or over each of its quarters (`2x2`).
         unit_length: whether embeddings are scaled to length 1.
     """
 
@@ -43,7 +43,7 @@ class Embedded(Batch):
 
 @dataclass(frozen=True, kw_only=True)
 class Coreset(Embedded):
-    """k-center greedy (Sener & Savarese, 2018): the candidate farthest from all that is labelled or chosen."""
+    """k-center greedy (Sener & Savarese, 2018): the candidate farthest from all labelled or chosen units."""
 
     name = "coreset"
 
@@ -54,11 +54,13 @@ class Coreset(Embedded):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxHerding(Embedded):
-    """Greedy facility location (Bae et al., ECCV 2024): the candidate that makes the pool most similar to what is had.
+    """Greedy maximum coverage (Bae et al., ECCV 2024): the candidate that most raises the pool's similarity to the set.
+
+    The set holds the labelled and the chosen units.
 
     Attributes:
         kernel: `rbf`, exp(-(d / h)^2), or `top_hat`, 1 up to distance h and 0 beyond, which is ProbCover.
-        bandwidth: h, of embeddings of length 1; None, for `rbf`: twice their median distance (published).
+        bandwidth: h, for embeddings of length 1; None, with `rbf`, for twice their median distance, as published.
     """
 
     name, unit_length = "max_herding", True
@@ -81,11 +83,11 @@ class MaxHerding(Embedded):
 
 @dataclass(frozen=True, kw_only=True)
 class ProbCover(Embedded):
-    """ProbCover (Yehuda et al., 2022): the candidate with the most others around it that nothing covers yet.
+    """ProbCover (Yehuda et al., 2022): the candidate with the most candidates around it that are not covered yet.
 
     Attributes:
-        radius: of embeddings of length 1; None: the largest at which `purity` holds.
-        purity: share of candidates whose surroundings are of their own cluster; clusters are as many as classes.
+        radius: radius of the balls, for embeddings of length 1; None for the largest that satisfies `purity`.
+        purity: share of candidates whose ball lies within their own cluster; there are as many clusters as classes.
     """
 
     name, unit_length = "prob_cover", True
@@ -108,7 +110,7 @@ class ProbCover(Embedded):
 
 @dataclass(frozen=True, kw_only=True)
 class KMeansPlusPlus(Embedded):
-    """D^2 sampling (Arthur & Vassilvitskii, 2007): by chance, as the squared distance from what is had."""
+    """D^2 sampling (Arthur & Vassilvitskii, 2007): drawn in proportion to the squared distance from the set so far."""
 
     name = "k_means_plus_plus"
 
@@ -134,11 +136,11 @@ class Badge(Batch):
 
 @dataclass(frozen=True, kw_only=True)
 class TypiClust(Embedded):
-    """TypiClust (Hacohen et al., 2022): of each cluster that holds nothing labelled, its most typical candidate.
+    """TypiClust (Hacohen et al., 2022): the most typical candidate of each cluster without a labelled unit.
 
     Attributes:
-        neighbours: among which a candidate's typicality is measured.
-        clusters: at most so many.
+        neighbours: number of neighbours that the typicality of a candidate is measured with.
+        clusters: the most clusters.
     """
 
     name, unit_length = "typiclust", True

@@ -1,4 +1,4 @@
-"""Choices that do not ask how certain the network is."""
+"""Random choices, which do not depend on the network's uncertainty."""
 
 from dataclasses import dataclass
 
@@ -12,21 +12,21 @@ from ralseg.features.view import CandidatesView
 
 @dataclass(frozen=True, kw_only=True)
 class Random(Scored):
-    """Every candidate alike."""
+    """Uniformly random choice."""
 
     name = "random"
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; 0: all are equal, and ties are broken at random."""
+        """See `Scored.score`; all scores are 0, and ties are broken at random."""
         return np.zeros(len(candidates))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAwareRandom(Batch):
-    """Random choice balanced over predicted classes: the baseline that heuristics must beat.
+    """Random choice balanced over predicted classes, a baseline that heuristics must beat.
 
-    For each choice a class is drawn, all classes that some open candidate is predicted to hold alike; then a candidate
-    with a chance in proportion to its share of that class. Where there are slates, slate by slate.
+    Each choice first draws a class, uniformly among those predicted in some open candidate, and then a candidate in
+    proportion to its share of that class. Slates are treated one by one.
     """
 
     name = "class_aware_random"

@@ -1,4 +1,4 @@
-"""Points in one coordinate system, and which of them lead."""
+"""Points with fast distances, and selection of the leading values."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ TILE = 512
 
 
 def leading(values: np.ndarray, open_: np.ndarray, size: int) -> tuple[np.ndarray, tuple[float, int]]:
-    """The `size` open ones of largest value, lowest index first in a tie.
+    """The `size` open points of largest value; ties go to the lowest index.
 
     Returns:
-        Their indices, ascending, and (-value, index) of the first one left out: what sorts before it leads.
+        Their indices, ascending, and (-value, index) of the first point left out: what sorts before it is leading.
     """
     indices = np.flatnonzero(open_)
     if len(indices) <= size:
@@ -29,11 +29,11 @@ def leading(values: np.ndarray, open_: np.ndarray, size: int) -> tuple[np.ndarra
 
 
 class Cloud:
-    """Points with their squared norms, ready for distances by matrix products.
+    """Points with their squared norms, for distances by matrix products.
 
     Attributes:
         points: (n, D) float32 or float64.
-        norms: (n,) squared.
+        norms: (n,) squared norms.
     """
 
     def __init__(self, points: np.ndarray, norms: np.ndarray) -> None:
@@ -46,7 +46,7 @@ class Cloud:
         return Cloud(self.points[index], self.norms[index])
 
     def squared_distances(self, others: "Cloud") -> np.ndarray:
-        """(n, m), 0 or more, up to rounding."""
+        """(n, m) squared distances up to rounding, 0 or more."""
         found = self.points @ (-2 * others.points.T)
         found += others.norms
         found += self.norms[:, None]
@@ -55,7 +55,7 @@ class Cloud:
     def to_nearest(self, others: "Cloud") -> np.ndarray:
         """(n,) squared distance to the nearest of the others, infinite if there are none.
 
-        What lies within rounding of another point (32 machine epsilons of its squared norm) has the distance 0.
+        A point within rounding of another one (32 machine epsilons of its squared norm) has distance 0.
         """
         found = np.full(len(self), np.inf, self.points.dtype)
         for columns in blocks(len(others), TILE):
@@ -69,14 +69,14 @@ class Cloud:
 
 
 def clouds(points: np.ndarray, labelled: np.ndarray) -> tuple[Cloud, Cloud]:
-    """Points and labelled points, checked, in one dtype and about one origin.
+    """Check points and labelled points, and bring them to one dtype and one origin.
 
     Args:
         points: (n, D) float.
         labelled: (m, D) float; (0, D) or (0,) if there are none.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     points, labelled = np.asarray(points), np.asarray(labelled)
     if points.ndim != 2:
@@ -88,7 +88,7 @@ def clouds(points: np.ndarray, labelled: np.ndarray) -> tuple[Cloud, Cloud]:
             f"the labelled points have the shape {labelled.shape}; the points have {points.shape[1]} coordinates"
         )
     dtype = np.float32 if points.dtype in (np.float16, np.float32) else np.float64
-    # An offset common to all costs digits. Their own middle values, unlike the mean, keep whole numbers exact.
+    # A common offset costs digits. Subtracting middle values, unlike the mean, keeps whole numbers exact.
     some = points[:: max(1, len(points) // 100)].astype(dtype)
     origin = np.sort(some, axis=0)[len(some) // 2] if len(some) else 0
     origin = np.where(np.isfinite(origin), origin, 0).astype(dtype)

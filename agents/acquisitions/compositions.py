@@ -1,4 +1,4 @@
-"""Acquisitions made of others: one after the other, weighed against each other, or against what a label costs."""
+"""Acquisitions composed of others: in stages, as a sum of ranks, or divided by the cost of a label."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,13 +19,13 @@ Weight = Annotated[float, Range(0, below=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Settings, group="stages"):
-    """One acquisition of several in a row, and how much it leaves to the next.
+    """One acquisition in a sequence, and how many candidates it keeps for the next.
 
     Attributes:
         by: the acquisition.
-        per_image: it keeps so many candidates of each image, looked at image by image.
-        among: of `per_image`: of at most so many candidates of the image, drawn at random; None: of all.
-        share: it keeps this share of all candidates, and no fewer than are to be chosen.
+        per_image: number of candidates kept of each image, chosen image by image.
+        among: with `per_image`, the most candidates of an image that are compared, drawn at random; None for all.
+        share: share of all candidates that is kept, but never fewer than are to be chosen.
     """
 
     by: Acquisition
@@ -41,12 +41,12 @@ class Stage(Settings, group="stages"):
 
 @dataclass(frozen=True, kw_only=True)
 class Stages(Acquisition):
-    """Acquisitions in a row: each chooses among what the one before it has kept, the last one makes the choice.
+    """A sequence of acquisitions: each selects from the candidates that the previous one kept; the last one chooses.
 
-    Coverage, then uncertainty, is the two-stage method of eDALD. A stage leaves one candidate or more of every slate.
+    Coverage followed by uncertainty is the two-stage method of eDALD. A stage keeps at least one candidate per slate.
 
     Attributes:
-        stages: all but the last say what they keep, by `per_image` or `share`.
+        stages: the stages; all but the last set `per_image` or `share`.
     """
 
     name = "stages"
@@ -59,7 +59,9 @@ class Stages(Acquisition):
         if not kept or kept[-1] or any(count != 1 for count in kept[:-1]):
             raise RalsegError("every stage but the last keeps either per_image or share, the last one neither of them")
         if replace(self.selection, ties=BY_SCORE.ties) != BY_SCORE:
-            raise RalsegError("give the selection to the last stage, which chooses; of the whole only ties hold")
+            raise RalsegError(
+                "set the selection on the last stage, which chooses; only ties can be set for all of them"
+            )
 
     @property
     def sees_truth(self) -> bool:
@@ -72,10 +74,10 @@ class Stages(Acquisition):
         return tuple(reducer for stage in self.stages for reducer in stage.by.needs)
 
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
-        """See `Acquisition.select`; the last stage's own selection holds."""
+        """See `Acquisition.select`; the selection of the last stage applies."""
         whole = candidates
         if candidates.slates is not None:
-            # Few enough to be looked at together; a pool is looked at image by image.
+            # Slates are small enough to be predicted together; a pool is processed image by image.
             candidates.compute()
         for number, stage in enumerate(self.stages[:-1]):
             candidates = _kept(candidates, stage, choices, rng, first=not number)
@@ -89,11 +91,11 @@ class Stages(Acquisition):
 
 @dataclass(frozen=True, kw_only=True)
 class RankSum(Scored):
-    """The weighted sum of the ranks that several scores give, so that scores of any scale can be added.
+    """The weighted sum of the ranks by several scores, which may have any scale.
 
     Attributes:
         of: acquisitions with scores.
-        weights: one each; None: all alike.
+        weights: one weight each, 0 or more; None for equal weights.
     """
 
     name = "rank_sum"
@@ -120,7 +122,7 @@ class RankSum(Scored):
         return tuple(reducer for part in self.of for reducer in part.reducers)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; a rank is above 0 and at most 1, equal scores share the mean of theirs."""
+        """See `Scored.score`; a rank is above 0 and at most 1, and equal scores share their mean rank."""
         weights = self.weights or (1.0,) * len(self.of)
         ranks = [rankdata(_scored(part).score(candidates)) / len(candidates) for part in self.of]
         return np.einsum("a,an->n", weights, ranks)
@@ -128,11 +130,11 @@ class RankSum(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class CostAware(Scored):
-    """A score divided by what the label is predicted to cost.
+    """A score divided by the predicted cost of the label.
 
     Attributes:
-        of: an acquisition with scores that have a lowest value, which counts as 0.
-        cost: `clicks`: classes predicted in the unit, a click each; `pixels`: the unit's.
+        of: an acquisition whose scores have a lowest value, which counts as 0.
+        cost: `clicks` (the number of classes predicted in the unit, one click each) or `pixels` (of the unit).
     """
 
     name = "cost_aware"
@@ -143,7 +145,7 @@ class CostAware(Scored):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.of, Scored) or not np.isfinite(self.of.lowest):
-            raise RalsegError(f"{self.of.name} has no scores of 0 or more to divide; take another one")
+            raise RalsegError(f"{self.of.name} has no scores with a lowest value; choose another one")
         _check_selections(self.name, (self.of,))
 
     @property
@@ -157,7 +159,7 @@ class CostAware(Scored):
         return (*self.of.reducers, *((PREDICTED_SHARES,) if self.cost == "clicks" else ()))
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; the acquisition's score above its lowest, per click or pixel."""
+        """See `Scored.score`; the acquisition's score above its lowest value, per click or pixel."""
         if self.cost == "pixels":
             cost = candidates.areas
         else:
@@ -167,21 +169,21 @@ class CostAware(Scored):
 
 
 def _scored(part: Acquisition) -> Scored:
-    assert isinstance(part, Scored)  # others were refused when the composition was made
+    assert isinstance(part, Scored)  # the composition refuses all others when it is made
     return part
 
 
 def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
-    """Refuse parts that select in a way of their own: only their scores are read."""
+    """Refuse parts with a selection of their own, because only their scores are used."""
     if chooses := next((part.name for part in parts if part.selection != BY_SCORE), None):
-        raise RalsegError(f"the selection of {chooses} is not looked at; give it to {name} itself")
+        raise RalsegError(f"the selection of {chooses} would be ignored; set it on {name} itself")
 
 
 def _kept(
     candidates: CandidatesView, stage: Stage, choices: int, rng: np.random.Generator, first: bool
 ) -> CandidatesView:
     by = replace(stage.by, prefilter=0) if isinstance(stage.by, Batch) else stage.by
-    # Slates hold for the choice, not for what is kept to choose from.
+    # Slates constrain the final choice, not the candidates kept for it.
     if (per_image := stage.per_image) is not None:
         looked_at = candidates if stage.among is None else candidates.take(at_most(candidates.images, stage.among, rng))
         kept = looked_at.narrowed(lambda image: by.select(image.unslated(), per_image, rng))

@@ -1,8 +1,8 @@
 """Batches that cover a cloud of points by similarity: MaxHerding and ProbCover, exact and lazy.
 
-An upper bound of every candidate's gain is kept, and only a few leading ones, the front, are brought up to date after
-each pick. When the front's best falls behind the best bound outside, all bounds are renewed, by matrix products. Ties
-go to the lowest index.
+Every candidate has an upper bound of its gain. Only a few leading ones, the front, are updated after each pick; when
+the best of the front falls behind the best bound outside, all bounds are renewed by matrix products. Ties go to the
+lowest index.
 """
 
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.spread import clusters, k_center
 
 LEAST_FRONT = 256
-"""Candidates of the front, where more would fit into the memory budget but few similarities have changed."""
+"""Number of candidates in the smallest front, used when few similarities have changed."""
 MEMORY = 256 * 2**20
-"""Bytes of the kernel columns that MaxHerding keeps; the whole matrix if it fits."""
+"""Bytes of kernel columns that MaxHerding keeps; the whole matrix is kept if it fits."""
 RESOLUTION = 1e-12
-"""Gains that differ by less, as a share of the number of points, tie: the rest is rounding."""
+"""Gains that differ by less than this share of the number of points tie, because the rest is rounding."""
 SAMPLE = 2000
-"""Most points whose pairwise distances set a bandwidth or a radius."""
+"""The most points whose pairwise distances determine a bandwidth or a radius."""
 
 
 class Kernel(Protocol):
     """A similarity, 1 at distance 0 and falling to 0."""
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
-        """Similarities of the same shape and dtype, 0 to 1; the argument is left as it is."""
+        """Similarities of the same shape and dtype, 0 to 1; the argument is not changed."""
         ...
 
 
@@ -48,7 +48,7 @@ class Rbf:
 
 @dataclass(frozen=True)
 class TopHat:
-    """1 within `radius`, the rim included, and 0 beyond, for a radius of 0 or more."""
+    """1 up to distance `radius` and 0 beyond, for a radius of 0 or more."""
 
     radius: float
 
@@ -60,22 +60,22 @@ class TopHat:
 def max_herding(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Limits, kernel: Kernel) -> np.ndarray:
     """MaxHerding (Bae, Noh & Sutherland, ECCV 2024): the greedy maximum of generalised coverage.
 
-    Each pick j has the largest gain sum_i max(0, K_ij - m_i), m_i being the largest similarity of point i to what is
-    labelled or picked (0 where nothing is); i runs over all points, open or not. Gains are summed in float64 and
-    compared in steps of 1e-12 of the number of points, so that what ties in theory ties here.
+    Each pick j has the largest gain sum_i max(0, K_ij - m_i), where m_i is the largest similarity of point i to a
+    labelled or picked point (0 without any) and i runs over all points, open or not. Gains are summed in float64 and
+    compared in steps of 1e-12 of the number of points, so that gains that tie in theory tie here.
 
     Args:
         points: (n, D) float32 or float64.
         labelled: (m, D) float, m may be 0.
-        picks: how many are wanted.
-        limits: what may be picked.
+        picks: number of picks.
+        limits: decide which points may be picked.
         kernel: the similarity.
 
     Returns:
-        (picks,) int64 in the order of picking, fewer where the limits leave fewer.
+        (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
@@ -89,21 +89,21 @@ def max_herding(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Li
 def prob_cover(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Limits, radius: float) -> np.ndarray:
     """ProbCover (Yehuda et al., NeurIPS 2022): each pick has the most points within `radius` not yet covered.
 
-    That is MaxHerding with a top-hat kernel. The paper leaves open what follows when no pick covers anything new: here
-    k-center greedy takes over, with all labelled and picked points as centres.
+    This is MaxHerding with a top-hat kernel. The paper does not say what follows when no pick covers a new point; here
+    k-center greedy continues, with all labelled and picked points as centres.
 
     Args:
         points: (n, D) float32 or float64.
-        labelled: (m, D) float, m may be 0; what they cover is covered.
-        picks: how many are wanted.
-        limits: what may be picked.
-        radius: of the balls, in the units of the points; see `purity_radius`.
+        labelled: (m, D) float, m may be 0; points within their balls count as covered.
+        picks: number of picks.
+        limits: decide which points may be picked.
+        radius: radius of the balls, in the units of the points; see `purity_radius`.
 
     Returns:
-        (picks,) int64 in the order of picking, fewer where the limits leave fewer.
+        (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
@@ -117,17 +117,17 @@ def prob_cover(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Lim
 
 
 def median_bandwidth(points: np.ndarray, rng: np.random.Generator) -> float:
-    """MaxHerding's bandwidth of the RBF kernel: twice the median distance within 1 % of the points.
+    """MaxHerding's bandwidth of the RBF kernel: twice the median distance among 1 % of the points.
 
     Args:
         points: (n, D) float.
-        rng: of the sample of 10 to 2000 points.
+        rng: draws the sample of 10 to 2000 points.
 
     Returns:
-        The bandwidth, distances of 0 left out; 1 if there is no other distance (then every choice covers alike).
+        The bandwidth, without distances of 0; 1 if there is no other distance, when every choice covers the same.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     distances = pdist(_sample(points, int(np.clip(len(points) // 100, 10, SAMPLE)), rng))
     distances = distances[distances > 0]
@@ -135,19 +135,19 @@ def median_bandwidth(points: np.ndarray, rng: np.random.Generator) -> float:
 
 
 def purity_radius(points: np.ndarray, classes_count: int, rng: np.random.Generator, purity: float = 0.95) -> float:
-    """ProbCover's radius: the largest whose balls are pure at a share `purity` of the points.
+    """ProbCover's radius: the largest one at which a share `purity` of the points have pure balls.
 
-    A ball is pure if all points in it fall into its centre's k-means cluster, clusters standing for classes. Radii are
-    the 200 equal steps to the largest distance.
+    A ball is pure if all its points are in the k-means cluster of its centre; clusters stand for classes. The radii
+    tried are 200 equal steps up to the largest distance.
 
     Args:
         points: (n, D) float, at least one.
         classes_count: number of clusters, 1 or more.
-        rng: of the sample of at most 2000 points and of k-means.
+        rng: draws the sample of at most 2000 points and the seeds of k-means.
         purity: 0 to 1.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     sample = _sample(points, SAMPLE, rng)
     own = clusters(sample, classes_count, rng)
@@ -165,10 +165,10 @@ def _sample(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _herd(cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel) -> Iterator[tuple[int, float]]:
-    """Picks with their gains in steps of RESOLUTION; each must be taken from the limits before the next is asked for.
+    """Picks with their gains in steps of RESOLUTION; each must be taken from the limits before the next is generated.
 
-    A gain falls by what the points whose best similarity has risen no longer add to it. So only their rows of the
-    kernel matrix are read: all in all some n of them, where the definition reads n for every pick.
+    A gain falls by the contributions of those points whose best similarity has risen. Only their rows of the kernel
+    matrix are read: about n rows in total, where the definition reads n rows for every pick.
     """
     n = len(cloud)
     weights = np.full(n, 1 / (RESOLUTION * max(n, 1)))
@@ -194,7 +194,7 @@ def _herd(cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel) -> Iterato
             if ranked[at] == -np.inf or (-ranked[at], front[at]) > rest:
                 break
             yield int(front[at]), float(ranked[at])
-            # The whole matrix is symmetric: its row is one piece of memory.
+            # The whole matrix is symmetric, and a row is contiguous in memory.
             column = similar[at] if len(front) == n else similar[:, at]
             rows = np.flatnonzero(column > best)
             low, best[rows] = best[rows], column[rows]
@@ -205,7 +205,7 @@ def _herd(cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel) -> Iterato
 
 
 def _rises(similar: np.ndarray, low: np.ndarray, high: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
-    """sum_i w_i (min(max(K_ij, low_i), high_i) - low_i) of every column j, in float64; high None: no bound."""
+    """sum_i w_i (min(max(K_ij, low_i), high_i) - low_i) of every column j, in float64; `high` None is no bound."""
     found = np.zeros(similar.shape[1])
     for rows in blocks(len(similar), max(1, TILE * TILE // max(1, similar.shape[1]))):
         least = low[rows, None]
@@ -226,7 +226,7 @@ def _computed_rises(
     high: np.ndarray | None,
     weights: np.ndarray,
 ) -> np.ndarray:
-    """`_rises` of some columns and rows of a kernel matrix that is never there as a whole."""
+    """`_rises` of some columns and rows of a kernel matrix that is never held as a whole."""
     found = np.zeros(len(columns))
     for some in blocks(len(rows), TILE):
         chosen = rows[some]

@@ -1,4 +1,4 @@
-"""Disagreement of several predictions of the same pixels: what the network does not know about its own weights."""
+"""Disagreement of several predictions of the same pixels, a measure of the uncertainty about the weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Disagreement(Scored):
     """The mean over the unit of a map of the prediction and several noisy ones.
 
     Attributes:
-        noise: what makes the noisy predictions, see `Noise`.
-        fewest: draws that the formula needs.
+        noise: the noise of the noisy predictions, see `Noise`.
+        fewest: the fewest draws that the formula needs.
     """
 
     noise: Noise = DROPOUT
@@ -72,7 +72,7 @@ class Bald(Disagreement):
 
 @dataclass(frozen=True, kw_only=True)
 class PowerBald(Bald):
-    """BALD, drawn in proportion to the score (Kirsch et al., 2023), so that a batch is not all alike."""
+    """BALD, drawn in proportion to the score (Kirsch et al., 2023), which makes a batch more diverse."""
 
     name = "power_bald"
 
@@ -81,7 +81,7 @@ class PowerBald(Bald):
 
 @dataclass(frozen=True, kw_only=True)
 class BalancedEntropy(Disagreement):
-    """Balanced entropy (Woo, 2023): entropy of the class and of its posterior, in balance. Unbounded."""
+    """Balanced entropy (Woo, 2023): it balances the entropy of the class and that of its posterior. Unbounded."""
 
     name, lowest = "balanced_entropy", -np.inf
 
@@ -93,7 +93,7 @@ class BalancedEntropy(Disagreement):
 
 @dataclass(frozen=True, kw_only=True)
 class Dald(Bald):
-    """BALD over noise of the features in place of dropout: no network needs to be trained for it; nats, 0 to ln C."""
+    """BALD with feature noise in place of dropout, which needs no network trained for it; nats, 0 to ln C."""
 
     name = "dald"
 
@@ -114,7 +114,8 @@ class Edald(Dald):
     """Entropy of the prediction plus mutual information over noise (Two-stage eDALD, 2025, eq. 8); nats, 0 to 2 ln C.
 
     Attributes:
-        as_released: the second term as the released code has it: probabilities handed to a function that exponentiates.
+        as_released: whether the second term is as in the released code, which passes probabilities where log
+            probabilities belong.
     """
 
     name = "edald"
@@ -138,10 +139,10 @@ class PowerEdald(Edald):
 
 @dataclass(frozen=True, kw_only=True)
 class Equal(Disagreement):
-    """EquAL (Golestaneh & Kitani, 2020): divergence of the prediction from the mirrored image's, mirrored back.
+    """EquAL (Golestaneh & Kitani, 2020): divergence between the predictions of the image and of its mirror image.
 
     Attributes:
-        as_released: as the Best Practices study's released code has it: the sum of both predictions' entropies.
+        as_released: whether the sum of both predictions' entropies is used, as in the code of the Best Practices study.
     """
 
     name, fewest = "equal", 1

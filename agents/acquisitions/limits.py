@@ -1,4 +1,4 @@
-"""Which candidates may still be picked, and what each pick excludes."""
+"""Limits of a batch: the candidates that may still be picked, and those that each pick excludes."""
 
 from typing import Protocol
 
@@ -6,20 +6,20 @@ import numpy as np
 
 
 class Limits(Protocol):
-    """What batch methods ask before every pick and tell after it.
+    """The interface between batch methods and the limits of a selection.
 
     Attributes:
-        open: (n,) bool, True where a candidate may still be picked; live, to be read again after every `take`.
+        open: (n,) bool, True where a candidate may still be picked; it changes with every `take`.
     """
 
     open: np.ndarray
 
     def take(self, index: int) -> None:
-        """Record a pick: closes it and whatever it excludes (its group's quota is full, neighbours that overlap)."""
+        """Record a pick, which closes itself and all that it excludes (a full quota, overlapping neighbours)."""
 
 
 class Free:
-    """No limits: nothing but the pick itself is closed.
+    """No limits: a pick closes only itself.
 
     Args:
         count: number n of candidates.

@@ -7,28 +7,28 @@ import numpy as np
 from ralseg.foundation import RalsegError
 
 SAMPLE = 2**15
-"""Scores from which the threshold of the leading ones is estimated."""
+"""Number of scores from which the threshold of the leading ones is estimated."""
 CHUNK = 4096
-"""Leading pixels that are looked at one by one before blocked ones are dropped from the rest."""
+"""Number of leading pixels processed one by one before blocked pixels are dropped from the rest."""
 
 
 def separated(score: np.ndarray, picks: int, radius: int) -> np.ndarray:
-    """Best pixels of which no two lie within a Chebyshev distance, greedily (RIPU, Xie et al., CVPR 2022).
+    """Greedily pick the best pixels that are more than a Chebyshev distance apart (RIPU, Xie et al., CVPR 2022).
 
-    The same as: take the pixel of the largest score (the lowest index in a tie), strike out all within `radius` of it,
-    repeat. Only leading pixels are sorted: each pick strikes out at most (2 radius + 1)^2 of them. Regions of side
-    2 k + 1 around the pixels do not overlap if the radius is 2 k.
+    The result is the same as repeatedly taking the pixel of the largest score (the lowest index in a tie) and excluding
+    all pixels within `radius` of it. Only leading pixels are sorted, since each pick excludes at most
+    (2 radius + 1)^2 of them. Regions of side 2 k + 1 around the pixels do not overlap if the radius is 2 k.
 
     Args:
         score: (h, w) float32 or float64; -inf is never chosen.
-        picks: how many are wanted.
-        radius: 0 or more.
+        picks: number of picks.
+        radius: in pixels, 0 or more.
 
     Returns:
-        (picks,) int64 flat indices, best first; fewer where all else is struck out or -inf.
+        (picks,) int64 flat indices, best first; fewer if all other pixels are excluded or -inf.
 
     Raises:
-        RalsegError: for NaN, another shape, or a negative radius.
+        RalsegError: if a score is NaN, the shape is wrong, or the radius is negative.
     """
     if score.ndim != 2:
         raise RalsegError(f"the score map has the shape {score.shape}; it is (height, width)")
@@ -40,7 +40,7 @@ def separated(score: np.ndarray, picks: int, radius: int) -> np.ndarray:
     height, width = score.shape
     radius = min(radius, max(height, width))
     stride, side = width + 2 * radius, 2 * radius + 1
-    # A margin around the map takes what a square strikes out beyond the border.
+    # A margin around the map holds the parts of squares beyond the border.
     flags = bytearray((height + 2 * radius) * stride)
     struck = np.frombuffer(flags, np.uint8).reshape(height + 2 * radius, stride)
     chosen: list[int] = []
@@ -62,7 +62,7 @@ def _descending(score: np.ndarray, likely: int) -> Iterator[np.ndarray]:
 
     Args:
         score: (n,) without NaN.
-        likely: how many will probably be asked for; if more are, four times as many are sorted next.
+        likely: the number that will probably be used; if more are, four times as many are sorted next.
     """
     sample = np.sort(score[:: -(-score.size // SAMPLE) or 1])
     above, share = np.inf, max(likely, 1) / max(score.size, 1)
@@ -86,14 +86,14 @@ def separated_pixels(
 ) -> np.ndarray:
     """The highest scores of pixels that lie more than `radius` apart in their image, ties to the lowest index.
 
-    Images do not see each other, so each is chosen from alone; what is chosen of all is merged by score.
+    Images are independent, so pixels are chosen within each image and then merged by score.
 
     Args:
         score: (n,) float; -inf is never chosen.
         images: (n,) whole numbers, the image of each pixel.
         positions: (n, 2) y and x, each pixel of an image once.
-        choices: how many.
-        per_image: at most so many of an image; None: any number.
+        choices: number of choices.
+        per_image: the most choices in one image; None for no limit.
         radius: in pixels, along the longer side.
 
     Returns:
@@ -110,7 +110,7 @@ def separated_pixels(
     chosen = []
     for own in np.split(order, starts[1:]) if len(order) else []:
         y, x = positions[own].T
-        # Ranks in the place of scores: the first of equals is the first in the order of candidates, too.
+        # Ranks replace scores, so that the first of equal scores is also the first in the order of candidates.
         places = np.full((y.max() + 1, x.max() + 1), -1, np.int64)
         places[y, x] = np.arange(len(own))
         ranks = np.where(places < 0, -np.inf, -places)

@@ -10,7 +10,7 @@ from ralseg.features.view import CandidatesView
 
 
 class FixedPolicy:
-    """Plays by an acquisition; see `ralseg.agents.policy.Policy`.
+    """A policy that chooses by an acquisition; see `ralseg.agents.policy.Policy`.
 
     Args:
         acquisition: the formula.
@@ -23,30 +23,30 @@ class FixedPolicy:
 
     @property
     def needs(self) -> tuple[Reducer, ...]:
-        """What a view must reduce for it."""
+        """The reducers that its view needs."""
         return self.acquisition.needs
 
     def select(self, view: CandidatesView, rng: np.random.Generator) -> np.ndarray:
-        """Choose.
+        """Choose from a view.
 
         Args:
-            view: what is on offer.
-            rng: of ties and of whatever the acquisition leaves to chance.
+            view: the candidates on offer.
+            rng: breaks ties and draws whatever the acquisition draws at random.
 
         Returns:
-            (K,) int64 indices, one into each slate, -1 where a slate has no candidate. Where the whole pool is on
-            offer: (at most K,) indices into it; a warning says if there are fewer than were asked for.
+            (K,) int64 indices, one into each slate, -1 for a slate without a candidate. If the whole pool is on offer,
+            (at most K,) indices into it, with a warning if there are fewer than K.
         """
         candidates = view
         if self.acquisition.selection.ties == "random":
-            # The first of equals is chosen: in a random order, that is any of them.
+            # The first of equal candidates is chosen, so a random order breaks ties at random.
             candidates = candidates.take(rng.permutation(len(candidates)))
         chosen = self.acquisition.select(candidates, candidates.choices, rng)
         if candidates.slates is None:
             if len(chosen) < candidates.choices:
                 warnings.warn(
-                    f"{self.acquisition.name}: {candidates.choices} units were asked for, {len(chosen)} are left under "
-                    "its quotas; these are taken",
+                    f"{self.acquisition.name}: {candidates.choices} units are wanted and its quotas allow only "
+                    f"{len(chosen)}, which are chosen",
                     stacklevel=2,
                 )
             return candidates.places[chosen]

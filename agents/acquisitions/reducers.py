@@ -1,4 +1,4 @@
-"""What acquisitions keep of a prediction, unit by unit."""
+"""The reducers of acquisitions, which compute values per unit from a prediction."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,24 +13,24 @@ Embedding = Literal["mean", "2x2"]
 
 
 def map_reducer(name: str, make: Callable[[Array], Array], reduction: Reduction = "mean") -> Reducer:
-    """A figure of each unit from a map of the prediction.
+    """A reducer that pools a map of the prediction to one value per unit.
 
     Args:
-        name: under which it is found.
+        name: the name of the result.
         make: logits (B, C, h, w) -> map (B, h, w).
-        reduction: over the unit: `mean`; `sum` (the mean times the unit's pixels); `max` (over all map pixels that the
-            unit touches).
+        reduction: pooling over the unit: `mean`, `sum` (the mean times the unit's pixels) or `max` (over all map pixels
+            that the unit touches).
     """
     return Reducer(name, lambda prediction, grid: pooled(make(as_array(prediction.logits)), grid, reduction))
 
 
 def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise) -> Reducer:
-    """The mean over each unit of a map of the prediction and several noisy ones.
+    """A reducer that averages, over each unit, a map of the prediction and several noisy ones.
 
     Args:
-        name: under which it is found.
+        name: the name of the result.
         make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w).
-        noise: what makes the noisy predictions.
+        noise: the noise of the noisy predictions.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
@@ -40,7 +40,7 @@ def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise
 
 
 def pooled(maps: Array, grid: Units, reduction: Reduction) -> Array:
-    """Maps (B, h, w) to (B, units) figures."""
+    """Pool maps (B, h, w) to values (B, units)."""
     if reduction == "max":
         return grid.largest(maps)
     means = grid.pool(maps)
@@ -60,7 +60,7 @@ def embedding_reducer(kind: Embedding) -> Reducer:
     """The map that the network's last layer reads, averaged over the unit.
 
     Args:
-        kind: `mean`, (n, D); or `2x2`, over each quarter of the unit, (n, 4 D) (Best Practices study).
+        kind: `mean` over the unit, (n, D), or `2x2`, over each of its quarters, (n, 4 D) (Best Practices study).
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
@@ -82,5 +82,5 @@ def _gradient(prediction: Prediction, grid: Units) -> Array:
 
 
 GRADIENT = Reducer("gradient", _gradient)
-"""(n, C x D): the mean over the unit of the loss gradient in the last layer's weights, the predicted class taken for
-the true one (BADGE, Ash et al., 2020)."""
+"""(n, C x D): the mean over the unit of the loss gradient in the last layer's weights, with the predicted class in
+place of the true one (BADGE, Ash et al., 2020)."""

@@ -1,4 +1,4 @@
-"""References that see true labels: neither contenders nor bounds."""
+"""References that see true labels; they are neither contenders nor bounds."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from ralseg.features.view import CandidatesView
 
 @dataclass(frozen=True, kw_only=True)
 class ClassTruth(Scored):
-    """Greedy for the largest sum over classes of the square root of the labelled pixels, true classes known."""
+    """Greedily maximises the sum over classes of the square root of the labelled pixels, with true classes known."""
 
     name, sees_truth = "class_truth", True
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; the gain of that sum, 0 or more."""
+        """See `Scored.score`; the gain in that sum, 0 or more."""
         return square_root_gain(candidates.true_counts, candidates.labelled_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LookAhead(Scored):
-    """What the learner's loss on a unit would fall by in some steps on all labels of D_R and D_T; nats.
+    """The drop of the learner's loss on a unit in some steps on all labels of D_R and D_T; nats.
 
-    It is negative where those steps make the learner worse.
+    It is negative if those steps make the learner worse on the unit.
     """
 
     name, sees_truth, lowest = "look_ahead", True, -np.inf
@@ -35,7 +35,7 @@ class LookAhead(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducibleLoss(Scored):
-    """The learner's loss on a unit, less that of a network that was taught with all labels of the pool; nats.
+    """The learner's loss on a unit minus that of a network trained on all labels of the pool; nats.
 
     After the reducible holdout loss of Mindermann et al. (ICML 2022). It is negative where the learner knows a unit
     better than the informed network.

@@ -1,11 +1,11 @@
-"""Acquisitions by name, and as they are written in YAML.
+"""Acquisitions by name and from YAML.
 
-Another package adds one by an entry point of the group `ralseg.acquisitions`. In its pyproject.toml stands
+Another package adds one with an entry point of the group `ralseg.acquisitions` in its pyproject.toml:
 
     [project.entry-points."ralseg.acquisitions"]
     shyest = "its_package.shyest:Shyest"
 
-where `Shyest` is a dataclass derived from `Acquisition`, with the `name` "shyest".
+Here `Shyest` is a dataclass derived from `Acquisition` with the `name` "shyest".
 """
 
 from collections.abc import Mapping
@@ -51,14 +51,14 @@ FORMULAS: dict[str, type[Acquisition]] = {
 """Each needs no options."""
 
 MADE_OF_OTHERS: dict[str, type[Acquisition]] = {cls.name: cls for cls in (Stages, RankSum)}
-"""These need the options that name their parts."""
+"""Acquisitions that need options, which name their parts."""
 
 ENTRY_POINTS = "ralseg.acquisitions"
-"""The group of the entry points by which other packages add acquisitions."""
+"""The entry point group with which other packages add acquisitions."""
 
 
 def names() -> tuple[str, ...]:
-    """The names that `make` knows without options: formulas, compositions of configs/acquisition, other packages' own.
+    """The names that `make` accepts without options: formulas, compositions in configs/acquisition, other packages'.
 
     Raises:
         RalsegError: if another package declares a name that is taken.
@@ -70,16 +70,18 @@ def make(name: str, /, **options: Any) -> Acquisition:
     """Build an acquisition.
 
     Args:
-        name: of a formula, of `stages` or `rank_sum`, of a composition, or of an entry point of another package.
-        options: its fields; groups as mappings, and acquisitions in `of` and `by` as `parse` takes them.
+        name: the name of a formula, of `stages` or `rank_sum`, of a composition, or of another package's entry point.
+        options: its fields; groups are mappings, and acquisitions in `of` and `by` are written as for `parse`.
 
     Raises:
-        RalsegError: for an unknown name, an unknown option or a value out of range, with the valid ones named; or if
-            the entry point of another package cannot be loaded.
+        RalsegError: if a name or an option is unknown or a value is out of range (the message names the valid ones), or
+            if the entry point of another package cannot be loaded.
     """
     if name in _compositions():
         if options:
-            raise RalsegError(f"acquisition {name!r} is a composition and takes no {', '.join(options)}; write it out")
+            raise RalsegError(
+                f"acquisition {name!r} is a composition and takes no {', '.join(options)}; write out its parts"
+            )
         return parse(yaml.safe_load(_compositions()[name].read_text()))
     known = FORMULAS | MADE_OF_OTHERS
     if name in known:
@@ -89,16 +91,16 @@ def make(name: str, /, **options: Any) -> Acquisition:
     else:
         raise RalsegError(f"acquisition {name!r} is unknown; choose from {', '.join((*names(), *MADE_OF_OTHERS))}")
     if isinstance(options.get("selection"), Mapping):
-        # A class may have a selection of its own, as the power variants do; options change parts of it.
+        # A class may bring its own selection, as the power variants do; options change parts of it.
         options["selection"] = asdict(made.selection) | options["selection"]
     return settings(made, {key: _with_parts(key, value) for key, value in options.items()}, name)
 
 
 def parse(entry: str | Mapping[str, Any]) -> Acquisition:
-    """An acquisition as it stands in a configuration: a name, or {name: {option: value, ...}}.
+    """Build an acquisition from a configuration: a name, or {name: {option: value, ...}}.
 
     Raises:
-        RalsegError: as `make`, and if the entry is neither.
+        RalsegError: as for `make`, or if the entry is neither of the two.
     """
     if isinstance(entry, str):
         return make(entry)
@@ -111,7 +113,7 @@ def parse(entry: str | Mapping[str, Any]) -> Acquisition:
 
 
 def _with_parts(key: str, value: Any) -> Any:
-    """`value` with the acquisitions built that stand below the keys `of` and `by`."""
+    """`value`, with the acquisitions under the keys `of` and `by` built."""
     if key in ("of", "by"):
         return [parse(part) for part in value] if isinstance(value, list | tuple) else parse(value)
     if isinstance(value, Mapping):
@@ -120,13 +122,13 @@ def _with_parts(key: str, value: Any) -> Any:
 
 
 def _compositions() -> dict[str, Traversable]:
-    # Not of "ralseg.configs", whose import loads Hydra.
+    # Found without importing ralseg.configs, which loads Hydra.
     folder = resources.files("ralseg") / "configs" / "acquisition"
     return {Path(file.name).stem: file for file in sorted(folder.iterdir(), key=lambda file: file.name)}
 
 
 def _of_other_packages() -> dict[str, EntryPoint]:
-    """The entry points of other packages by name; none of them is loaded, so that a broken one harms no other."""
+    """The entry points of other packages by name; none is loaded yet, so that a broken one does not affect others."""
     taken = {*FORMULAS, *MADE_OF_OTHERS, *_compositions()}
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=ENTRY_POINTS):
@@ -139,13 +141,13 @@ def _of_other_packages() -> dict[str, EntryPoint]:
 def _loaded(entry: EntryPoint) -> type[Acquisition]:
     try:
         found = entry.load()
-    except Exception as error:  # whatever the code of another package raises when it is imported
+    except Exception as error:  # another package's code may raise anything on import
         raise RalsegError(
-            f"{_described(entry)} cannot be loaded ({type(error).__name__}: {error}); mend that package or uninstall it"
+            f"{_described(entry)} cannot be loaded ({type(error).__name__}: {error}); fix that package or uninstall it"
         ) from error
     if not (isinstance(found, type) and issubclass(found, Acquisition) and getattr(found, "name", None) == entry.name):
         raise RalsegError(
-            f"{_described(entry)} is no class derived from Acquisition with name = {entry.name!r}; mend that package"
+            f"{_described(entry)} is not a class derived from Acquisition with name = {entry.name!r}; fix that package"
         )
     return found
 

@@ -15,21 +15,21 @@ from ralseg.features.units import Reducer, Units
 from ralseg.foundation import RalsegError, Range
 
 RADII = {"ra": 1, "pa": 32}
-"""Published: windows of 3 x 3 and of 65 x 65 pixels."""
+"""The published radii, which give windows of 3 x 3 and 65 x 65 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ripu(Scored):
-    """Entropy of the classes predicted around a pixel, times the prediction's entropy, both over ln C; 0 to 1.
+    """Entropy of the classes predicted around a pixel, times the prediction's entropy, each divided by ln C; 0 to 1.
 
-    Where units are pixels, in a window around each at the image's own resolution; where they are larger, in the unit.
+    If units are pixels, it is taken in a window around each one at the image's own resolution; otherwise, in the unit.
 
     Attributes:
-        mode: of pixels: `ra`, the window's mean entropy; `pa`, the pixel's own.
-        radius: of the window, pixels; None: 1 for `ra`, 32 for `pa`.
+        mode: for pixels, `ra` (the mean entropy of the window) or `pa` (the entropy of the pixel itself).
+        radius: radius of the window in pixels; None for 1 with `ra` and 32 with `pa`.
 
     Raises:
-        RalsegError: if the radius is below 0; later, for `pa` where units are no pixels.
+        RalsegError: if the radius is below 0; in use, if `pa` meets units that are not pixels.
     """
 
     name = "ripu"

@@ -1,4 +1,4 @@
-"""How units are selected by their scores: quotas, suppression, chance; parts that combine with any acquisition."""
+"""Selection by scores with quotas, suppression and randomness, for any acquisition."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -15,26 +15,27 @@ Stochastic = Literal["power", "softmax", "softrank"]
 
 @dataclass(frozen=True)
 class Selection(Settings, group="selection"):
-    """What is selected of the candidates, beside their score. All that is set holds at once.
+    """Rules for the selection of candidates beyond their score; all that are set apply together.
 
-    Where the game offers slates, one of each slate is selected in any case.
+    If the game offers slates, one candidate of each slate is selected in any case.
 
     Attributes:
-        per_image: at most so many of an image (PixelPick, RIPU).
-        per_group: whether each group of images (clip, city) gets its share of the choices: the rounded product of
-            choices and its share of the candidates, the last group what is left (STAL).
-        per_class: whether the choices are spread evenly over the classes that units are predicted to be (most of).
-        separation: the centres of two units of an image are more than so many pixels apart, along the longer side
+        per_image: the most choices in one image (PixelPick, RIPU).
+        per_group: whether each group of images (clip, city) gets its share of the choices: the number of choices times
+            its share of the candidates, rounded; the last group gets the rest (STAL).
+        per_class: whether the choices are spread evenly over the classes predicted for most of each unit.
+        separation: the centres of two units of an image are more than this many pixels apart, along the longer side
             (RIPU: 2 for regions of 3 x 3).
-        stochastic: perturb scores by Gumbel noise (Kirsch et al., 2023): `power` draws in proportion to score^beta,
-            `softmax` to exp(beta x score), `softrank` to rank^-beta, without replacement. None: the highest score wins.
-        beta: of `stochastic`; the larger, the less noise.
-        top_share: of the candidates of each image, the share with the highest scores, among which chance alone selects
-            (PixelPick takes 0.05). None: all, by score.
+        stochastic: perturb scores by Gumbel noise (Kirsch et al., 2023), which draws without replacement: `power` in
+            proportion to score^beta, `softmax` to exp(beta x score), `softrank` to rank^-beta. None for no noise.
+        beta: the exponent of `stochastic`; the larger, the less noise.
+        top_share: the share of candidates of each image, those with the highest scores, from which the choice is
+            uniformly random (PixelPick uses 0.05). None to choose from all by score.
         ties: `random`, or `lowest` for the candidate that comes first.
 
     Raises:
-        RalsegError: if a number is out of range, both `stochastic` and `top_share` are set, or `beta` alone.
+        RalsegError: if a number is out of range, both `stochastic` and `top_share` are set, or `beta` without
+            `stochastic`.
     """
 
     per_image: Count | None = None
@@ -55,16 +56,16 @@ class Selection(Settings, group="selection"):
 
     @property
     def needs(self) -> tuple[Reducer, ...]:
-        """The reducers that it reads."""
+        """The reducers that the rules need."""
         return (PREDICTED_SHARES,) if self.per_class else ()
 
     @property
     def scored(self) -> bool:
-        """Whether it changes scores, and so is for acquisitions that have them."""
+        """Whether a rule changes scores, and so needs an acquisition with scores."""
         return self.stochastic is not None or self.top_share is not None
 
     def limits(self, candidates: CandidatesView, choices: int) -> "Quotas":
-        """What may be selected of some candidates, before the first choice."""
+        """The limits of a selection from some candidates, before the first choice."""
         limits = Quotas(len(candidates))
         if candidates.slates is not None:
             limits.allow(candidates.slates, 1)
@@ -84,7 +85,7 @@ class Selection(Settings, group="selection"):
         if self.separation is not None and candidates.slates is None and not (self.per_group or self.per_class):
             boxes = candidates.boxes
             if (boxes[:, 2:] == 1).all():
-                # A map of pixels is chosen from as a map.
+                # Pixels have a faster way of their own.
                 given = choices, self.per_image, self.separation
                 return separated_pixels(preference, candidates.images, boxes[:, :2], *given)
         return best(preference, choices, self.limits(candidates, choices))
@@ -92,16 +93,16 @@ class Selection(Settings, group="selection"):
     def preference(
         self, score: np.ndarray, lowest: float, candidates: CandidatesView, rng: np.random.Generator
     ) -> np.ndarray:
-        """Scores (n,) as the choice is made by them; -inf for what chance has left out.
+        """The scores (n,) after random perturbation, by which candidates are chosen; -inf for those left out.
 
         Args:
             score: (n,) float, the larger the better.
-            lowest: that a score of this kind can be.
+            lowest: the lowest possible score; -inf if there is none.
             candidates: the candidates.
-            rng: of chance.
+            rng: the generator of the perturbation.
 
         Raises:
-            RalsegError: if a score has no lowest value and `power` is asked for.
+            RalsegError: if `power` is set and scores have no lowest value.
         """
         if self.top_share is not None:
             return _chance_in_the_top(score, candidates.images, self.top_share, rng)
@@ -115,7 +116,7 @@ class Selection(Settings, group="selection"):
             rank[np.argsort(-score, kind="stable")] = np.arange(1, len(score) + 1)
             return noise - self.beta * np.log(rank)
         if not np.isfinite(lowest):
-            raise RalsegError("selection.stochastic=power needs scores of 0 or more; take softmax or softrank")
+            raise RalsegError("selection.stochastic=power needs scores of 0 or more; use softmax or softrank")
         return self.beta * np.log(np.maximum(score - lowest, np.finfo(float).tiny)) + noise
 
 
@@ -126,7 +127,7 @@ class Quotas:
         size: number of candidates.
 
     Attributes:
-        open: (size,) bool, what may be selected.
+        open: (size,) bool, True for candidates that may be selected.
     """
 
     def __init__(self, size: int) -> None:
@@ -135,11 +136,11 @@ class Quotas:
         self._apart: tuple[np.ndarray, list[np.ndarray], np.ndarray, int] | None = None
 
     def allow(self, groups: np.ndarray, most: int | np.ndarray) -> None:
-        """Of each group, at most so many.
+        """Limit the number of choices in each group.
 
         Args:
             groups: (size,) whole numbers, 0 or more.
-            most: of every group, or (groups,).
+            most: the most choices in every group, or (groups,) of each.
         """
         number, members = _members(groups)
         left = np.broadcast_to(most, (len(members),) if np.ndim(most) == 0 else np.shape(most)).copy()
@@ -149,7 +150,7 @@ class Quotas:
         self._groups.append((number, left, members))
 
     def separate(self, images: np.ndarray, boxes: np.ndarray, distance: int) -> None:
-        """Of an image, only units whose centres are more than `distance` pixels apart along the longer side."""
+        """Keep the centres of an image's units more than `distance` pixels apart along the longer side."""
         number, members = _members(images)
         self._apart = number, members, boxes[:, :2] * 2 + boxes[:, 2:], 2 * distance
 
@@ -168,12 +169,12 @@ class Quotas:
 
 
 def best(score: np.ndarray, choices: int, limits: Quotas) -> np.ndarray:
-    """The highest scores that the limits allow, one after the other; ties to the lowest index, -inf never.
+    """The highest scores that the limits allow, one after the other; ties go to the lowest index.
 
     Args:
-        score: (n,) float.
-        choices: how many.
-        limits: see `Quotas`; used up.
+        score: (n,) float; -inf is never chosen.
+        choices: number of choices.
+        limits: see `Quotas`; changed by the choices.
 
     Returns:
         (at most choices,) int64 indices in the order of choice.
@@ -186,7 +187,7 @@ def best(score: np.ndarray, choices: int, limits: Quotas) -> np.ndarray:
     limits.open &= score > -np.inf
     found: list[int] = []
     done, block = 0, max(1024, 4 * choices)
-    # Only the leading scores are sorted; more of them where limits have closed those.
+    # Only the leading scores are sorted; more of them if limits have closed those.
     while len(found) < choices and done < len(score) and limits.open.any():
         leading = _leading(score, block)
         for index in (new := leading[done:])[limits.open[new]].tolist():
@@ -200,7 +201,7 @@ def best(score: np.ndarray, choices: int, limits: Quotas) -> np.ndarray:
 
 
 def in_proportion(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quotas in proportion to the size of groups, rounded; the last one gets what is left (STAL).
+    """Quotas in proportion to the size of groups, rounded; the last group gets the rest (STAL).
 
     Returns:
         (n,) int64 number of each candidate's group, (groups,) int64 quotas.
@@ -213,14 +214,14 @@ def in_proportion(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndar
 
 
 def evenly(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quotas as equal as the sizes of groups allow, the largest groups one more where it does not divide evenly.
+    """Quotas as equal as the sizes of groups allow; the largest groups get the remainder.
 
     Returns:
-        As `in_proportion`.
+        See `in_proportion`.
     """
     _, number, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     quotas, left = np.zeros(len(sizes), np.int64), min(choices, len(groups))
-    # The smallest first: what they cannot take is left for the others.
+    # The smallest groups come first, and what they cannot use goes to the larger ones.
     for place, group in enumerate(np.argsort(sizes, kind="stable")):
         quotas[group] = min(sizes[group], left // (len(sizes) - place))
         left -= quotas[group]

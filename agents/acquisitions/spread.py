@@ -10,31 +10,31 @@ from ralseg.agents.acquisitions.limits import Free, Limits
 from ralseg.foundation import RalsegError
 
 FRONT = 2048
-"""Points of k-center's front: their coordinates fit into the cache."""
+"""Number of points in the front of k-center; their coordinates fit into the processor's cache."""
 LEAST_CLUSTER = 5
-"""Points of a cluster below which TypiClust comes to it last; the released code leaves out those of 5 as well."""
+"""TypiClust uses clusters with fewer points last; the released code leaves out those of 5 points as well."""
 ITERATIONS = 20
-"""Of k-means, from seeds that are spread already."""
+"""Number of iterations of k-means, whose seeds are already spread."""
 
 
 def k_center(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Limits) -> np.ndarray:
     """k-center greedy (Sener & Savarese, ICLR 2018): each pick is the open point farthest from all centres.
 
     Centres are the labelled points and the picks so far; without any, the first pick is the open point nearest to the
-    mean of all. Distances are Euclidean; ties go to the lowest index. Exact and lazy: a distance to the centres seen so
-    far is an upper bound, and only leading points are brought up to date after each pick.
+    mean of all points. Distances are Euclidean; ties go to the lowest index. The computation is exact and lazy: a
+    distance to earlier centres is an upper bound, and only leading points are updated after each pick.
 
     Args:
         points: (n, D) float32 or float64.
         labelled: (m, D) float, m may be 0.
-        picks: how many are wanted.
-        limits: what may be picked.
+        picks: number of picks.
+        limits: decide which points may be picked.
 
     Returns:
-        (picks,) int64 in the order of picking, fewer where the limits leave fewer.
+        (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, centres = clouds(points, labelled)
     chosen: list[int] = []
@@ -74,23 +74,23 @@ def k_means_plus_plus(
 ) -> np.ndarray:
     """k-means++ seeding (Arthur & Vassilvitskii, SODA 2007): picks at random, far from all centres.
 
-    Each pick is drawn with a chance in proportion to its squared distance to the nearest labelled or picked point, all
-    alike if there is no centre or every distance is 0. On gradient embeddings that is BADGE (Ash et al., ICLR 2020),
-    whose first pick is the point of largest norm.
+    Each pick is drawn in proportion to the squared distance to the nearest labelled or picked point, uniformly if there
+    is no such point or every distance is 0. On gradient embeddings this is BADGE (Ash et al., ICLR 2020), whose first
+    pick is the point of largest norm.
 
     Args:
         points: (n, D) float32 or float64.
         labelled: (m, D) float, m may be 0.
-        picks: how many are wanted.
-        limits: what may be picked.
-        rng: of the draws.
-        first: the first pick; None: drawn as the others.
+        picks: number of picks.
+        limits: decide which points may be picked.
+        rng: the generator of the draws.
+        first: the first pick; None to draw it like the others.
 
     Returns:
-        (picks,) int64 in the order of picking, fewer where the limits leave fewer.
+        (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: for other shapes, values that are not finite, a first pick that is not open.
+        RalsegError: if a shape is wrong, a value is not finite, or the first pick is not open.
     """
     cloud, centres = clouds(points, labelled)
     if first is not None and not (0 <= first < len(cloud) and limits.open[first]):
@@ -126,24 +126,24 @@ def typical(
     """TypiClust (Hacohen, Dekel & Weinshall, ICML 2022): the most typical point of each cluster.
 
     k-means divides points and labelled points together into as many clusters as there are labelled points and picks.
-    In turn, those with the fewest labelled points first, then the largest, each gives its open point of highest
-    typicality: the inverse mean distance to its nearest neighbours in the cluster. Rounds follow until there are enough
-    picks. Clusters of fewer than 5 points are left out while others have an open point.
+    Each cluster in turn, those with the fewest labelled points first and then the largest, gives its open point of
+    highest typicality, the inverse mean distance to its nearest neighbours in the cluster. This repeats until there are
+    enough picks. Clusters of fewer than 5 points are used only when no other cluster has an open point.
 
     Args:
         points: (n, D) float32 or float64.
         labelled: (m, D) float, m may be 0.
-        picks: how many are wanted.
-        limits: what may be picked.
-        rng: of the seeds of k-means.
-        neighbours: of which the mean distance is taken, 1 or more; fewer in a cluster that has fewer.
-        most_clusters: bound of the number of clusters, 1 or more.
+        picks: number of picks.
+        limits: decide which points may be picked.
+        rng: draws the seeds of k-means.
+        neighbours: number of neighbours in the mean distance, 1 or more; fewer in a cluster that has fewer.
+        most_clusters: the most clusters, 1 or more.
 
     Returns:
-        (picks,) int64 in the order of picking, fewer where the limits leave fewer.
+        (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: for other shapes or values that are not finite.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
@@ -179,21 +179,21 @@ def clusters(points: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
     Args:
         points: (n, D) finite, n at least 1.
-        count: most clusters, 1 or more.
-        rng: of the seeds.
+        count: the most clusters, 1 or more.
+        rng: draws the seeds.
 
     Returns:
-        (n,) cluster of each point.
+        (n,) number of each point's cluster.
     """
     seeds = k_means_plus_plus(points, points[:0], count, Free(len(points)), rng)
     with warnings.catch_warnings():
-        # A cluster may run empty where points coincide; it is one fewer then.
+        # A cluster may become empty if points coincide; then there is one fewer.
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         return kmeans2(points, points[seeds], iter=ITERATIONS, minit="matrix")[1]
 
 
 def _mean_distances(cluster: Cloud, neighbours: int) -> np.ndarray:
-    """(c,) mean distance of each point to its nearest others, the inverse of its typicality; 0 for a point alone."""
+    """(c,) mean distance of each point to its neighbours, the inverse of its typicality; 0 for a single point."""
     count = min(neighbours, len(cluster) - 1)
     found = np.zeros(len(cluster))
     if count:

@@ -16,8 +16,9 @@ class Entropy(Scored):
     """Entropy of the predicted class distribution; nats, 0 to ln C (times the unit's pixels where they are summed).
 
     Attributes:
-        reduction: over the unit: `mean`, `sum` (over its pixels) or `max`.
-        as_released: as the Best Practices study's released code has it: each image's entropies are stretched to 0..1.
+        reduction: pooling over the unit: `mean`, `sum` (over its pixels) or `max`.
+        as_released: whether the entropies of each image are stretched to 0..1, as in the code of the Best Practices
+            study.
     """
 
     name = "entropy"
@@ -34,7 +35,7 @@ class Entropy(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class Margin(Scored):
-    """Smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
+    """The smallest mean margin between the two most probable classes (Scheffer et al., 2001)."""
 
     name, lowest = "margin", -1.0
 
@@ -47,7 +48,7 @@ class Margin(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class LeastConfidence(Scored):
-    """Smallest mean probability of the most probable class (Lewis & Gale, 1994)."""
+    """The smallest mean probability of the most probable class (Lewis & Gale, 1994)."""
 
     name, lowest = "least_confidence", -1.0
 

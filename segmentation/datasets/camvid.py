@@ -18,7 +18,7 @@ class CamVid(FileDataset):
     Args:
         root: the folder that holds these six folders.
         list_files: subset -> text file with a line "IMAGE LABEL" per frame; the last two parts of each path are looked
-            up in `root`. None takes every PNG of the six folders.
+            up in `root`. None uses every PNG of the six folders.
         download: whether to fetch the public archive into `root` if `root` does not exist yet.
         url: the zip archive to fetch.
         sha256: the checksum that its contents must have, see `download.content_sha256`.

@@ -60,7 +60,7 @@ class GTAV(FileDataset):
 
     Args:
         root: the folder that holds images/ and labels/.
-        images: number of images to take, spread evenly over all; None takes all.
+        images: number of images to use, spread evenly over all; None uses all.
         unknown: as in `Cityscapes`.
 
     Raises:
@@ -112,7 +112,7 @@ class Synthia(FileDataset):
     Args:
         root: the folder that holds RGB/ and GT/.
         images: see `GTAV`.
-        classes: 16, or 13: without wall, fence and pole, which are void then.
+        classes: 16 or 13; with 13, wall, fence and pole are void.
         unknown: as in `Cityscapes`.
 
     Raises:
@@ -127,7 +127,7 @@ class Synthia(FileDataset):
     ) -> None:
         root = Path(root).expanduser()
         if classes not in (13, 16):
-            raise RalsegError(f"dataset.classes={classes!r} is no choice; SYNTHIA is read with 16 classes or 13")
+            raise RalsegError(f"dataset.classes={classes!r} must be 16 or 13 for SYNTHIA")
         left_out = () if classes == 16 else ("wall", "fence", "pole")
         ids = {name: id_ for name, id_ in SYNTHIA_IDS.items() if name not in left_out}
         self.name = "synthia" if classes == 16 else "synthia_13"
@@ -151,7 +151,7 @@ class Synthia(FileDataset):
             bits, channels = 8 * stored.dtype.itemsize, 1 if stored.ndim == 2 else stored.shape[2]
             raise RalsegError(
                 f"{path}: a label of SYNTHIA is a PNG with channels of 16 bits, this one has {bits} bits and "
-                f"{channels} channels; take the file as it was downloaded"
+                f"{channels} channels; use the file as it was downloaded"
             )
         return stored[..., -1]
 
@@ -190,5 +190,5 @@ def _check_palette(path: Path, palette: np.ndarray) -> None:
             if own != id_:
                 raise RalsegError(
                     f"{path}: index {id_} of the palette, {name}, has the colour of {other}: a program has sorted the "
-                    "palette anew; take the file as it was downloaded"
+                    "palette; use the file as it was downloaded"
                 )

@@ -31,8 +31,8 @@ def download_camvid(root: Path, url: str, sha256: str) -> None:
         sha256: `content_sha256` of the unpacked folders.
 
     Raises:
-        RalsegError: if the archive cannot be fetched, is no zip file with CamVid inside or has another checksum, or the
-            disk is full.
+        RalsegError: if the archive cannot be fetched, is not a zip file with CamVid inside or has another checksum, or
+            if the disk is full.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))

@@ -57,7 +57,7 @@ class FileDataset(Dataset):
         """The ids of a label file as stored, (H, W) unsigned integers; for a palette image they are its indices.
 
         Raises:
-            RalsegError: if the file is gone, damaged or of another kind.
+            RalsegError: if the file is missing, damaged or of a wrong kind.
         """
         with opened(path) as file:
             if file.mode not in ("L", "P"):
@@ -120,7 +120,7 @@ def _pixels(file: Image.Image, path: Path) -> np.ndarray:
 
 
 def paired(image: Path, label: Path) -> tuple[Path, Path]:
-    """The pair of an image and its label, once checked that both exist.
+    """The pair of an image and its label, after a check that both exist.
 
     Raises:
         RalsegError: if one of them is missing.

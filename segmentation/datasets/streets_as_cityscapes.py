@@ -27,10 +27,10 @@ def write_streets(streets: Streets, root: str | Path) -> None:
         root: where leftImg8bit/ and gtFine/ are written; existing files are kept.
 
     Raises:
-        RalsegError: for another variant, or if the disk is full.
+        RalsegError: if the variant is another one or the disk is full.
     """
     if streets.variant != "cityscapes":
-        raise RalsegError(f"Streets of the variant {streets.variant} have no labelIds; take variant=cityscapes")
+        raise RalsegError(f"Streets of the variant {streets.variant} have no labelIds; use variant=cityscapes")
     for subset, names in streets.subsets.items():
         for name in names:
             written = f"{streets.groups[name]}_{name.removeprefix('street_')}_000019"

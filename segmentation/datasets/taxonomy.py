@@ -12,13 +12,13 @@ class InTaxonomy(Dataset):
     """A data set whose labels are mapped to the classes of a taxonomy, so that different data sets share their classes.
 
     Args:
-        dataset: the data set of the images and labels; everything but the classes stays as it is there.
+        dataset: the data set of the images and labels; everything but the classes stays the same.
         taxonomy: class -> names of the data set's classes that are merged into it, in the order of the new ids. Names
             that the data set does not have are ignored, and classes of the data set that are not named become void.
 
     Raises:
-        RalsegError: if the taxonomy is no such mapping, has a class that matches nothing in the data set, or names a
-            class of the data set twice.
+        RalsegError: if the taxonomy is not such a mapping, has a class that matches nothing in the data set, or names
+            a class of the data set twice.
     """
 
     def __init__(self, dataset: Dataset, taxonomy: Mapping[str, Sequence[str]]) -> None:
@@ -46,7 +46,7 @@ class InTaxonomy(Dataset):
 
 
 def _table(dataset: Dataset, taxonomy: Mapping[str, Sequence[str]]) -> np.ndarray:
-    """(256,) uint8: the data set's ids -> the taxonomy's, `IGNORE` for what it leaves out."""
+    """(256,) uint8: the data set's ids -> the taxonomy's ids, `IGNORE` for classes that it leaves out."""
     table = np.full(256, IGNORE, np.uint8)
     if not isinstance(taxonomy, Mapping) or len(taxonomy) < 2:
         raise RalsegError(f"taxonomy.classes is {taxonomy!r}; map two classes or more, each to a list of names")

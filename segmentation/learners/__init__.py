@@ -1,4 +1,4 @@
-"""Learners: network + optimisers + the way it trains."""
+"""Learners: a network, its optimisers and the way it trains."""
 
 from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.images import LearnerImages

@@ -1,4 +1,4 @@
-"""What a step trains on: the samples of a turn, and batches of maps with targets."""
+"""The training data of a step: the samples of a turn, and batches of maps with targets."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
 from ralseg.segmentation.sources import KeptMaps
 
 Sample = tuple[int, tuple[float, float] | None]
-"""An image (index in the store), and the point that a window of it must contain, if any."""
+"""A store index, and the point of the image that a window must contain, if any."""
 
 FEW = 8
-"""Labelled cells are few where a batch has more than so many times as many cells."""
+"""Labelled cells count as few if a batch has more than this many times as many cells."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Batch:
     """Samples of one size.
 
     Attributes:
-        maps: (B, D_i, h_i, w_i) that the network starts from.
+        maps: (B, D_i, h_i, w_i), the input of `forward`.
         targets: (B, C, h, w) float32 labelled pixels per class and cell of the logits.
     """
 
@@ -38,13 +38,13 @@ class Batch:
 
 
 def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random.Generator) -> list[Sample]:
-    """The samples of a turn: those of the new units first, filled up with labelled images at random, then shuffled.
+    """The samples of a turn: those of the new units, filled up with random labelled images, then shuffled.
 
     Args:
         data: labels and new units, at least one of each.
-        slots: how many.
-        windows: whether each new unit is a sample of its own, rather than each image with new units.
-        rng: source of all draws.
+        slots: number of samples.
+        windows: whether each new unit is its own sample, rather than each image with new units.
+        rng: the generator of all draws.
     """
     new = data.new
     if windows:
@@ -58,7 +58,7 @@ def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random
 
 
 def own_share(samples: Sequence) -> Sequence:
-    """This process's share of a batch, where several train together.
+    """The share of this process in a batch, if several train together.
 
     Raises:
         RalsegError: if there are fewer samples than processes.
@@ -79,8 +79,8 @@ def window_batches(
     rng: np.random.Generator,
     device: torch.device,
 ) -> list[Batch]:
-    """Windows of images, as a view shows them, for a network that is trained whole."""
-    # Every process draws all windows, so that several draw what one would.
+    """Windows of images cut by a view, for a network that is trained as a whole."""
+    # Every process draws all windows, so that the draws do not depend on the number of processes.
     drawn = [
         view.cut(images.image(i), labels.label(i), network.classes, rng, centre, network.logit_size)
         for i, centre in samples
@@ -106,7 +106,7 @@ def map_batches(
     cut: Cut,
     device: torch.device,
 ) -> list[Batch]:
-    """Kept maps of whole images; where all that is trained is per pixel, the labelled cells alone if they are few."""
+    """Kept maps of whole images; if all trained layers are per pixel and labelled cells are few, only these cells."""
     batches = []
     for chunk in chunks:
         size = network.logit_size(images.input_size(chunk[0]))
@@ -125,7 +125,7 @@ def map_batches(
 def _gathered_cells(
     images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
 ) -> tuple[Tensor, ...]:
-    """Cells of maps at the resolution of the logits as one image of one row: (1, D, 1, n)."""
+    """Cells of maps at the resolution of the logits, as one image with one row: (1, D, 1, n)."""
     vectors = [maps.pixels(image, where) for image, where in zip(images, cells, strict=True)]
     return (torch.cat(vectors).T[None, :, None],)
 
@@ -133,7 +133,7 @@ def _gathered_cells(
 def _gathered_neighbours(
     images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
 ) -> tuple[Tensor, ...]:
-    """What the frozen head reads for cells of its logits: (1, D, 4, n) neighbours, (1, 4, 1, n) their weights."""
+    """The input of the frozen head for cells of its logits: (1, D, 4, n) neighbours and (1, 4, 1, n) their weights."""
     parts = [maps.neighbours(image, where, size) for image, where in zip(images, cells, strict=True)]
     vectors, weights = (torch.cat(part) for part in zip(*parts, strict=True))
     return vectors.permute(2, 1, 0)[None], weights.T[None, :, None]

@@ -1,4 +1,4 @@
-"""The images that a learner may look at."""
+"""The images that a learner may read."""
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ralseg.segmentation.store import ImageStore
 
 
 class LearnerImages:
-    """The images of a store without their labels; while a learner learns, only those that it was given.
+    """The images of a store without their labels; while a learner trains, only those of its training set.
 
     Args:
         store: images and labels.
@@ -23,7 +23,7 @@ class LearnerImages:
 
     @property
     def folder(self) -> Path:
-        """Its name stands for the images, and beside it kept maps lie."""
+        """A folder whose name identifies the images; kept maps are stored next to it."""
         return self._store.folder
 
     def image(self, i: int) -> np.ndarray:
@@ -44,23 +44,23 @@ class LearnerImages:
         return self._store.size(i)
 
     def check(self, images: Iterable[int]) -> None:
-        """Refuse images that may not be looked at now.
+        """Refuse images that may not be read now.
 
         Raises:
-            RalsegError: naming the first of them.
+            RalsegError: for the first of them, which the message names.
         """
         if self._allowed is None:
             return
         for i in images:
             if i not in self._allowed:
                 raise RalsegError(
-                    f"the learner asked for image {i} ({self._store.names[i]}) while learning; it may look at labelled "
-                    "images and at the unlabelled images of the pool that it is given"
+                    f"the learner asked for image {i} ({self._store.names[i]}) while learning; it may read only "
+                    "labelled images and the unlabelled images of the pool that it is given"
                 )
 
     @contextmanager
     def only(self, allowed: Collection[int] | None) -> Iterator[None]:
-        """Allow these images alone until the block ends; None allows all."""
+        """Allow only these images until the block ends; None allows all."""
         before, self._allowed = self._allowed, None if allowed is None else frozenset(allowed)
         try:
             yield

@@ -13,7 +13,7 @@ Averaging = Annotated[float, Range(0, 0.9999)]
 
 @dataclass(frozen=True)
 class LearnOptions(Settings):
-    """What `learn` trains in one turn of the game, and how.
+    """The options of `learn`, the training in one turn of the game.
 
     Attributes:
         cut: the game: `full`, `partial` or `frozen`.
@@ -25,8 +25,8 @@ class LearnOptions(Settings):
         averaging: the share of its own weights that the averaged network keeps at each step, from 0 (no averaging) to
             0.9999.
         clip: largest norm of the gradient.
-        rehearse: whether D_S, which is labelled as well, is among the earlier images. Without it a turn may unlearn
-            what its few units do not show.
+        rehearse: whether D_S, which is also labelled, is among the earlier images. Without it the network may forget in
+            a turn what its few units do not show.
         crops: windows of the full game; the other games train on whole cached images.
     """
 
@@ -44,19 +44,20 @@ class LearnOptions(Settings):
 
 @dataclass(frozen=True)
 class FitOptions(Settings):
-    """Training to convergence: the final training on what was bought, and the pretraining of theta_0.
+    """The options of training to convergence: the final training on the bought labels, and theta_0.
 
     Attributes:
-        steps: least number of optimiser steps.
+        steps: the fewest optimiser steps.
         steps_per_megapixel: further steps for each million labelled pixels.
-        max_steps: largest number of optimiser steps.
+        max_steps: the most optimiser steps.
         batch: windows per step.
         learning_rate: step size of AdamW at the start, 0 to 1; it falls to 0 along a cosine.
         weight_decay: weight decay of AdamW, 0 to 1.
-        evaluations: how often the validation images are evaluated, evenly over the training; the best weights are kept.
-        patience: evaluations without a better one before the training ends early.
+        evaluations: number of evaluations on the validation images, evenly over the training; the best weights are
+            kept.
+        patience: number of evaluations without improvement after which the training ends early.
         averaging: as in `LearnOptions`.
-        train_batch_norm: whether the statistics of batch norm follow the batches; otherwise they stay as they are.
+        train_batch_norm: whether the statistics of batch norm follow the batches; otherwise they are frozen.
         crops: how windows are cut out of the training images.
     """
 

@@ -1,4 +1,4 @@
-"""Predictions at the present weights, kept so that no image passes twice."""
+"""Predictions at the present weights, kept so that no image needs a second forward pass."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,10 +12,10 @@ from ralseg.segmentation.sources import Variant
 
 
 class Predictions:
-    """The predictions of one version of a network, within a budget of bytes; the least recently used make place.
+    """The predictions of one version of a network within a budget; the least recently used are dropped first.
 
     Args:
-        budget: bytes.
+        budget: in bytes.
     """
 
     def __init__(self, budget: int) -> None:
@@ -23,11 +23,11 @@ class Predictions:
         self._rows: dict[tuple[Variant, int], tuple[tuple[Variant, tuple[int, ...]], int]] = {}
 
     def batch(self, images: Sequence[int], variant: Variant) -> Prediction | None:
-        """The prediction of just these images as it was made, None if it is not kept."""
+        """The prediction of exactly these images as one batch; None if it is not kept."""
         return self._batches.get((variant, tuple(images)))
 
     def one(self, image: int, variant: Variant) -> Prediction | None:
-        """The prediction of one image, a batch of one, None if it is not kept."""
+        """The prediction of one image as a batch of one; None if it is not kept."""
         if (variant, image) not in self._rows:
             return None
         key, row = self._rows[variant, image]
@@ -38,13 +38,13 @@ class Predictions:
         """Keep the prediction of a batch, if there is room."""
         key = variant, tuple(prediction.images)
         maps = (prediction.logits, prediction.features, *prediction.embedding)
-        # A copy, so that what others derive from the prediction is not kept beyond the budget.
+        # A copy, so that values cached in the prediction later do not count against the budget.
         if self._batches.put(key, replace(prediction), sum(m.nbytes for m in maps)):
             self._rows.update({(variant, image): (key, row) for row, image in enumerate(prediction.images)})
 
 
 def joined(predictions: Sequence[Prediction]) -> Prediction:
-    """One batch of the predictions of several; without their noisy predictions."""
+    """Several predictions as one batch, without noisy predictions."""
     return Prediction(
         torch.cat([tensor(p.logits) for p in predictions]),
         torch.cat([tensor(p.features) for p in predictions]),

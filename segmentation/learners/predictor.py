@@ -1,4 +1,4 @@
-"""A network that is asked for predictions: one forward pass for each image and version of the weights."""
+"""Predictions of a network, with one forward pass per image and version of the weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -26,28 +26,28 @@ from ralseg.segmentation.sources import (
 )
 
 BATCH_PIXELS = {("cpu", torch.float32): 350_000, ("cpu", torch.bfloat16): 700_000}
-"""Input pixels in one forward pass, where it is fastest; measured, see docs/speed.md."""
+"""Input pixels per forward pass at which it is fastest, as measured; see docs/speed.md."""
 GPU_BATCH_PIXELS = 8_000_000
 
 PREDICTION_BYTES, GPU_PREDICTION_BYTES = 1 << 25, 1 << 30
-"""Predictions of so many bytes are kept on the CPU and on a GPU while the weights stand still. On the CPU more would
-slow a step down: memory that is kept is not used again, and fresh pages cost time."""
+"""The most bytes of predictions kept on the CPU and on a GPU until the weights change. More would slow down a step on
+the CPU, because kept memory is not reused and fresh pages cost time."""
 
 
 class Predictor:
-    """A network that is asked for predictions.
+    """A network in inference, with kept predictions.
 
     Args:
-        network: whose predictions are meant; `_changed` takes over the weights that it has now.
-        images: what it may look at.
-        cut: what lies below it is computed once per image.
-        device: where to compute.
-        precision: `float32`, `bfloat16` or `auto` (bfloat16 where the processor has it).
-        compiled: whether inference runs through `torch.compile`, which takes its time at first and needs a compiler.
-        source: where the network's maps come from; None: from its own stages below the cut.
+        network: the network that predicts; `_changed` takes over its present weights.
+        images: the images that may be read.
+        cut: the cut below which maps are computed once per image.
+        device: the device of the computations.
+        precision: `float32`, `bfloat16` or `auto` (bfloat16 if the processor has it).
+        compiled: whether inference runs through `torch.compile`, which starts slowly and needs a compiler.
+        source: the feature source of the network's maps; None for its own stages below the cut.
 
     Attributes:
-        dtype: what the convolutions compute in.
+        dtype: the dtype of the convolutions.
         version: changes whenever predictions change.
     """
 
@@ -83,15 +83,15 @@ class Predictor:
         """Predict images batch by batch; see `Learner.predict`.
 
         Args:
-            images: indices in the store, any sizes.
-            noises: noisy predictions to make. Those by dropout and of features need no further pass, a flip and each
-                draw of a variant of the source need one.
-            generator: source of the random draws of dropout and features.
-            again: whether just these images will be asked for again, see `KeptMaps`.
+            images: store indices, of any sizes.
+            noises: noisy predictions to make. Dropout and feature noise need no further pass; a flip and each draw of a
+                variant of the source need one.
+            generator: draws dropout and feature noise.
+            again: whether exactly these images will be used again, see `KeptMaps`.
 
         Raises:
-            RalsegError: for noise by dropout where the network has none, noise of an unknown kind, or an image that may
-                not be looked at now; at the end, see `check`.
+            RalsegError: if the network lacks dropout for dropout noise, the kind of a noise is unknown, or an image may
+                not be read now; at the end, see `check`.
         """
         for noise in noises:
             check_noise(noise.kind, self._source.variants if self._source else ())
@@ -109,12 +109,12 @@ class Predictor:
         """Raise what is wrong with the weights; called when all predictions are under way, as it may wait for a GPU."""
 
     def lower_maps(self, images: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
-        """The kept maps that the network starts from, batch by batch of one size."""
+        """The kept maps that `forward` starts from, in batches of one size."""
         for chunk in self._chunks(images):
             yield self.maps()(chunk)
 
     def maps(self, variant: Variant = PLAIN) -> KeptMaps | Pictures:
-        """What gives the maps that the network starts from."""
+        """The source of the maps that `forward` starts from."""
         if variant not in self._maps:
             given = self.images, self.device, variant
             if self._source is None:
@@ -125,7 +125,7 @@ class Predictor:
 
     @property
     def head(self) -> nn.Conv2d:
-        """The last layer of the averaged network, on whose input `Prediction.decoded` it acts."""
+        """The last layer of the averaged network; its input is `Prediction.decoded`."""
         return self._asked.last_layer(self._cut)
 
     def weights(self) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ class Predictor:
         return {key: copied(value) for key, value in self._asked.state_dict().items()}
 
     def _predicted(self, images: list[int], variant: Variant, again: bool) -> Prediction:
-        """The prediction of a batch in a variant; of the images that are kept no pass is made."""
+        """The prediction of a batch in a variant; kept images need no forward pass."""
         if (whole := self._predictions.batch(images, variant)) is not None:
             return replace(whole)
         kept = {image: self._predictions.one(image, variant) for image in images}
@@ -162,7 +162,7 @@ class Predictor:
         return torch.stack([tensor(self._predicted(images, draw, again).logits) for draw in draws])
 
     def forget(self) -> None:
-        """Drop all kept predictions, as a change of the weights does: for measurements."""
+        """Drop all kept predictions, as a change of the weights does; for measurements."""
         self._predictions = Predictions(PREDICTION_BYTES if self.device.type == "cpu" else GPU_PREDICTION_BYTES)
 
     def _changed(self) -> None:
@@ -171,7 +171,7 @@ class Predictor:
         self.version += 1
 
     def _chunks(self, images: Sequence[int], batch: int | None = None) -> Iterator[list[int]]:
-        """Batches of images of one size, as even as can be; of the fastest size where none is given."""
+        """Split images into even batches of one image size, by default of the fastest batch size."""
         sizes: dict[tuple, list[int]] = {}
         for i in images:
             sizes.setdefault((self.images.input_size(i), self.images.size(i)), []).append(i)
@@ -183,5 +183,5 @@ class Predictor:
 
 
 def copied(tensor: Tensor) -> Tensor:
-    """A copy on the CPU, contiguous as files hold tensors."""
+    """A contiguous copy on the CPU, for files."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

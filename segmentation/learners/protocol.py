@@ -1,4 +1,4 @@
-"""What every learner is, given labels and images and asked for predictions, and how it is called to learn."""
+"""The interface of every learner: it learns from labels and images, and predicts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from ralseg.segmentation.learners.options import FitOptions
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a learner is given to learn from.
+    """The data that a learner learns from.
 
     Attributes:
-        labels: all that is labelled so far, the new units included.
+        labels: all labels so far, those of the new units included.
         new: (image, centre of the unit as shares of height and width) of each new unit.
-        unlabelled: images of the pool that the learner may look at, without their labels.
+        unlabelled: images of the pool that the learner may read without their labels.
     """
 
     labels: PartialLabels
@@ -30,20 +30,20 @@ class TrainingSet:
 
     @property
     def images(self) -> set[int]:
-        """All images that may be looked at."""
+        """All images that may be read."""
         return {*self.labels.images, *self.unlabelled}
 
 
 class Learner(Protocol):
     """A network, its optimisers and the way it trains.
 
-    Make it with `network, images, options, device, precision, compiled, source`, as `SupervisedLearner` is made, and
-    options of its own by keyword.
+    The constructor takes `network, images, options, device, precision, compiled, source` like `SupervisedLearner`, and
+    further options by keyword.
 
     Attributes:
         images: the only images that it may read; see `LearnerImages`.
         classes: number of classes C.
-        device: where it computes.
+        device: the device of its computations.
         version: changes whenever predictions change.
     """
 
@@ -57,11 +57,11 @@ class Learner(Protocol):
         ...
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
-        """Learn for one turn. Call it through `taught`, which keeps all other images away.
+        """Learn for one turn. Call it through `taught`, which denies access to all other images.
 
         Args:
             data: labels and images.
-            rng: source of all random draws.
+            rng: the generator of all random draws.
 
         Returns:
             The mean loss of the turn, a 0-d float32 tensor on the device; 0 if nothing was learned.
@@ -76,13 +76,14 @@ class Learner(Protocol):
         validate: Callable[[], float] | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Train to convergence from the present weights. Call it through `fitted`, which keeps all other images away.
+        """Train to convergence from the present weights. Call it through `fitted`, which denies access to other images.
 
         Args:
             data: labels and images.
-            options: how long and how.
-            rng: source of all random draws.
-            validate: the score of the present weights, higher is better; the best weights are kept. None: the last.
+            options: length and settings of the training.
+            rng: the generator of all random draws.
+            validate: the score of the present weights, higher is better; the best weights are kept, or the last ones
+                with None.
             on_step: called with (step, steps).
 
         Returns:
@@ -100,31 +101,31 @@ class Learner(Protocol):
         """Predict images batch by batch, each image in one forward pass.
 
         Args:
-            images: indices in the store, any sizes.
+            images: store indices, of any sizes.
             noises: noisy predictions to make.
-            generator: source of their random draws.
-            again: whether just these images will be asked for again, so that what they need is worth keeping.
+            generator: draws the noise.
+            again: whether exactly these images will be used again, so that their maps are worth keeping.
 
         Yields:
-            Predictions of images of one size; `Prediction.images` says which.
+            Predictions of images of one size; `Prediction.images` holds their indices.
         """
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of all that changes while it learns, on the CPU, for a safetensors file."""
+        """CPU copies of all tensors that learning changes, for a safetensors file."""
         ...
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over a `state` of a learner with the same theta_0; what follows is the same, bit for bit."""
+        """Restore a `state` of a learner with the same theta_0; both then continue the same, bit for bit."""
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights that it predicts with, on the CPU, for a checkpoint."""
+        """A CPU copy of the weights that it predicts with, for a checkpoint."""
         ...
 
 
 def taught(learner: Learner, data: TrainingSet, rng: np.random.Generator) -> Tensor:
-    """`Learner.learn` while no image but those of the training set can be reached.
+    """Call `Learner.learn` with access to the images of the training set only.
 
     Raises:
         RalsegError: if the learner asks for another image.
@@ -141,7 +142,7 @@ def fitted(
     validate: Callable[[], float] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> int:
-    """`Learner.fit` while no image but those of the training set can be reached, `validate` excepted.
+    """Call `Learner.fit` with access to the images of the training set only; `validate` can read all.
 
     Raises:
         RalsegError: if the learner asks for another image.

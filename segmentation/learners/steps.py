@@ -1,4 +1,4 @@
-"""Optimiser steps: the weights that are trained, their optimisers, and the average that follows them."""
+"""Optimiser steps: the trained weights, their optimisers, and their running average."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -15,21 +15,21 @@ MakeOptimisers = Callable[[Sequence[nn.Parameter]], list[torch.optim.Optimizer]]
 
 
 class Steps:
-    """Trains what lies above a cut of a network; a second network follows as the running average of its weights.
+    """Trains the weights above a cut of a network; a second network follows as their running average.
 
-    Where torch.distributed is initialised, the passes go through DistributedDataParallel. Batch norm must stand still
-    there: its statistics would differ between processes.
+    If torch.distributed is initialised, the passes go through DistributedDataParallel. Batch norm must then be frozen,
+    because its statistics would differ between processes.
 
     Args:
-        network: is trained.
-        average: of the same layout, follows.
-        cut: what lies above it is trained.
-        make_optimisers: makes one or several optimisers of the trained weights.
-        averaging: the average keeps this share of itself in each step.
+        network: the network to train.
+        average: a network of the same layout, which holds the average.
+        cut: the cut above which weights are trained.
+        make_optimisers: makes one or more optimisers of the trained weights.
+        averaging: the share of itself that the average keeps in each step.
         clip: largest norm of the gradient.
 
     Attributes:
-        optimisers: all that make a step, in order.
+        optimisers: the optimisers, in the order of their steps.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Steps:
             self.module = DistributedDataParallel(network, broadcast_buffers=False)
 
     def step(self, loss: Tensor) -> Tensor:
-        """Take one step down a loss, a 0-d tensor; its value without a graph comes back."""
+        """Take one step down a loss, a 0-d tensor; returns its value without a graph."""
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -69,7 +69,7 @@ class Steps:
         return loss.detach()
 
     def state(self) -> dict[str, Tensor]:
-        """All that the optimisers remember: `<optimiser>.<parameter>.<name>` -> tensor, not copied."""
+        """The state of the optimisers: `<optimiser>.<parameter>.<name>` -> tensor, not copied."""
         return {
             f"{number}.{place}.{name}": value
             for number, optimiser in enumerate(self.optimisers)
@@ -78,7 +78,7 @@ class Steps:
         }
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take over a `state`.
+        """Restore a `state`.
 
         Raises:
             RalsegError: if it belongs to other optimisers or weights.
@@ -86,22 +86,22 @@ class Steps:
         for key, value in state.items():
             number, place, name = key.split(".", 2)
             if int(number) >= len(self.optimisers) or int(place) >= len(self._trained):
-                raise RalsegError(f"the learner's state holds {key} of another optimiser; restore the learner it is of")
+                raise RalsegError(f"the state has {key} of another optimiser; restore it into the same kind of learner")
             parameter = self._trained[int(place)]
-            # In the layout of the weights, which fused optimisers rely on.
+            # Fused optimisers need the memory layout of the weights.
             own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimisers[int(number)].state[parameter][name] = own.to(parameter.device).copy_(value)
 
 
 def above_the_cut(network: SegmentationNetwork, cut: Cut) -> dict[str, Tensor]:
-    """The weights and statistics above the cut by name, not copied."""
+    """The weights and statistics above the cut, by name; not copied."""
     above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
     named = (*network.named_parameters(), *network.named_buffers())
     return {name: tensor.detach() for name, tensor in named if id(tensor) in above}
 
 
 def with_shared_stages(network: SegmentationNetwork, cut: Cut) -> SegmentationNetwork:
-    """A copy of a network that has the tensors below the cut, which stand still, in common with it."""
+    """A copy of a network that shares the frozen tensors below the cut with it."""
     above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
     below = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in above}
     return copy.deepcopy(network, below)

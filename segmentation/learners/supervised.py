@@ -1,4 +1,4 @@
-"""The supervised learner: a network, its averaged twin, and how they are trained."""
+"""The supervised learner: the training of a network and its averaged twin."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -28,24 +28,24 @@ AdamW = eager(torch.optim.AdamW)
 
 
 class SupervisedLearner(Predictor):
-    """Trains what lies above the cut on partial labels; predicts with averaged weights.
+    """Trains the weights above the cut on partial labels, and predicts with averaged weights.
 
-    The three games are this one class with another `options.cut`. Batch norm stands still in `learn`, so that the gain
-    of one turn is not drowned in noise. A learner of another kind overrides `objective`, and `make_optimisers`.
+    The three games differ only in `options.cut`. `learn` freezes batch norm, whose noise would hide the gain of one
+    turn. A learner of another kind overrides `objective` and `make_optimisers`.
 
     Args:
-        network: a network holding theta_0; what lies below its cut is shared, not copied.
-        images: the only images that the learner may look at.
-        options: of one turn.
-        device: where to compute.
-        precision: `float32`, `bfloat16` (of convolutions; weights, losses and sums stay float32), or `auto`: bfloat16
-            where the processor has it.
-        compiled: whether inference runs through `torch.compile`, which takes its time at first and needs a compiler.
-        source: where the network's maps come from; None: from its own stages. With a source of its own the whole
-            network is trained in every game.
+        network: a network at theta_0; the part below its cut is shared, not copied.
+        images: the only images that the learner may read.
+        options: the options of one turn.
+        device: the device of the computations.
+        precision: `float32`, `bfloat16` (for convolutions; weights, losses and sums stay float32) or `auto` (bfloat16
+            if the processor has it).
+        compiled: whether inference runs through `torch.compile`, which starts slowly and needs a compiler.
+        source: the feature source of the network's maps; None for its own stages. With a source, the whole network is
+            trained in every game.
 
     Attributes:
-        dtype: what convolutions compute in.
+        dtype: the dtype of the convolutions.
         version: changes whenever predictions change.
     """
 
@@ -75,23 +75,23 @@ class SupervisedLearner(Predictor):
         self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
 
     def another(self, options: LearnOptions) -> "SupervisedLearner":
-        """A learner of the same images with other options of the same cut, at the weights that this one predicts with.
+        """A learner of the same images with other options, at the weights that this one predicts with.
 
-        What lies below the cut is shared.
+        Both have the same cut and share the part below it.
         """
         network = with_shared_stages(self._averaged, self.options.cut)
         return SupervisedLearner(network, self.images, options, **self._made)
 
     def start_from(self, other: "SupervisedLearner") -> None:
-        """Take the weights that another learner of the same network predicts with for theta_0, and go there."""
+        """Make the weights that another learner of the same network predicts with the new theta_0, and reset."""
         for name, value in above_the_cut(other._averaged, self.options.cut).items():
             self._theta0[name].copy_(value)
         self.reset()
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
-        """A few optimiser steps on the images of the new units, filled up with earlier ones; see `Learner.learn`.
+        """Take a few steps on the images of the new units, filled up with earlier ones; see `Learner.learn`.
 
-        A GPU is not waited for: whether the loss is finite is checked by the next `predict`.
+        To avoid waiting for a GPU, the next `predict` checks whether the loss is finite.
         """
         options, labels = self.options, data.labels
         if not len(labels) or not data.new:
@@ -116,7 +116,7 @@ class SupervisedLearner(Predictor):
         validate: Callable[[], float] | None = None,
         on_step: Callable[[int, int], None] | None = None,
     ) -> int:
-        """Train all that can be trained to convergence; see `Learner.fit`.
+        """Train the whole network to convergence; see `Learner.fit`.
 
         Raises:
             RalsegError: if nothing is labelled, the loss is not finite, or the network's stages are kept frozen.
@@ -126,7 +126,7 @@ class SupervisedLearner(Predictor):
             raise RalsegError("fit: no pixel is labelled; buy units with labels first")
         if self._own_stages and self.options.cut != "full":
             raise RalsegError(
-                f"fit trains the whole network; this learner keeps what the {self.options.cut} game froze"
+                f"fit trains the whole network, but the {self.options.cut} game freezes a part of it; set cut=full"
             )
         if processes() > 1 and options.train_batch_norm:
             raise RalsegError("batch norm would differ between processes; set fit.options.train_batch_norm=false")
@@ -173,7 +173,7 @@ class SupervisedLearner(Predictor):
             raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
     def state(self) -> dict[str, Tensor]:
-        """See `Learner.state`; what lies below the cut comes with theta_0."""
+        """See `Learner.state`; the part below the cut belongs to theta_0."""
         parts = {
             "network": above_the_cut(self._network, self.options.cut),
             "averaged": above_the_cut(self._averaged, self.options.cut),
@@ -185,13 +185,13 @@ class SupervisedLearner(Predictor):
         """See `Learner.restore`.
 
         Raises:
-            RalsegError: if the state is of another learner.
+            RalsegError: if the state belongs to another learner.
         """
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
         for key, value in state.items():
             part, _, name = key.partition(".")
             if part not in parts:
-                raise RalsegError(f"the learner's state holds {key}, which is none of it; restore the learner it is of")
+                raise RalsegError(f"the state has an unknown {key}; restore it into the same kind of learner")
             parts[part][name] = value
         self.reset()
         self._load(self._network, parts["network"])
@@ -206,26 +206,26 @@ class SupervisedLearner(Predictor):
 
         Args:
             batches: the labelled samples of the step.
-            weights: (C,) of the classes.
-            data: all that may be learned from.
-            rng: source of all draws.
+            weights: (C,) weights of the classes.
+            data: all data of the training set.
+            rng: the generator of all draws.
         """
         logits = [tensor(self.student(batch.maps).logits) for batch in batches]
         return cross_entropy(logits, [batch.targets for batch in batches], weights)
 
     def student(self, maps: tuple[Tensor, ...]) -> Prediction:
-        """The pass that trains, with dropout if the network has it."""
+        """The training pass, with dropout if the network has it."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._steps.module(maps, self.options.cut, drop=self._drop)
 
     def make_optimisers(
         self, parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> list[torch.optim.Optimizer]:
-        """The optimisers of the trained weights, which step one after the other."""
+        """The optimisers of the trained weights, which take their steps in this order."""
         return [AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)]
 
     def make_schedules(self, learning_rate: float, steps: int) -> list[LRScheduler]:
-        """How the learning rates of the optimisers move during a `fit`."""
+        """The schedules of the optimisers' learning rates in `fit`."""
         if steps <= 2:
             return []
         shape = {"total_steps": steps, "pct_start": max(0.05, 2 / steps)}
@@ -254,7 +254,7 @@ class SupervisedLearner(Predictor):
         return to_device(class_weights(labels.class_counts, self.options.loss), self.device)
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
-        # A stream of its own: a network with dropout sees the same batches as one without.
+        # Its own stream, so that a network with dropout gets the same batches as one without.
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
         self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.dropout else None
 
@@ -281,5 +281,5 @@ class SupervisedLearner(Predictor):
         own = network.state_dict()
         for name, value in tensors.items():
             if name not in own or own[name].shape != value.shape:
-                raise RalsegError(f"the learner's state holds {name} of another network; restore the learner it is of")
+                raise RalsegError(f"the state has {name} of another network; restore it into the same kind of learner")
             own[name].copy_(value)

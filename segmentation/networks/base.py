@@ -1,4 +1,4 @@
-"""What every segmentation network gives: stages, a decoder, a head, a cut between what is kept and what is trained."""
+"""The base of segmentation networks: stages, decoder and head, with a cut between cached and trained parts."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -22,12 +22,12 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 class SegmentationNetwork(nn.Module):
     """A convolutional network in three parts: stages -> decoder -> head.
 
-    The three games of the project are one network with a cut: `lower` is computed once per image and cached, `forward`
+    The three games cut the same network at different places: `lower` is computed once per image and cached, `forward`
     is trained.
 
-    - `full`: nothing is cached, everything is trained;
+    - `full`: nothing is cached and everything is trained;
     - `partial`: the first `partial_stages` stages are cached;
-    - `frozen`: stages and decoder are cached as one hypercolumn, an MLP head on it is trained.
+    - `frozen`: stages and decoder are cached as one hypercolumn, and an MLP head on it is trained.
 
     Subclasses set `stages` and `levels` and implement `decode`.
 
@@ -35,7 +35,7 @@ class SegmentationNetwork(nn.Module):
         classes: number of classes C, 2 or more.
         widths: channels of the stages.
         levels: indices of the stages that the decoder reads, ascending.
-        partial_stages: how many stages lie below the cut of the partial game.
+        partial_stages: number of stages below the cut of the partial game.
         decoded: channels of the decoder's map, at the stride of `levels[0]`.
         dropout: share of the decoder's map that is dropped in training and in noisy predictions, 0 <= p < 1.
         kernel: side of the head's convolution.
@@ -68,10 +68,10 @@ class SegmentationNetwork(nn.Module):
 
     stages: nn.ModuleList
     per_pixel = False
-    """Whether each pixel of the logits depends on the same pixel of the maps alone."""
+    """Whether each pixel of the logits depends only on the same pixel of the maps."""
 
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
-        """Outputs of the stages start..stop-1, given the input of stage `start`."""
+        """The outputs of the stages start..stop-1, given the input of stage `start`."""
         outputs = []
         for stage in self.stages[start:stop]:
             x = stage(x)
@@ -83,19 +83,19 @@ class SegmentationNetwork(nn.Module):
         raise NotImplementedError
 
     def add_frozen_head(self, hidden: int = 64) -> None:
-        """Give the network the MLP head of the frozen game, with fresh weights."""
+        """Add the MLP head of the frozen game, with new weights."""
         width = sum(self.widths[level] for level in self.levels) + self.decoded
         self.frozen_head = HypercolumnHead(width, hidden, self.classes)
 
     def lower(self, images: Tensor, cut: Cut) -> tuple[Tensor, ...]:
-        """What lies below the cut.
+        """The pass below the cut.
 
         Args:
             images: (B, 3, H, W) float32, normalised.
             cut: the game.
 
         Returns:
-            The maps that `forward` starts from, to be cached as long as the weights below the cut stand still.
+            The maps that `forward` starts from, valid until the weights below the cut change.
         """
         if cut == "full":
             return (images,)
@@ -109,17 +109,17 @@ class SegmentationNetwork(nn.Module):
         decoded = self.decode(features)
         size = features[1].shape[-2:]
         hypercolumn = [functional.interpolate(f, size=size, mode="bilinear") for f in (*features, decoded)]
-        # A map without channels carries the size of the logits past the cut.
+        # A map without channels passes the size of the logits to the part above the cut.
         return self._frozen().norm(torch.cat(hypercolumn, dim=1)), decoded[:, :0], *features[1:]
 
     def forward(self, maps: tuple[Tensor, ...], cut: Cut = "full", drop: torch.Generator | None = None) -> Prediction:
-        """What lies above the cut, in training and in inference alike: the prediction from the maps of `lower`.
+        """The pass above the cut, in training and inference: the prediction from the maps of `lower`.
 
         Args:
-            maps: as `lower` returned them for the same cut; in the full game the normalised images alone.
+            maps: the maps of `lower` for the same cut; in the full game, the normalised images alone.
             cut: the game.
-            drop: source of the dropout mask of the logits. None: torch's generator in training mode, and no dropout
-                in evaluation mode.
+            drop: draws the dropout mask of the logits; None for torch's generator in training mode, and no dropout in
+                evaluation mode.
         """
         made, embedding, size = self.above(maps, cut)
         head = self.last_layer(cut)
@@ -128,12 +128,12 @@ class SegmentationNetwork(nn.Module):
             own = functional.dropout(decoded, self.dropout) if drop is None else dropped(decoded, self.dropout, drop)
             logits = head(own)
         else:
-            # A 1 x 1 layer and the interpolation change places: fewer channels are left to interpolate.
+            # A 1 x 1 layer commutes with the interpolation, which has fewer channels to process after it.
             logits = resized(head(made).float(), size)
         return Prediction(logits, made, embedding)
 
     def above(self, maps: tuple[Tensor, ...], cut: Cut) -> tuple[Tensor, tuple[Tensor, ...], tuple[int, int]]:
-        """The map that the last layer reads, the embedding maps, and the (h, w) of the logits."""
+        """The input of the last layer, the embedding maps, and the (h, w) of the logits."""
         if cut == "frozen":
             hidden, size = self._frozen().hidden(maps[0]), maps[1]
             if size.shape[1]:
@@ -152,19 +152,19 @@ class SegmentationNetwork(nn.Module):
         return made, tuple(features[1:]), _size(made)
 
     def noisy(self, prediction: Prediction, cut: Cut, noise: Noise, generator: torch.Generator | None) -> Tensor:
-        """Noisy predictions from the map that the last layer reads; neither stages nor decoder run again.
+        """Noisy predictions from the input of the last layer; neither stages nor decoder run again.
 
         Args:
-            prediction: of this network.
+            prediction: a prediction of this network.
             cut: the game.
-            noise: of kind `dropout` or `features`.
-            generator: source of all draws.
+            noise: noise of kind `dropout` or `features`.
+            generator: the generator of all draws.
 
         Returns:
             (M, B, C, h, w) float32 logits.
 
         Raises:
-            RalsegError: for noise by dropout without dropout.
+            RalsegError: if dropout noise is wanted from a network without dropout.
         """
         head, made, size = self.last_layer(cut), tensor(prediction.features), _size(tensor(prediction.logits))
         if noise.kind == "dropout" and not self.dropout:
@@ -187,21 +187,21 @@ class SegmentationNetwork(nn.Module):
         return (next(self.parameters()).new_zeros(1, 3, 64, 64),)
 
     def standardise(self, maps: Sequence[tuple[Tensor, ...]]) -> None:
-        """Take the statistics of the frozen game's input norm from maps of the frozen game."""
+        """Set the statistics of the frozen game's input norm from maps of the frozen game."""
         set_statistics(self._frozen().norm, [m[0] for m in maps])
 
     def logit_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of the logits of an image of (height, width)."""
+        """The (h, w) of the logits of an image of size (height, width)."""
         return -(-size[0] // 4), -(-size[1] // 4)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the stages' weights, and so of the maps."""
+        """The dtype of the stages' weights, and so of the maps."""
         return next(self.stage_modules()[0].parameters()).dtype
 
     @property
     def embedding_width(self) -> int:
-        """Channels of all embedding maps together."""
+        """The number of channels of all embedding maps together."""
         return sum(self.widths[level] for level in self.levels[1:])
 
     def last_layer(self, cut: Cut) -> nn.Conv2d:
@@ -234,7 +234,7 @@ class HypercolumnHead(nn.Module):
     """A per-pixel MLP on the hypercolumn (all features at one resolution).
 
     Attributes:
-        norm: brings each channel to mean 0 and deviation 1; it stands still and lies below the cut.
+        norm: scales each channel to mean 0 and standard deviation 1; it is frozen and belongs below the cut.
     """
 
     def __init__(self, width: int, hidden: int, classes: int) -> None:
@@ -244,12 +244,12 @@ class HypercolumnHead(nn.Module):
         self.last = nn.Conv2d(hidden, classes, 1)
 
     def hidden(self, hypercolumn: Tensor) -> Tensor:
-        """(B, width, h, w), normalised -> (B, hidden, h, w)."""
+        """The hidden layer: (B, width, h, w), normalised -> (B, hidden, h, w)."""
         return functional.relu(self.first(hypercolumn))
 
 
 def set_statistics(norm: nn.BatchNorm2d, columns: Sequence[Tensor]) -> None:
-    """Take a norm's mean and variance from all pixels of maps (B, D, h, w)."""
+    """Set the mean and variance of a norm from all pixels of maps (B, D, h, w)."""
     values = torch.cat([column.float().permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(values.mean(1))
@@ -261,12 +261,12 @@ def _size(maps: Tensor) -> tuple[int, int]:
 
 
 def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, D, h, w) at another size, bilinear."""
+    """Maps (B, D, h, w) at another size, by bilinear interpolation."""
     return maps if maps.shape[-2:] == tuple(size) else functional.interpolate(maps, size=size, mode="bilinear")
 
 
 def normalise(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 by ImageNet's mean and deviation, channels last in memory."""
+    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, normalised as for ImageNet, channels last in memory."""
     mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
     scale = 1 / (torch.tensor(IMAGE_STD, device=images.device) * 255)
     return ((images - mean) * scale).permute(0, 3, 1, 2)

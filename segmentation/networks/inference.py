@@ -1,4 +1,4 @@
-"""A twin of a network for inference alone: batch norm folded into its convolutions, weights in one dtype."""
+"""A twin of a network for inference, with batch norm folded into its convolutions and weights in one dtype."""
 
 import copy
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork
 
 
 class InferenceTwin:
-    """Follows a network: `refresh` takes over its weights, `network` is what to run.
+    """An inference copy of a network; `refresh` copies the weights, and `network` is the copy to run.
 
-    A batch norm that stands still is a scale and a shift of each channel; where it follows a convolution directly, it
-    becomes part of that convolution's weights.
+    A frozen batch norm scales and shifts each channel; directly after a convolution, it becomes part of the weights of
+    that convolution.
 
     Args:
-        source: the network to follow.
-        cut: the weights below it stand still.
-        dtype: of the twin's weights and maps; the last layer and what batch norm is left keep float32.
-        compiled: whether what lies above the cut runs through `torch.compile`.
+        source: the network to copy.
+        cut: the cut below which weights do not change.
+        dtype: the dtype of the twin's weights and maps; the last layer and the remaining batch norms keep float32.
+        compiled: whether the part above the cut runs through `torch.compile`.
 
     Attributes:
         network: the twin, in evaluation mode, channels last in memory.
@@ -38,7 +38,7 @@ class InferenceTwin:
             self._folds.append((source.get_submodule(convolution), source.get_submodule(norm), own))
             folded.add(convolution)
         self.network.to(dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        # Rounded logits move the mIoU more than all that comes before them.
+        # Rounding the logits changes the mIoU more than rounding all earlier layers.
         exact = [self.network.last_layer(cut) for cut in CUTS if cut != "frozen" or self.network.frozen_head]
         for layer in exact:
             layer.float().register_forward_pre_hook(lambda _, inputs: tuple(maps.float() for maps in inputs))
@@ -57,7 +57,7 @@ class InferenceTwin:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take over the weights that the network has now."""
+        """Copy the present weights of the network."""
         for module, own in self._copies:
             for theirs, ours in zip(_tensors(module), _tensors(own), strict=False):
                 _round(theirs, ours)
@@ -70,14 +70,14 @@ class InferenceTwin:
 
 
 def _round(exact: Tensor, own: Tensor) -> None:
-    """Copy weights into another dtype; what rounding takes from a kernel is given to its smallest weight.
+    """Copy weights into another dtype, and add the rounding error of each kernel to its smallest weight.
 
-    Neighbouring pixels are nearly alike, so it is the sum of a kernel's errors that is felt, and the smallest weight
-    has the finest steps. Kernels of one pixel are summed over the channels.
+    Neighbouring pixels are similar, so the sum of a kernel's errors matters most, and the smallest weight has the
+    finest steps. Kernels of one pixel are summed over the channels.
     """
     own.copy_(exact)
     if exact.dim() == 4 and own.dtype != exact.dtype:
-        # Channels last, as they lie in memory: (outputs, what is summed over, inputs).
+        # Channels last, as in memory: (outputs, axis of the sum, inputs).
         shape = (len(own), -1, 1 if own.shape[2:] == (1, 1) else own.shape[1])
         exact, own = exact.permute(0, 2, 3, 1), own.permute(0, 2, 3, 1)
         rounded = own.float().reshape(shape)
@@ -87,12 +87,12 @@ def _round(exact: Tensor, own: Tensor) -> None:
 
 
 def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, str]]:
-    """Names of the convolutions whose output goes straight into a batch norm, and of these, from a small image's way.
+    """Names of convolutions and of the batch norms that directly follow them, found by passing a small image.
 
-    A module that runs more than once, or does more than a plain batch norm, is left out.
+    Modules that run more than once, or do more than a plain batch norm, are left out.
 
     Args:
-        network: in evaluation mode.
+        network: a network in evaluation mode.
     """
     made: dict[int, tuple[str, Tensor]] = {}
     runs: dict[str, int] = {}
@@ -102,7 +102,7 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
         def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             runs[name] = runs.get(name, 0) + 1
             if isinstance(module, nn.Conv2d):
-                made[id(output)] = name, output  # the tensor is held, so that its id stays its own
+                made[id(output)] = name, output  # holding the tensor keeps its id unique
             elif (source := made.get(id(inputs[0]))) is not None:
                 pairs.append((source[0], name))
 
@@ -121,7 +121,7 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    """A module's own parameters and buffers of real numbers."""
+    """The floating-point parameters and buffers of a module itself."""
     for tensor in (*module._parameters.values(), *module._buffers.values()):
         if tensor is not None and tensor.is_floating_point():
             yield tensor

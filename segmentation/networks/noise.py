@@ -1,4 +1,4 @@
-"""Noisy predictions: several predictions of the same pixels, each disturbed in its own way."""
+"""Noise for noisy predictions, which are several disturbed predictions of the same pixels."""
 
 from collections.abc import Iterator
 
@@ -9,22 +9,22 @@ from ralseg.features.prediction import Noise
 
 
 def dropped(maps: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Maps of which a random share is 0, the rest scaled up so that the mean stays."""
+    """Maps with a random share set to 0 and the rest scaled up, so that the mean stays the same."""
     keep = torch.rand(maps.shape, generator=generator, device=maps.device) >= share
     return maps * keep / (1 - share)
 
 
 def jitter_of_logits(maps: Tensor, weight: Tensor, noise: Noise, generator: torch.Generator | None) -> Iterator[Tensor]:
-    """What the Gaussian noise of `noise` on maps (B, D, h, w) adds to the logits of a layer of 1 x 1 pixels.
+    """The change that the Gaussian noise of `noise` on maps (B, D, h, w) makes to the logits of a 1 x 1 layer.
 
-    A linear layer with weights W makes of independent noise of deviations s noise with the covariance W s^2 W': that is
-    drawn at once, in C numbers a pixel where the maps have D. With Q R = s W', R' R is that covariance.
+    A linear layer with weights W turns independent noise of deviations s into noise with covariance W s^2 W'. That
+    noise is drawn directly, with C numbers per pixel instead of D. With Q R = s W', the covariance is R' R.
 
     Args:
-        maps: what the layer reads.
-        weight: (C, D) of the layer.
-        noise: of kind `features`.
-        generator: where it is drawn from.
+        maps: the input of the layer.
+        weight: (C, D) weights of the layer.
+        noise: noise of kind `features`.
+        generator: the generator of the noise.
 
     Yields:
         (B, C, h, w) float32, once for each draw.
@@ -39,7 +39,7 @@ def jitter_of_logits(maps: Tensor, weight: Tensor, noise: Noise, generator: torc
 def jittered(maps: Tensor, noise: Noise, generator: torch.Generator | None) -> Iterator[Tensor]:
     """Maps (B, D, h, w) with the Gaussian noise of `noise`, once for each of its draws."""
     deviation = _deviation(maps, noise)[..., None]
-    # Drawn as maps lie in memory, channels last.
+    # Drawn in the memory order of the maps, channels last.
     shape = maps.permute(0, 2, 3, 1).shape
     for _ in range(noise.draws):
         normal = torch.randn(shape, generator=generator, device=maps.device).permute(0, 3, 1, 2)
@@ -47,5 +47,5 @@ def jittered(maps: Tensor, noise: Noise, generator: torch.Generator | None) -> I
 
 
 def _deviation(maps: Tensor, noise: Noise) -> Tensor:
-    """(B, D, 1) of the noise of each channel of each image."""
+    """The standard deviation of the noise, (B, D, 1), for each channel of each image."""
     return noise.scale * maps.float().std(dim=(2, 3), correction=0)[..., None]

@@ -10,9 +10,9 @@ from ralseg.segmentation.networks.base import Cut, SegmentationNetwork, resized,
 
 
 class PixelMLP(SegmentationNetwork):
-    """A hidden layer and the logits, pixel by pixel, on all maps of a source at the resolution of its first map.
+    """A hidden layer and logits for each pixel, on all maps of a source at the resolution of its first map.
 
-    Nothing of it lies below a cut: in every game it is trained whole, and its input norm stands still.
+    It has no part below a cut, so every game trains the whole network; its input norm is frozen.
 
     Args:
         classes: number of classes C.
@@ -34,7 +34,7 @@ class PixelMLP(SegmentationNetwork):
         self.first = nn.Conv2d(sum(self.widths), hidden, 1)
 
     def columns(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """(B, D, h, w): all maps at the resolution of the first, one above the other; D is the sum of the widths."""
+        """(B, D, h, w): all maps concatenated at the resolution of the first; D is the sum of the widths."""
         size = maps[0].shape[-2], maps[0].shape[-1]
         return torch.cat([resized(m.float(), size) for m in maps], dim=1)
 
@@ -44,7 +44,7 @@ class PixelMLP(SegmentationNetwork):
         return made, maps, (made.shape[-2], made.shape[-1])
 
     def train(self, mode: bool = True) -> "PixelMLP":
-        """Switch to training mode, the input norm excepted."""
+        """Switch to training mode, except for the input norm."""
         super().train(mode)
         self.norm.eval()
         return self
@@ -63,7 +63,7 @@ class PixelMLP(SegmentationNetwork):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the hidden layer."""
+        """The dtype of the hidden layer."""
         return self.first.weight.dtype
 
     @property

@@ -12,14 +12,14 @@ ARCHITECTURES = {
     "fpn": ("FPN", {"pyramid_channels", "segmentation_channels"}),
     "deeplabv3plus": ("DeepLabV3Plus", {"channels"}),
 }
-"""Of each architecture, the library's class and the channel counts of its decoder that can be set."""
+"""Architecture -> the library's class, and the channel counts of its decoder that can be set."""
 
 
 class SmpNetwork(SegmentationNetwork):
     """An encoder-decoder of segmentation-models-pytorch, logits at stride 4.
 
-    Images are brought to the next multiple of 32, as the library's decoders need. The encoder counts as one stage: the
-    partial game caches all of it and trains decoder and head.
+    Images are resized to the next multiple of 32, which the library's decoders need. The encoder counts as one stage,
+    so the partial game caches all of it and trains decoder and head.
 
     Args:
         classes: number of classes C.
@@ -28,10 +28,10 @@ class SmpNetwork(SegmentationNetwork):
         dropout: see `SegmentationNetwork`.
         imagenet: None (from scratch) or the library's name of pretrained weights, e.g. "imagenet" (from the hub).
         decoder: the library's channel counts of the decoder, multiples of 32: pyramid_channels and
-            segmentation_channels of "fpn", channels of "deeplabv3plus"; what is not named is the library's default.
+            segmentation_channels of "fpn", channels of "deeplabv3plus"; the library's defaults apply to the rest.
 
     Raises:
-        RalsegError: for an unknown architecture, encoder or option of the decoder, or weights that cannot be had.
+        RalsegError: if an architecture, encoder or option of the decoder is unknown, or weights are not available.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SmpNetwork(SegmentationNetwork):
 
         name, known = ARCHITECTURES[architecture]
         decoder = dict(decoder or {})
-        # The library passes on what it does not know, to encoders of which some take anything.
+        # The library passes unknown options on to the encoder, and some encoders accept anything.
         if unknown := sorted(decoder.keys() - known):
             raise RalsegError(f"network.decoder has no {unknown} for {architecture!r}; choose from {sorted(known)}")
         options: dict[str, float] = {f"decoder_{option}": value for option, value in decoder.items()}
@@ -75,14 +75,14 @@ class SmpNetwork(SegmentationNetwork):
         self.decoder = model.decoder
 
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
-        """See `SegmentationNetwork.run_stages`; the encoder runs whole or not at all."""
+        """See `SegmentationNetwork.run_stages`; the whole encoder is one stage."""
         if start == stop:
             return []
         size = _whole((x.shape[-2], x.shape[-1]))
         return self.encoder(functional.interpolate(x, size=size, mode="bilinear") if size != x.shape[-2:] else x)[1:]
 
     def decode(self, features: list[Tensor]) -> Tensor:
-        """See `SegmentationNetwork.decode`; the decoder never reads the image and the stride-2 map."""
+        """See `SegmentationNetwork.decode`; the decoder reads neither the image nor the stride-2 map."""
         unread = features[0].new_empty(0)
         return self.decoder([unread, unread, *features])
 

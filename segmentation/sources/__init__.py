@@ -1,4 +1,4 @@
-"""Frozen feature sources, apart from what is trained on their maps."""
+"""Frozen feature sources, on whose maps networks are trained."""
 
 from ralseg.segmentation.sources.base import MIRRORED, NOISE_KINDS, PLAIN, Source, Variant, check_noise
 from ralseg.segmentation.sources.kept import KeptMaps, Pictures

@@ -1,4 +1,4 @@
-"""What a frozen feature source gives: maps of an image, plain or in variants."""
+"""The interface of a frozen feature source, which gives maps of an image, plain or in variants."""
 
 import zlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 from ralseg.foundation import RalsegError
 
 NOISE_KINDS = ("dropout", "features", "flip")
-"""Kinds of noise that are no variant of a source."""
+"""Kinds of noise that are not variants of a source."""
 
 
 @dataclass(frozen=True)
@@ -17,15 +17,15 @@ class Variant:
     """One way to compute the maps of an image.
 
     Attributes:
-        name: `plain`, `mirrored`, or one of the source's own.
-        draw: number of the draw (or the timestep) of a variant of the source's own.
+        name: `plain`, `mirrored`, or a variant of the source.
+        draw: the number of the draw (or the timestep) of a variant of the source.
     """
 
     name: str = "plain"
     draw: int = 0
 
     def seed(self, image: np.ndarray) -> int:
-        """A seed for this draw on this image, the same in every process: 32 bits."""
+        """A 32-bit seed for this draw on this image, the same in every process."""
         return zlib.crc32(f"{self.name} {self.draw}".encode(), zlib.crc32(image.tobytes()))
 
 
@@ -36,11 +36,11 @@ class Source:
     """A frozen feature source. Subclasses set the attributes and implement `maps`.
 
     Attributes:
-        key: names all that the maps depend on beside the image and the variant: weights, settings, code.
+        key: identifies everything that the maps depend on besides the image and the variant: weights, settings, code.
         widths: channels of the maps.
         stride: input pixels per cell of the first map; its size is rounded up.
-        variants: names of the source's own variants, each of as many draws as are asked for. Every source has `plain`,
-            and `mirrored`, which is `plain` of the mirrored image.
+        variants: names of the source's own variants, each with any number of draws. Every source also has `plain`, and
+            `mirrored`, which is `plain` of the mirrored image.
     """
 
     key: str
@@ -53,8 +53,8 @@ class Source:
 
         Args:
             image: (h, w, 3) uint8 RGB at the input size.
-            variant: `PLAIN` or one of the source's own. The same draw of the same image must give the same maps:
-                take random numbers from `variant.seed(image)`.
+            variant: `PLAIN` or a variant of the source. The same draw of the same image must give the same maps, so
+                seed random numbers with `variant.seed(image)`.
 
         Returns:
             Maps (D_i, h_i, w_i), one for each of `widths`; the first has the finest resolution.
@@ -66,11 +66,11 @@ def check_noise(kind: str, variants: tuple[str, ...]) -> None:
     """Refuse noise of a kind that does not exist.
 
     Args:
-        kind: of the noise.
-        variants: the source's own.
+        kind: the kind of the noise.
+        variants: the variants of the source.
 
     Raises:
-        RalsegError: naming the kinds that exist.
+        RalsegError: if the kind is unknown; the message names those that exist.
     """
     if kind not in (*NOISE_KINDS, *variants):
         raise RalsegError(f"noise.kind={kind!r} is unknown; choose from {', '.join((*NOISE_KINDS, *variants))}")

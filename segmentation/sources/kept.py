@@ -1,4 +1,4 @@
-"""The maps of a source, computed once per image and variant."""
+"""The maps of a source, computed only once per image and variant."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,11 @@ from ralseg.segmentation.sources.base import MIRRORED, PLAIN, Source, Variant
 from ralseg.segmentation.sources.map_files import MapFiles
 
 CPU_BYTES = 1 << 28
-"""Maps of so many bytes are at hand in a process, as pages of files that other processes share, and stacks of as many
-again: those of D_R and D_S in a usual game."""
+"""The most bytes of maps that a process holds, as pages of files shared with other processes, and of stacks of maps; it
+is enough for D_R and D_S in a usual game."""
 
 DEVICE_BYTES = 2 << 30
-"""Likewise on another device, where maps are not shared and those that were dropped are computed again."""
+"""The same limit on another device, where maps are not shared and dropped maps are computed again."""
 
 
 class Images(Protocol):
@@ -29,7 +29,7 @@ class Images(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Its name stands for the images, and beside it kept maps lie."""
+        """A folder whose name identifies the images; kept maps are stored next to it."""
         ...
 
     def image(self, i: int) -> np.ndarray:
@@ -37,17 +37,17 @@ class Images(Protocol):
         ...
 
     def check(self, images: Iterable[int]) -> None:
-        """Refuse images that may not be looked at now, kept maps of them included."""
+        """Refuse images that may not be read now; their kept maps may not be read either."""
         ...
 
 
 class Pictures:
-    """The maps of the full game, where nothing lies below the cut: the images, normalised.
+    """The maps of the full game, which are the normalised images because nothing is below the cut.
 
     Args:
         network: gives the dtype.
         images: the images.
-        device: where the maps are made.
+        device: the device of the maps.
         variant: `PLAIN` or `MIRRORED`.
     """
 
@@ -64,10 +64,10 @@ class KeptMaps:
     """The maps of a source for images, kept within a budget and, on the CPU, shared between processes.
 
     Args:
-        source: where maps come from.
+        source: computes the maps.
         images: the images.
-        device: where the maps are wanted.
-        variant: of the maps.
+        device: the device of the maps.
+        variant: the variant of the maps.
     """
 
     def __init__(self, source: Source, images: Images, device: torch.device, variant: Variant = PLAIN) -> None:
@@ -81,16 +81,16 @@ class KeptMaps:
         """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
 
         Args:
-            images: indices in the store.
-            again: whether just these images will be asked for again, so that their stack is worth keeping.
+            images: store indices.
+            again: whether exactly these images will be used again, so that their stack is worth keeping.
 
         Raises:
-            RalsegError: if an image may not be looked at, the disk is full or a kept file is damaged.
+            RalsegError: if an image may not be read, the disk is full or a kept file is damaged.
         """
         self._images.check(images)
         stacks = self._stacks.get(tuple(images))
         if stacks is None:
-            # Training starts from these maps, too: they must not be marked as inference's own.
+            # Training uses these maps, too, so they must not be inference tensors.
             with torch.inference_mode(False), torch.no_grad():
                 rows = zip(*(self._of(i) for i in images), strict=True)
                 stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
@@ -100,14 +100,14 @@ class KeptMaps:
         return stacks
 
     def pixels(self, image: int, where: np.ndarray) -> Tensor:
-        """The vectors of some cells of the first map; of kept maps, only the pages that hold them are read.
+        """The vectors of some cells of the first map; only the pages of kept maps that hold them are read.
 
         Args:
             image: index in the store.
             where: (n, 2) int64 row and column in the first map.
 
         Returns:
-            (n, D), D being the sum of the widths: the first map as it is, the others interpolated bilinearly.
+            (n, D), where D is the sum of the widths; all maps but the first are interpolated bilinearly.
         """
         self._images.check((image,))
         with torch.inference_mode(False), torch.no_grad():
@@ -116,15 +116,15 @@ class KeptMaps:
             return torch.cat([_at(m, place, maps[0].shape[0], maps[0].shape[1]) for m in maps], dim=1)
 
     def neighbours(self, image: int, where: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """What bilinear interpolation of the first map to a finer grid reads for some of its cells.
+        """The neighbours that bilinear interpolation of the first map to a finer grid reads for some cells.
 
         Args:
-            image: index in the store.
+            image: store index.
             where: (n, 2) int64 row and column in the finer grid.
             size: (rows, columns) of that grid.
 
         Returns:
-            (n, 4, D) vectors of the four neighbours in the first map, (n, 4) float32 their weights.
+            (n, 4, D) vectors of the four neighbours in the first map, and (n, 4) float32 their weights.
         """
         self._images.check((image,))
         with torch.inference_mode(False), torch.no_grad():
@@ -144,12 +144,12 @@ class KeptMaps:
         if maps is None:
             computed = self._computed(image)
             self._files.write(image, computed)
-            # Pages of the file rather than memory of this process alone.
+            # Shared pages of the file replace private memory of this process.
             maps = self._files.read(image) or computed
         return maps
 
     def _computed(self, image: int) -> tuple[Tensor, ...]:
-        # One by one: rounding depends on the batch, and a kept map must not depend on who asked for it first.
+        # Images are computed one by one, because rounding depends on the batch and a kept map must not.
         picture = seen(self._images, image, self._variant)
         maps = self.source.maps(picture, PLAIN if self._variant == MIRRORED else self._variant)
         return tuple(m.to(self._device).permute(1, 2, 0).contiguous() for m in maps)
@@ -167,7 +167,7 @@ def seen(images: Images, image: int, variant: Variant) -> np.ndarray:
 
 
 def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
-    """Maps (h, w, D) at cells (n, 2) of a grid of rows x columns, (n, D), as bilinear interpolation gives them."""
+    """Maps (h, w, D) at cells (n, 2) of a grid of rows x columns, by bilinear interpolation: (n, D)."""
     if maps.shape[:2] == (rows, columns):
         return maps[where[:, 0], where[:, 1]].float()
     vectors, weights = _neighbours(maps, where, rows, columns)
@@ -175,10 +175,10 @@ def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _neighbours(maps: Tensor, where: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """What bilinear interpolation of maps (h, w, D) reads for cells (n, 2) of a grid of rows x columns.
+    """The neighbours that bilinear interpolation of maps (h, w, D) reads for cells (n, 2) of a grid of rows x columns.
 
     Returns:
-        (n, 4, D) vectors of the four neighbours, (n, 4) float32 their weights.
+        (n, 4, D) vectors of the four neighbours, and (n, 4) float32 their weights.
     """
     scale = where.new_tensor([maps.shape[0], maps.shape[1]], dtype=torch.float32)
     scale = scale / where.new_tensor([rows, columns], dtype=torch.float32)

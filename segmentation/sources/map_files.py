@@ -11,21 +11,21 @@ from torch import Tensor
 from ralseg.foundation import RalsegError, atomic_write
 
 DISK_BYTES = 8 << 30
-"""Files of so many bytes are kept in one cache, for all stores and networks together."""
+"""The most bytes of files in one cache, for all stores and networks together."""
 
 
 class MapFiles:
-    """The maps of a store's images under one network: a file per image, mapped into the memory of whoever reads it.
+    """The maps of a store's images under one network: one file per image, mapped into memory by every reader.
 
-    Processes that map a file share its pages, and the operating system takes them back where memory is short. Two
-    processes that write the same file at once write the same bytes, each under another name until they are complete.
+    Processes that map a file share its pages, and the operating system reclaims them when memory is short. Two
+    processes that write the same file at once write the same bytes, each under its own name until it is complete.
 
-    Where all files together take more than `DISK_BYTES`, the networks used least recently lose theirs. One that needs
-    more by itself keeps those that came first, which serves images drawn at random as well as any other choice.
+    If all files together take more than `DISK_BYTES`, those of the least recently used networks are removed. A network
+    that needs more by itself keeps the first ones, which for randomly drawn images is as good as any other choice.
 
     Args:
-        cache: the folder of all kept things.
-        key: names all that the maps depend on, images and weights.
+        cache: the cache folder.
+        key: identifies everything that the maps depend on, images and weights.
 
     Raises:
         RalsegError: if the folder cannot be written.
@@ -38,7 +38,7 @@ class MapFiles:
         self._drop_others()
 
     def read(self, image: int) -> tuple[Tensor, ...] | None:
-        """The maps of an image, not to be written to; None where there is no file.
+        """The maps of an image, which must not be written to; None if there is no file.
 
         Raises:
             RalsegError: if the file is damaged.
@@ -53,7 +53,7 @@ class MapFiles:
             raise RalsegError(f"{path}: not readable ({error}); delete {self.folder}") from error
 
     def write(self, image: int, maps: tuple[Tensor, ...]) -> None:
-        """Keep the maps of an image, if there is room.
+        """Store the maps of an image if there is room.
 
         Raises:
             RalsegError: if the disk is full or the folder cannot be written.
@@ -82,12 +82,12 @@ class MapFiles:
         for _, size, folder in sorted(found, reverse=True):
             total += size
             if total > DISK_BYTES and folder != self.folder:
-                # A process that plays with them goes on: what it has mapped stays, and the rest is computed again.
+                # A process that uses them can continue: mapped files stay valid, and the rest is computed again.
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _use(folder: Path) -> tuple[float, int]:
-    """When a folder was used last and the bytes in it; zeros if it has just been removed."""
+    """The time of a folder's last use and its bytes; zeros if it has just been removed."""
     try:
         with os.scandir(folder) as entries:
             return folder.stat().st_mtime, sum(entry.stat().st_size for entry in entries)

@@ -15,12 +15,12 @@ from ralseg.segmentation.sources.base import PLAIN, Source, Variant
 
 
 class StagesSource(Source):
-    """What lies below the cut of a network.
+    """The part of a network below its cut, as a feature source.
 
     Args:
-        network: in evaluation mode; its weights below the cut must stand still.
+        network: a network in evaluation mode; its weights below the cut must not change.
         cut: `partial` or `frozen`.
-        device: where the network lives.
+        device: the device of the network.
     """
 
     def __init__(self, network: SegmentationNetwork, cut: Cut, device: torch.device) -> None:
@@ -30,16 +30,16 @@ class StagesSource(Source):
     def maps(self, image: np.ndarray, variant: Variant) -> tuple[Tensor, ...]:
         """See `Source.maps`."""
         if variant != PLAIN:
-            raise RalsegError(f"the stages of a network have no variant {variant.name!r}; they give plain maps alone")
+            raise RalsegError(f"the stages of a network have no variant {variant.name!r}; they give plain maps only")
         return tuple(m[0] for m in self.network.lower(normalise(to_device(image[None].copy(), self.device)), self.cut))
 
     @cached_property
     def key(self) -> str:
-        """Changes with the cut, the weights below it, and code, precision and processor as far as they change maps."""
+        """A key of the cut, the weights below it, and the effect of code, precision and processor on the maps."""
         trained = chain.from_iterable((*m.parameters(), *m.buffers()) for m in self.network.trained(self.cut))
         above = {id(tensor) for tensor in trained}
         below = [t for t in (*self.network.parameters(), *self.network.buffers()) if id(t) not in above]
-        # The maps of a small picture speak for all else that they depend on: code, precision, processor.
+        # The maps of a small picture represent everything else: code, precision, processor.
         picture = (np.arange(64 * 64 * 3) % 251).astype(np.uint8).reshape(64, 64, 3)
         digest = hashlib.sha256(self.cut.encode())
         for tensor in (*below, *self.maps(picture, PLAIN)):

@@ -15,17 +15,17 @@ from ralseg.segmentation.sources.base import Source, Variant
 
 
 class TimmSource(Source):
-    """The features of some levels of a timm encoder, its hypercolumn when a per-pixel network reads them.
+    """The features of some levels of a timm encoder; a per-pixel network reads them as a hypercolumn.
 
     Args:
         encoder: timm's name of a model that gives features, e.g. "tf_efficientnet_lite0".
-        levels: which of its feature levels, ascending (strides 2, 4, 8, 16, 32 in most encoders).
-        pretrained: whether timm's weights are taken (from the hub or its cache).
-        file: a checkpoint of the encoder in timm's names (.safetensors, or a torch file of tensors only) to take
+        levels: indices of its feature levels, ascending (strides 2, 4, 8, 16, 32 in most encoders).
+        pretrained: whether to use timm's weights, from the hub or its cache.
+        file: a checkpoint of the encoder with timm's names (.safetensors, or a torch file of tensors only) to use
             instead.
 
     Raises:
-        RalsegError: for an unknown encoder or level, or weights that cannot be had.
+        RalsegError: if the encoder or a level is unknown, or the weights are not available.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TimmSource(Source):
         import timm
 
         try:
-            # Without weights of its own an encoder is the same in every process.
+            # Seeded, so that an encoder without pretrained weights is the same in every process.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 model = timm.create_model(
@@ -47,12 +47,12 @@ class TimmSource(Source):
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RalsegError(
-                f"source: encoder {encoder!r} with levels {list(levels)} cannot be had ({reason})"
+                f"source: encoder {encoder!r} with levels {list(levels)} cannot be loaded ({reason})"
             ) from error
         if file is not None:
             missing = model.load_state_dict(read_tensors(file), strict=False).missing_keys
             if missing:
-                raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is no checkpoint of {encoder}")
+                raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is not a checkpoint of {encoder}")
         self._model = model.eval().requires_grad_(False)
         info: Any = model.feature_info
         self.widths, strides = tuple(info.channels()), info.reduction()

@@ -302,7 +302,7 @@ class TestContract:
     def test_fewer_are_left_than_asked_for(self, game, acquisition, viewed):
         units = np.arange(48)[None]
         view = viewed(game, acquisition, units, np.isin(units, [3, 20, 41]), 5)
-        with pytest.warns(UserWarning, match=f"{acquisition.name}: 5 units were asked for, 3 are left under its"):
+        with pytest.warns(UserWarning, match=f"{acquisition.name}: 5 units are wanted and its quotas allow only 3"):
             choice = FixedPolicy(acquisition).select(view, np.random.default_rng(0))
         assert sorted(choice.tolist()) == [3, 20, 41]
 

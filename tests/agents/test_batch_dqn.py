@@ -477,7 +477,7 @@ def test_an_env_with_other_spaces_is_refused(tmp_path, others, message):
         ({"prior_of": "entropy"}, "agent.prior_of='entropy' is unknown; choose from margin, disagreement"),
         ({"prior": -1.0}, "agent.prior=-1.0 is out of range; it must be 0 to 1000"),
         ({"gamma": 0.0, "gamma_from": 0.5}, "gamma_from is the share .*; set gamma above 0, too"),
-        ({"network": "published", "prior": 1.0}, "network=published knows no prior; set prior=0"),
+        ({"network": "published", "prior": 1.0}, "network=published has no prior; set prior=0"),
         ({"network": "published", "members": 2}, "network=compact; set members=1 for network=published"),
         ({"network": "tokens", "members": 2}, "network=compact; set members=1 for network=tokens"),
         ({"members": 0}, "agent.members=0 is out of range; it must be 1 to 50"),

@@ -105,7 +105,7 @@ def test_each_stream_may_have_a_game_of_its_own(processes):
     [
         ("refused", "game stream 1: game.budget=0 is out of range; it is 1 or more$"),
         ("bug", "game stream 1: KeyError: 'nowhere'; the traceback"),
-        ("killed", "game stream 1: its process ended with code -9 .* goes on from the last checkpoint"),
+        ("killed", "game stream 1: its process ended with code -9 .* continues from the last checkpoint"),
     ],
 )
 def test_what_a_process_meets_is_told_with_its_stream(faulty, fault, message):

@@ -119,7 +119,7 @@ def test_a_selection_of_a_sum_of_ranks_holds(hand_made, offered):
 def test_a_selection_of_the_whole_is_refused():
     """Units are chosen by the last stage; ties alone are broken before the first."""
     stages = [{"by": "entropy", "share": 0.5}, {"by": "margin"}]
-    with pytest.raises(RalsegError, match="stages: give the selection to the last stage"):
+    with pytest.raises(RalsegError, match="stages: set the selection on the last stage"):
         make("stages", stages=stages, selection={"per_image": 1})
     assert make("stages", stages=stages, selection={"ties": "lowest"}).selection.ties == "lowest"
 
@@ -194,9 +194,9 @@ def test_what_a_label_costs(hand_made, offered):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cost_aware", {"of": "balanced_entropy"}, "cost_aware: balanced_entropy has no scores of 0 or more to divide"),
-        ("cost_aware", {"of": "coreset"}, "cost_aware: coreset has no scores of 0 or more"),
-        ("cost_aware", {"of": "two_stage_edald"}, "cost_aware: stages has no scores of 0 or more"),
+        ("cost_aware", {"of": "balanced_entropy"}, "cost_aware: balanced_entropy has no scores with a lowest value"),
+        ("cost_aware", {"of": "coreset"}, "cost_aware: coreset has no scores with a lowest value"),
+        ("cost_aware", {"of": "two_stage_edald"}, "cost_aware: stages has no scores with a lowest value"),
         ("cost_aware", {"cost": "hours"}, "cost_aware.cost='hours' is unknown; choose from clicks, pixels"),
         ("cost_aware", {"of": ["entropy"]}, "cost_aware.of is .* must be a group"),
         ("rank_sum", {"of": []}, "rank_sum: give one acquisition or more in `of`"),
@@ -207,12 +207,12 @@ def test_what_a_label_costs(hand_made, offered):
         (
             "rank_sum",
             {"of": ["entropy", "power_bald"]},
-            "rank_sum: the selection of power_bald is not looked at; give it to rank_sum itself",
+            "rank_sum: the selection of power_bald would be ignored; set it on rank_sum itself",
         ),
         (
             "cost_aware",
             {"of": {"entropy": {"selection": {"per_image": 2}}}},
-            "cost_aware: the selection of entropy is not looked at; give it to cost_aware itself",
+            "cost_aware: the selection of entropy would be ignored; set it on cost_aware itself",
         ),
         ("rank_sum", {}, "rank_sum needs of; give it, too"),
         ("rank_sum", {"of": ["entropie"]}, "acquisition 'entropie' is unknown; choose from random, "),

@@ -73,9 +73,9 @@ def test_it_can_be_named_on_the_command_line(install):
             "missing_package:Broken",
             r"cannot be loaded \(ModuleNotFoundError: No module named 'missing_package'\)",
         ),
-        ("other_package:Broken", r"cannot be loaded \(AttributeError: .*has no attribute 'Broken'\); mend"),
-        ("other_package:NoAcquisition", "is no class derived from Acquisition with name = 'broken'; mend"),
-        ("other_package:Rightmost", "is no class derived from Acquisition with name = 'broken'; mend"),
+        ("other_package:Broken", r"cannot be loaded \(AttributeError: .*has no attribute 'Broken'\); fix"),
+        ("other_package:NoAcquisition", "is not a class derived from Acquisition with name = 'broken'; fix"),
+        ("other_package:Rightmost", "is not a class derived from Acquisition with name = 'broken'; fix"),
     ],
 )
 def test_a_broken_one_is_one_clear_line_and_harms_no_other(install, value, message):

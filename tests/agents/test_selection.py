@@ -482,7 +482,7 @@ def test_settings_out_of_range(setting, message):
 
 def test_power_of_scores_without_a_lowest_value(fake_game, offered):
     acquisition = make("balanced_entropy", selection={"stochastic": "power"})
-    with pytest.raises(RalsegError, match=r"selection.stochastic=power needs scores of 0 or more; take softmax"):
+    with pytest.raises(RalsegError, match=r"selection.stochastic=power needs scores of 0 or more; use softmax"):
         acquisition.select(offered(fake_game(), acquisition), 1, np.random.default_rng(0))
 
 

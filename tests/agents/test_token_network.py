@@ -111,14 +111,14 @@ def test_values_against_a_loop(network):
 
 def test_other_rows_are_refused(network):
     obs = observation()
-    with pytest.raises(RalsegError, match="a candidate of 28 numbers is not 4 per class and 5 besides"):
+    with pytest.raises(RalsegError, match="a candidate of 28 numbers is not 4 per class and 5 more"):
         network({**obs, "candidates": obs["candidates"][..., :28]})
-    with pytest.raises(RalsegError, match="the state holds 6 classes and the candidates 5"):
+    with pytest.raises(RalsegError, match="the state has 6 classes and the candidates have 5"):
         network({**obs, "candidates": obs["candidates"][..., :25]})
     with pytest.raises(RalsegError, match="needs numbers per class; set features=transferable"):
         TokenQueryNetwork(**{**LAYOUT, "state_tokens": 0})
     for column in (None, 3, -6):
-        with pytest.raises(RalsegError, match=rf"prior_column={column} must say which of a candidate's last 5"):
+        with pytest.raises(RalsegError, match=rf"prior_column={column} must be its index among a candidate's last 5"):
             TokenQueryNetwork(**LAYOUT, prior=1.0, prior_column=column)
 
 
@@ -142,7 +142,7 @@ def test_it_learns(tmp_path):
 
 def test_it_needs_to_know_the_rows():
     space = TrivialEnv().observation_space
-    with pytest.raises(RalsegError, match="network=tokens reads numbers per class; say how"):
+    with pytest.raises(RalsegError, match="network=tokens reads numbers per class; pass the layout"):
         build_network(BatchDQNOptions(network="tokens"), space)
     built = build_network(BatchDQNOptions(network="tokens", prior=2.0), space, 3, TokenLayout(1, 2, 1, 2))
     assert isinstance(built, TokenQueryNetwork)

@@ -63,7 +63,7 @@ def test_run_lengths(runs):
     label = decoded(runs, 2, 3)
     assert label.ravel().tolist() == [value for value, count in runs for _ in range(count)] and label.dtype == np.uint8
     assert encoded(label) == runs
-    with pytest.raises(RalsegError, match="a recorded label has 6 pixels where 3 x 3 belong"):
+    with pytest.raises(RalsegError, match="a recorded label has 6 pixels, not 3 x 3"):
         decoded(runs, 3, 3)
 
 
@@ -248,7 +248,7 @@ def test_moves_that_cannot_be_made_are_refused_and_change_nothing(world):
         ([], "do not begin a game"),
         (before[1:], "do not begin a game"),
         ([before[0], {"move": "sell"}], "an unknown move 'sell'"),
-        ([before[0], {"move": "ask", "units": [["nowhere", 0, 0, 24, 32]]}], "is no unit of this pool"),
+        ([before[0], {"move": "ask", "units": [["nowhere", 0, 0, 24, 32]]}], "is not a unit of this pool"),
     ):
         with pytest.raises(RalsegError, match=message):
             game.restore(records)

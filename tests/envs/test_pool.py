@@ -86,7 +86,7 @@ def test_history(store):
 def test_a_label_is_bought_once(store, units):
     pool = Pool(store, [0], (3, 4))
     bought(pool, [2])
-    with pytest.raises(RalsegError, match=f"unit {2 if 2 in units else 3} is asked for already"):
+    with pytest.raises(RalsegError, match=f"unit {2 if 2 in units else 3} was asked for already"):
         pool.ask(np.array(units))
     assert pool.bought.tolist() == [2] and np.flatnonzero(pool.asked).tolist() == [2]
 
@@ -130,7 +130,7 @@ def test_records_name_units_and_are_found_again(store, unit):
     "record", [("elsewhere", 0, 0, 3, 4), ("image_0", 0, 1, 3, 4), ("image_0", 0, 0, 3, 3), ("image_0", 9, 0, 3, 4)]
 )
 def test_what_is_no_unit_of_the_pool_is_not_found(store, record):
-    with pytest.raises(RalsegError, match="is no unit of this pool; its images or units differ"):
+    with pytest.raises(RalsegError, match="is not a unit of this pool; its images or the unit size differ"):
         Pool(store, [0, 1], (3, 4)).find([record])
 
 
@@ -143,7 +143,7 @@ def test_units_outside(store, unit):
 
 @pytest.mark.parametrize("images", [[], [1, 1]])
 def test_images_once(store, images):
-    with pytest.raises(RalsegError, match="one image or more, each once"):
+    with pytest.raises(RalsegError, match="one or more images, each once"):
         Pool(store, images, "image")
 
 

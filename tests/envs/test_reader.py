@@ -244,7 +244,7 @@ def test_nothing_passes_for_observations_that_nobody_makes(configured, passes_of
     passes = passes_of(game.learner)
     game.step(np.zeros(3, int))
     assert not passes and len(game.pool.bought) == 3
-    with pytest.raises(RalsegError, match="the game has no spec of one"):
+    with pytest.raises(RalsegError, match="the game cannot be observed because it has no spec"):
         game.view()
 
 

@@ -109,7 +109,7 @@ def test_a_comparison_goes_on_where_it_stopped_and_widens(play, tmp_path):
 
 def test_acquisitions_play_networks_too_narrow_for_the_features_that_they_do_not_read(play, tiny, learning):
     narrow = ("network.pyramid=4", "network.widths=[4,4,4,4,4]")
-    with pytest.raises(RalsegError, match="more than the network's embedding has, 12"):
+    with pytest.raises(RalsegError, match="above the width of the network's embedding; set 12 or less"):
         World(learning("features=embedding", *narrow)).check()
     found, _ = play(config=tiny(*narrow))
     assert {row["policy"] for row in found.rows} == {"random", "margin"}

@@ -155,7 +155,7 @@ class LearnerContract:
         learner = learner_of()
         list(learner.predict([FORBIDDEN]))  # what is kept of it is kept away, too
         message = (
-            f"asked for image {FORBIDDEN} .* it may look at labelled images and at the unlabelled images of the pool"
+            f"asked for image {FORBIDDEN} .* it may read only labelled images and the unlabelled images of the pool"
         )
 
         def asking():
@@ -180,7 +180,7 @@ class LearnerContract:
             return scores[-1]
 
         def on_step(step, steps):
-            with pytest.raises(RalsegError, match="it may look at labelled images"):
+            with pytest.raises(RalsegError, match="it may read only labelled images"):
                 learner.images.image(FORBIDDEN)
 
         assert fitted(learner, data_of(store), FIT, rng(), validate, on_step) == 4

@@ -98,7 +98,7 @@ def test_streets_in_its_layout(tmp_path):
 
 
 def test_streets_that_have_no_label_ids(tmp_path, capsys):
-    with pytest.raises(RalsegError, match="variant camvid have no labelIds; take variant=cityscapes"):
+    with pytest.raises(RalsegError, match="variant camvid have no labelIds; use variant=cityscapes"):
         write_streets(Streets(12, (90, 150)), tmp_path)
     assert write_as_cityscapes([str(tmp_path), "--images", "3"]) == 2
     assert "it takes at least 9 images" in capsys.readouterr().err
@@ -233,7 +233,7 @@ class TestSynthia(FileContract):
         for place, name in enumerate(dataset.classes):
             expected = fewer.classes.index(name) if name in fewer.classes else IGNORE
             assert (label[all_ == place] == expected).all()
-        with pytest.raises(RalsegError, match=r"dataset\.classes=12 is no choice"):
+        with pytest.raises(RalsegError, match=r"dataset\.classes=12 must be 16 or 13"):
             Synthia(tmp_path, classes=12)
 
 

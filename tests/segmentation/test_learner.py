@@ -451,9 +451,7 @@ def test_refusals(store):
     data = some_labels(store)
     with pytest.raises(RalsegError, match="fit: no pixel is labelled; buy units with labels first"):
         learner_of(store, "full").fit(TrainingSet(PartialLabels(11), []), FIT, rng())
-    with pytest.raises(
-        RalsegError, match="fit trains the whole network; this learner keeps what the partial game froze"
-    ):
+    with pytest.raises(RalsegError, match="fit trains the whole network, but the partial game freezes a part of it"):
         learner_of(store).fit(data, FIT, rng())
     network = SmallFPN(11)
     with pytest.raises(RalsegError, match="the frozen game needs a network with its MLP head"):
@@ -545,10 +543,10 @@ def test_a_state_of_another_learner_is_refused(store):
     learner.learn(some_labels(store), rng())
     state = learner.state()
     for key, value, message in [
-        ("what", torch.zeros(1), "holds what, which is none of it"),
-        ("network.no.weight", torch.zeros(1), "holds no.weight of another network"),
-        ("averaged.head.bias", torch.zeros(3), "holds head.bias of another network"),
-        ("optimiser.1.0.step", torch.zeros(()), "holds 1.0.step of another optimiser"),
+        ("what", torch.zeros(1), "has an unknown what"),
+        ("network.no.weight", torch.zeros(1), "has no.weight of another network"),
+        ("averaged.head.bias", torch.zeros(3), "has head.bias of another network"),
+        ("optimiser.1.0.step", torch.zeros(()), "has 1.0.step of another optimiser"),
     ]:
         with pytest.raises(RalsegError, match=message):
             learner.restore(state | {key: value})

@@ -234,9 +234,9 @@ def test_weights_from_a_file(store, tmp_path):
     options = dataclasses.replace(OPTIONS, file=str(tmp_path / "own.safetensors"))
     assert same(weights_of(network), weights_of(pretrained(store, tmp_path, options)))
     assert not kept(tmp_path)
-    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint is of another network .*frozen_head"):
+    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint belongs to another network .*frozen_head"):
         pretrained(store, tmp_path, options, cut="frozen")
-    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint is of another network") as caught:
+    with pytest.raises(RalsegError, match=r"own.safetensors: the checkpoint belongs to another network") as caught:
         pretrained(store, tmp_path, options, make=lambda: SmallFPN(5))
     assert "\n" not in str(caught.value)
     with pytest.raises(RalsegError, match=r"nowhere.safetensors: no such checkpoint"):
@@ -254,7 +254,7 @@ def test_load_weights_names_the_source():
     network = make_network()
     tensors = weights_of(network)
     load_weights(network, tensors, "here")
-    with pytest.raises(RalsegError, match=r"there: the checkpoint is of another network"):
+    with pytest.raises(RalsegError, match=r"there: the checkpoint belongs to another network"):
         load_weights(network, {name: t for name, t in tensors.items() if name != "head.bias"}, "there")
 
 
