@@ -186,6 +186,7 @@ class SameWork:
         found = []
         for turn in range(2):
             drawn = draw_candidates(self.pool, self.options.slates, self.options.candidates, "clustered", seed, turn)
+            self.pool.ask(drawn[:, 0])
             self.pool.buy(drawn[:, 0])
             found.append(drawn)
         return found

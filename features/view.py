@@ -246,6 +246,7 @@ class _Shared:
     def __init__(self, reader: UnitReader, offer: Offer, reducers: Sequence[Reducer]) -> None:
         self._reader, self._offer, self._reducers = reader, offer, reducers
         self._there = offer.units >= 0
+        self._open = np.flatnonzero(offer.mask[self._there])
 
     @cached_property
     def _offered_and_labelled(self) -> tuple[Rows, Rows]:
@@ -258,7 +259,7 @@ class _Shared:
     def open_and_labelled(self) -> tuple[Rows, Rows]:
         """Rows of the open candidates, and of the units bought where a reducer wants them."""
         offered, labelled = self._offered_and_labelled
-        return _only(offered, np.flatnonzero(self._offer.mask[self._there])), labelled
+        return _only(offered, self._open), labelled
 
     @cached_property
     def state(self) -> Rows:

@@ -13,7 +13,7 @@ def test_rewards_of_parts_come_from_one_pass_over_the_images(small):
     before = each(game, images), game.evaluator(game.learner, [images[i] for i in places]).miou
     game.step(np.zeros(3, int))
     after = each(game, images), game.evaluator(game.learner, [images[i] for i in places]).miou
-    assert before[0].sum() == sum((game.store.label(i) != 255).sum() for i in images)
+    assert before[0].sum() == sum((game.pool.store.label(i) != 255).sum() for i in images)
     found = rewards([np.stack([before[0], after[0]])], places)
     assert found == pytest.approx([after[1] - before[1]], abs=0.05)
     assert found != rewards([np.stack([before[0], after[0]])], np.arange(len(images)))

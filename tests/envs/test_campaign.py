@@ -8,6 +8,7 @@ import pytest
 from ralseg.envs import GroundTruth, RecordsFile, RegionSelectionEnv, World
 from ralseg.envs.records import decoded, encoded
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.devices import single_thread
 
 GAMES = ("frozen", "partial", "full")
 
@@ -125,6 +126,7 @@ def test_an_env_takes_up_an_episode_from_its_records(world):
 
 def answer_and_go_on(config, path, found):
     """What another process does: the oracle answers now, the game goes on, and `found` gets what came of it."""
+    single_thread()
     game = World(config).game("train", credit=True)
     game.restore(RecordsFile(path).read())
     assert len(game.campaign.pending) == 3

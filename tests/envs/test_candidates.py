@@ -5,6 +5,12 @@ from ralseg.envs import Pool, draw_candidates
 from ralseg.foundation import RalsegError, generator
 
 
+def buy(pool, units):
+    """Ask for units and take in their labels."""
+    pool.ask(units)
+    pool.buy(units)
+
+
 @pytest.fixture
 def pool(plain_store):
     # 12 images of 6, 12 and 4 units of (2, 2), in turn.
@@ -20,7 +26,7 @@ def flat(drawn):
 @pytest.mark.parametrize("draw", ["clustered", "uniform"])
 @pytest.mark.parametrize("labelled", [0, 30, 70])
 def test_distinct_unlabelled_units_dealt_evenly(pool, draw, labelled):
-    pool.buy(np.random.default_rng(1).permutation(len(pool))[:labelled])
+    buy(pool, np.random.default_rng(1).permutation(len(pool))[:labelled])
     drawn = draw_candidates(pool, 4, 5, draw, seed=3, step=2)
     assert (drawn.shape, drawn.dtype) == ((4, 5), np.int64)
     units = drawn[drawn >= 0]
@@ -46,7 +52,7 @@ def test_priorities_do_not_depend_on_what_is_labelled(pool, draw):
     before = flat(draw_candidates(pool, 4, 5, draw, 5, 0))
     taken = before[[0, 3, 4, 9, 15]]
     elsewhere = np.setdiff1d(np.arange(len(pool)), before)[:10]
-    pool.buy(np.concatenate([taken, elsewhere]))
+    buy(pool, np.concatenate([taken, elsewhere]))
     after = flat(draw_candidates(pool, 4, 5, draw, 5, 0))
     common = np.intersect1d(before, after)
     assert len(common) >= 10
@@ -62,7 +68,7 @@ def test_uniform_is_the_first_of_an_order_that_the_seed_gives(pool):
     assert len(order) == len(pool)
     for labelled in (0, 40, 80):
         pool.reset()
-        pool.buy(np.random.default_rng(labelled).permutation(len(pool))[:labelled])
+        buy(pool, np.random.default_rng(labelled).permutation(len(pool))[:labelled])
         wanted = [unit for unit in order if not pool.labelled[unit]][:20]
         assert flat(draw_candidates(pool, 4, 5, "uniform", 9, 4)).tolist() == wanted
 
@@ -86,7 +92,7 @@ def test_clustered_takes_whole_images_until_they_hold_enough(pool):
     rng = np.random.default_rng(2)
     for seed in range(20):
         pool.reset()
-        pool.buy(rng.permutation(len(pool))[: 3 * seed])
+        buy(pool, rng.permutation(len(pool))[: 3 * seed])
         units = flat(draw_candidates(pool, 2, 5, "clustered", seed, 0))
         touched = np.unique(pool.locate(units)[0])
         free = np.array([(~pool.labelled[a:b]).sum() for a, b in zip(pool.offsets, pool.offsets[1:], strict=False)])
@@ -115,7 +121,7 @@ def test_pixels_and_images_are_drawn_alike(plain_store):
 
 
 def test_nothing_left(pool):
-    pool.buy(np.arange(len(pool)))
+    buy(pool, np.arange(len(pool)))
     for draw in ("clustered", "uniform"):
         assert (draw_candidates(pool, 2, 3, draw, 0, 0) == -1).all()
 
@@ -158,7 +164,7 @@ def test_a_draw_is_the_same_whatever_was_looked_at_before(holed, draw, per_image
         for before in ([], [3], rng.permutation(12)[:6], np.arange(12)):
             pool = Pool(holed, range(12), (2, 2), offer_void)
             pool.look(np.array(before, np.int64))
-            pool.buy(bought)
+            buy(pool, bought)
             drawn.append(draw_candidates(pool, 4, 5, draw, seed, 1, per_image))
             # A second draw of the same pool knows what the first has looked at.
             drawn.append(draw_candidates(pool, 4, 5, draw, seed, 1, per_image))
@@ -199,7 +205,7 @@ def test_draws_are_those_of_their_definition(holed, draw, slow, offer_void):
     assert void.any() == (not offer_void)
     for seed, labelled in ((0, 0), (1, 20), (2, 45), (3, 80), (4, 88)):
         pool.reset()
-        pool.buy(np.random.default_rng(seed).permutation(len(pool))[:labelled])
+        buy(pool, np.random.default_rng(seed).permutation(len(pool))[:labelled])
         assert flat(draw_candidates(pool, 4, 5, draw, seed, 3)).tolist() == slow(pool, void, 20, seed, 3)
 
 
@@ -235,7 +241,7 @@ def test_a_pool_without_a_limit_is_all_that_is_open(holed):
     pool = Pool(holed, range(12), (2, 2), offer_void=False)
     void = void_of(pool)
     assert draw_candidates(pool, 3, 1, "pool", 0, 0)[0].tolist() == np.flatnonzero(~void).tolist()
-    pool.buy(np.flatnonzero(~void)[::2])
+    buy(pool, np.flatnonzero(~void)[::2])
     assert draw_candidates(pool, 3, 1, "pool", 0, 1)[0].tolist() == np.flatnonzero(~void)[1::2].tolist()
 
 
@@ -249,7 +255,7 @@ def test_turn_by_turn_all_is_bought_and_then_nothing_is_drawn(holed, draw, per_i
         units = drawn[drawn >= 0]
         if not len(units):
             break
-        pool.buy(units)
+        buy(pool, units)
     assert pool.labelled.tolist() == (~void).tolist()
     assert drawn.shape == ((1, 0) if draw == "pool" else (3, 2))
 

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ralseg.agents.acquisitions import make
-from ralseg.envs import Game, Pool, RegionSelectionEnv, World
-from ralseg.envs.observer import STATE_UNITS
+from ralseg.envs import Game, Hindsight, Pool, RegionSelectionEnv, World
+from ralseg.envs.reader import STATE_UNITS
 from ralseg.segmentation.learners import LearnerImages, SupervisedLearner, supervised
 from ralseg.segmentation.networks import CUTS
 
@@ -65,7 +65,9 @@ def test_a_step_stays_on_its_device(configured, fetched, cut):
     learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, "meta", "float32")
     pool, spec = Pool(world.store, world.images("train"), world.unit), world.game("train").spec
     state, reward = world.images("state"), world.images("reward")
-    env = RegionSelectionEnv(Game(learner, pool, state, reward, spec, world.game_options, credit=True, reference=True))
+    options, asked = world.game_options, {"credit": True, "reference": True}
+    hindsight = Hindsight(learner, world.store, reward, options, world.config["loss"], **asked)
+    env = RegionSelectionEnv(Game(learner, pool, state, reward, spec, options, hindsight=hindsight))
     env.reset(seed=0)
     env.step(np.zeros(3, np.int64))  # constants of grids and sizes are made once
     fetched.clear()
@@ -94,7 +96,7 @@ def test_what_acquisitions_look_at_stays_on_its_device(configured, fetched, name
     (reducer,), largest = make(name).needs[:1], len(pool.grid(game.state[0]))
 
     def look():
-        candidates = game.view([reducer], False).candidates
+        candidates = game.view([reducer], False)
         assert len(candidates.reduced(reducer.name)) == len(candidates) > 0
         if reducer.labelled:
             assert len(candidates.labelled(reducer.name)) == len(game.state) * min(largest, STATE_UNITS)

@@ -11,6 +11,7 @@ from tianshou.env import SubprocVectorEnv
 
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, RegionSelectionEnv, World, make_env
+from ralseg.envs.offer import draw_offer
 from ralseg.foundation import RalsegError
 
 SEEDS = (3, 11)
@@ -129,7 +130,7 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
     with_all = episode(env, 0)
     part = RegionSelectionEnv(world.game("train", credit=credit, reference=reference))
     if not reference:
-        monkeypatch.setattr(part.game, "true_counts", None)
+        monkeypatch.setattr("ralseg.envs.reader.PoolReader.true_counts", None)
     if not credit:
         monkeypatch.setattr("ralseg.envs.targets.soft_targets", None)
     expected = {"credit", "candidate_credit"} if credit else set()
@@ -140,14 +141,17 @@ def test_hindsight_is_what_was_asked_for_and_nothing_else_is_paid(world, env, cr
         assert_same({key: info[key] for key in expected}, {key: whole[key] for key in expected})
 
 
-def test_a_masked_choice_is_counted_and_free(env):
+def test_a_masked_choice_is_counted_and_free(env, monkeypatch):
+    def partly_masked(campaign, options, seed, turn):
+        offer = draw_offer(campaign, options, seed, turn)
+        offer.mask[1 if turn == 0 else slice(None), 0 if turn == 0 else 2] = False
+        return offer
+
+    monkeypatch.setattr("ralseg.envs.game.draw_offer", partly_masked)
     env.reset(seed=0)
-    env.game.offer.mask[1, 0] = False
     _, _, terminated, _, info = env.step(np.zeros(3, int))
     assert (info["refused"], info["ledger"]["units"], terminated) == (1, 2, False)
     assert info["credit"][1] == 0
-    env.game.offer.mask[:] = True
-    env.game.offer.mask[:, 2] = False
     before = info["miou"], info["ledger"]
     _, reward, _, _, info = env.step(np.full(3, 2))
     assert (info["refused"], reward, info["loss"]) == (3, 0, 0)

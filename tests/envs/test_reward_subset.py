@@ -88,7 +88,7 @@ def test_the_worst_group_gives_the_reward_and_credit_is_of_all(configured):
     )
     for each in (game, plain):
         each.reset(0)
-    groups = [[i for i in game.reward if game.store.names[i] in of] for of in _names_by_group(world.dataset)]
+    groups = [[i for i in game.reward if game.pool.store.names[i] in of] for of in _names_by_group(world.dataset)]
     mious = [game.evaluator(game.learner, images).miou for images in groups]
     assert len(mious) == 2
     assert game.evaluate_reward() == min(mious)
