@@ -279,7 +279,7 @@ def test_compositions_that_make_no_sense(name, options, message):
         ({"bald": {"noise": 20}}, "bald.noise is 20; it must be a group of kind, draws, scale"),
         (
             {"two_stage_edald": {"prefilter": 3}},
-            "'two_stage_edald' is a composition and takes no prefilter; write it out",
+            "'two_stage_edald' is a composition and takes no prefilter; write out its parts",
         ),
         ({"entropy": {}, "margin": {}}, r"write a name, or \{name: \{option: value\}\}"),
         ({"entropy": "max"}, "write a name, or"),

@@ -207,7 +207,7 @@ def test_a_pattern_names_training_seeds(trained, tmp_path):
         ({"entropy": {"reduction": "max"}}, r"policies=\{'entropy': .* is not a list of names"),
         ([{"entropy": {"reduction": "min"}}], r"entropy.reduction='min'"),
         ([{"entropy": {}, "margin": {}}], r"write a name, or \{name: \{option: value\}\}"),
-        ([{"two_stage_edald": {"share": 0.1}}], "two_stage_edald' is a composition and takes no share; write it out"),
+        ([{"two_stage_edald": {"share": 0.1}}], "two_stage_edald' is a composition and takes no share; write out its parts"),
     ],
 )
 def test_what_is_no_policy_is_refused(texts, message):
