@@ -46,21 +46,14 @@ def save_checkpoint(
     _write(folder / f"state-{round_:05d}.safetensors", tensors.save(state))
     joined = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
     _write(folder / f"rows-{round_:05d}.safetensors", arrays.save(joined))
-    generators = {
-        "exploration": algorithm.rng.bit_generator.state,
-        "replay": replay.rng.bit_generator.state,
+    prioritised = isinstance(replay, PrioritisedReplay)
+    counters = {
+        "round": round_,
+        "gradient_steps": algorithm.updates,
+        "generators": {"exploration": algorithm.rng.bit_generator.state, "replay": replay.rng.bit_generator.state},
+        "priority_extremes": [float(replay.highest), float(replay.lowest)] if prioritised else None,
     }
-    extremes = [replay.highest, replay.lowest] if isinstance(replay, PrioritisedReplay) else None
-    write_json(
-        folder / CHECKPOINT,
-        record
-        | {
-            "round": round_,
-            "gradient_steps": algorithm.updates,
-            "generators": generators,
-            "priority_extremes": None if extremes is None else [float(value) for value in extremes],
-        },
-    )
+    write_json(folder / CHECKPOINT, record | counters)
     for old in folder.glob("state-*.safetensors"):
         if old.name != f"state-{round_:05d}.safetensors":
             old.unlink()

@@ -3,7 +3,7 @@
 import hashlib
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,11 @@ from safetensors.torch import load, save
 
 from ralseg.agents.networks import NETWORKS
 from ralseg.agents.query_network import QueryNetwork, masked
+from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 FORMAT = 1
-
-
-class View(Protocol):
-    """The part of a candidates view that a query network reads."""
-
-    @property
-    def observation(self) -> dict[str, np.ndarray]:
-        """`state` (S, F), `candidates` (K, N, F') and `mask` (K, N)."""
-        ...
 
 
 class QueryPolicy:
@@ -42,12 +34,15 @@ class QueryPolicy:
         self.network = network.eval()
         self.description = description
 
-    def select(self, view: View, rng: np.random.Generator) -> np.ndarray:
-        """Choose one candidate of each slate.
+    def select(self, view: CandidatesView, rng: np.random.Generator) -> np.ndarray:
+        """See `Policy.select`: `choose` for the view's observation; nothing is left to chance."""
+        return self.choose(view.observation)
+
+    def choose(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+        """Choose one candidate of each slate, the first of equals.
 
         Args:
-            view: its `observation` holds `state` (S, F), `candidates` (K, N, F') and `mask` (K, N).
-            rng: not used; ties go to the first candidate.
+            observation: `state` (S, F), `candidates` (K, N, F') and `mask` (K, N).
 
         Returns:
             (K,) int64 indices into the slates, -1 where a slate is empty.
@@ -55,7 +50,6 @@ class QueryPolicy:
         Raises:
             RalsegError: if the observation's widths are not those that the network was trained on.
         """
-        observation = view.observation
         self._check(observation)
         with torch.no_grad():
             values = self.network({key: array[None] for key, array in observation.items()})

@@ -144,23 +144,6 @@ class PrioritisedReplay(Replay):
         self.lowest = min(self.lowest, float(priority.min()))
 
 
-def make_replay(
-    size: int, streams: int, *, rng: np.random.Generator, n_step: int = 1, priority: tuple[float, float] | None = None
-) -> Replay:
-    """An empty replay.
-
-    Args:
-        size: env steps kept over all streams.
-        streams: number of game streams; each has its own part.
-        rng: draws the samples.
-        n_step: env steps of signal before the bootstrap.
-        priority: (alpha, beta) of prioritised replay; None to draw rows uniformly.
-    """
-    if priority is None:
-        return Replay(size, streams, rng=rng, n_step=n_step)
-    return PrioritisedReplay(size, streams, alpha=priority[0], beta=priority[1], rng=rng, n_step=n_step)
-
-
 def as_stored(observation: dict[str, np.ndarray], half: bool, where: str) -> dict[str, np.ndarray]:
     """Convert the three arrays of an observation to the types that they are stored in.
 

@@ -7,7 +7,7 @@ that `load_policy` reads: weights as safetensors, nothing pickled.
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -214,13 +214,6 @@ def _make_model(env: gym.Env, options: SB3Options, episode_steps: int, seed: int
     )
 
 
-@dataclass
-class _Seen:
-    """A view with nothing but an observation."""
-
-    observation: dict[str, np.ndarray]
-
-
 class SB3Predictor:
     """A query policy with SB3's `predict`.
 
@@ -230,7 +223,6 @@ class SB3Predictor:
 
     def __init__(self, policy: QueryPolicy) -> None:
         self.policy = policy
-        self.rng = np.random.default_rng(0)
 
     def predict(
         self,
@@ -251,8 +243,7 @@ class SB3Predictor:
             Actions (n, K) or (K,) int64, 0 where a slate is empty, and `state`.
         """
         if observation["mask"].ndim == 2:
-            chosen = self.policy.select(_Seen(observation), self.rng)
-            return np.maximum(chosen, 0), state
+            return np.maximum(self.policy.choose(observation), 0), state
         each = [{key: array[n] for key, array in observation.items()} for n in range(len(observation["mask"]))]
         return np.stack([self.predict(one)[0] for one in each]), state
 

@@ -19,7 +19,7 @@ from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.progress import Progress, TrainingResult, seconds_left
 from ralseg.agents.query_network import QueryNetwork
 from ralseg.agents.query_policy import save_policy
-from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
+from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay, as_stored
 from ralseg.agents.training_log import TrainingLog
 from ralseg.features import TokenLayout
 from ralseg.foundation import RalsegError, generator, integer
@@ -76,14 +76,8 @@ def train(
         raise RalsegError(f"processes is {processes}; it must be 1 or the number of streams, {streams}")
     folder = Path(run_folder)
     observation = observation or {}
-    settings = {
-        "options": asdict(options),
-        "seed": seed,
-        "episodes": episodes,
-        "streams": streams,
-        "observation": observation,
-    }
-    settings = json.loads(json.dumps(settings))  # as a checkpoint restores them, with lists for tuples
+    settings = {"options": asdict(options), "seed": seed, "episodes": episodes, "streams": streams}
+    settings = json.loads(json.dumps(settings | {"observation": observation}))  # as a checkpoint restores them
     record = read_record(folder / "checkpoint", settings)
     if record and not resume:
         raise RalsegError(f"{folder}: holds a training of {record['round']} rounds; resume it or choose another folder")
@@ -118,13 +112,11 @@ class _Training:
             torch.manual_seed(integer(self.seed, "query network"))
             self.network = network()
         self.algorithm = BatchModeDQN(self.network, options, generator(self.seed, "exploration"))
-        self.replay = make_replay(
-            options.replay_size,
-            self.streams,
-            rng=generator(self.seed, "replay"),
-            n_step=options.n_step,
-            priority=(options.priority_alpha, options.priority_beta) if options.prioritised else None,
-        )
+        kind: Callable[..., Replay] = Replay
+        if options.prioritised:
+            kind = partial(PrioritisedReplay, alpha=options.priority_alpha, beta=options.priority_beta)
+        rng = generator(self.seed, "replay")
+        self.replay = kind(options.replay_size, self.streams, rng=rng, n_step=options.n_step)
         self.round = self.env_steps = 0
         self.history: list[dict[str, float]] = []
         self.stats: UpdateStats | None = None
@@ -142,18 +134,8 @@ class _Training:
             self.algorithm.set_progress(self.round * self.streams / self.episodes)
             rows = self._play_round(log)
             self.round += 1
-            save_checkpoint(
-                self.folder / "checkpoint",
-                self.round,
-                self.algorithm,
-                self.replay,
-                rows,
-                {
-                    "settings": self.settings,
-                    "env_steps": self.env_steps,
-                    "history": self.history,
-                },
-            )
+            record = {"settings": self.settings, "env_steps": self.env_steps, "history": self.history}
+            save_checkpoint(self.folder / "checkpoint", self.round, self.algorithm, self.replay, rows, record)
 
     def _play_round(self, log: TrainingLog) -> list[dict[str, np.ndarray]]:
         first = self.round * self.streams

@@ -1,6 +1,5 @@
 """A game that takes milliseconds and has the interface of the real one, to show that an agent can learn at all."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
@@ -86,17 +85,3 @@ class TrivialEnv(gym.Env):
 
     def _observation(self) -> dict[str, np.ndarray]:
         return {"state": self._state.copy(), "candidates": self._candidates.copy(), "mask": self._mask.copy()}
-
-
-@dataclass(frozen=True)
-class MakeTrivialEnv:
-    """Makes a `TrivialEnv`; unlike a lambda, it can be sent to a spawned process."""
-
-    slates: int = 2
-    size: int = 5
-    steps: int = 6
-    closed: float = 0.2
-
-    def __call__(self) -> TrivialEnv:
-        """A new env."""
-        return TrivialEnv(self.slates, self.size, self.steps, self.closed)

@@ -4,7 +4,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.measure import batch_dqn, cpu_seconds, peak_megabytes
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, World
-from ralseg.foundation import generator
 from ralseg.segmentation.datasets.cityscapes import cityscapes_files
 from ralseg.segmentation.datasets.palettes import CITYSCAPES
 from ralseg.segmentation.datasets.streets_as_cityscapes import write_pair
@@ -100,17 +98,6 @@ def read(overrides: Sequence[str]) -> dict[str, Any]:
     return {"seconds": seconds, "peak_megabytes": peak_megabytes(), "store_megabytes": stored / 1e6}
 
 
-@dataclass
-class Offer:
-    """The part of a view that a query network reads.
-
-    Attributes:
-        observation: `state`, `candidates` and `mask`, as the env gives them.
-    """
-
-    observation: dict[str, np.ndarray]
-
-
 def one_step(overrides: Sequence[str]) -> dict[str, Any]:
     """Make and reset the env, choose with a query network, and play a step: learning, reward on D_R, observation."""
     config = composed("train_agent", overrides)
@@ -127,8 +114,7 @@ def one_step(overrides: Sequence[str]) -> dict[str, Any]:
     observation, _ = timed("reset and observation", lambda: env.reset(seed=0))
     spec, options = World(config).spec, batch_dqn(config)
     network = build_network(options, env.observation_space, spec.prior_column(options.prior_of), spec.token_layout)
-    policy, view = QueryPolicy(network, {}), Offer(observation)
-    chosen = timed("choice", lambda: policy.select(view, generator(0, "benchmark")))
+    chosen = timed("choice", lambda: QueryPolicy(network, {}).choose(observation))
     timed("step", lambda: env.step(chosen))
     return {"seconds": seconds, "peak_megabytes": peak_megabytes()}
 

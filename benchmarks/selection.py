@@ -1,14 +1,17 @@
 """The cost of choosing a batch: k-center greedy, MaxHerding, and regions that do not overlap."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from math import ceil
 from statistics import median
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
-from ralseg.agents.acquisitions.coverage import RESOLUTION, Rbf, coverage, max_herding, median_bandwidth
+from ralseg.agents.acquisitions.coverage import RESOLUTION, Rbf, max_herding, median_bandwidth
 from ralseg.agents.acquisitions.limits import Free
-from ralseg.agents.acquisitions.overlap import regions_per_round, separated
+from ralseg.agents.acquisitions.overlap import separated
 from ralseg.agents.acquisitions.spread import k_center
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.measure import alternate, cpu_seconds, one_thread, peak_megabytes, resident_megabytes
@@ -131,6 +134,11 @@ def lazy_and_dense(kind: str, points: int, picks: int) -> dict[str, Any]:
     }
 
 
+def coverage(points: np.ndarray, chosen: np.ndarray, kernel: Rbf) -> float:
+    """Generalised coverage, what MaxHerding raises: the mean over all points of the similarity to the nearest pick."""
+    return float(kernel(cdist(points, points[chosen], "sqeuclidean")).max(axis=1).mean())
+
+
 def dense_herding(points: np.ndarray, picks: int, kernel: Rbf) -> np.ndarray:
     """MaxHerding by its definition: the whole kernel matrix, and all gains computed anew for every pick."""
     norms = np.einsum("ij,ij->i", points, points)
@@ -145,6 +153,22 @@ def dense_herding(points: np.ndarray, picks: int, kernel: Rbf) -> np.ndarray:
         chosen.append(int(ranked.argmax()))
         np.maximum(covered, similar[chosen[-1]], out=covered)
     return np.array(chosen)
+
+
+def regions_per_round(height: int, width: int, share: float, rounds: int = 5, side: int = 3) -> int:
+    """RIPU's number of regions for each image and round: their pixels make up the share, rounded up.
+
+    At 2048 x 1024, five rounds and regions of 3 x 3 that is 1026 at 2.2 % and 2331 at 5 %.
+
+    Args:
+        height: pixels of the image.
+        width: pixels of the image.
+        share: of all pixels that are labelled in the end, 0 to 1.
+        rounds: in which they are labelled.
+        side: of a region, in pixels.
+    """
+    # The share as it is written: 0.05 is a twentieth.
+    return ceil(Fraction(str(share)) * height * width / (rounds * side**2))
 
 
 def regions(height: int, width: int, share: float) -> dict[str, Any]:

@@ -28,10 +28,7 @@ Settings inside the groups, as group.key=value. Those of another choice are show
 
 
 def run_door(
-    door: str,
-    play: Callable[[dict[str, Any], list[str]], None],
-    argv: Sequence[str] | None,
-    epilog: str,
+    door: str, play: Callable[[dict[str, Any], list[str]], None], argv: Sequence[str] | None, epilog: str
 ) -> int:
     """Compose the configuration of a command and run it.
 

@@ -18,27 +18,14 @@ Purpose = Literal["run", "training", "folder", "gift"]
 """
 
 COUNTS: dict[str, tuple[Purpose, ...]] = {
-    "features": ("training", "folder", "gift"),
-    "agent": ("training", "folder", "gift"),
-    "training": ("training", "folder", "gift"),
-    "training.seed": ("folder", "gift"),
-    "training.tensorboard": ("folder", "gift"),
-    "training.processes": ("gift",),
+    **dict.fromkeys(("features", "agent", "training"), ("training", "folder", "gift")),
+    **dict.fromkeys(("training.seed", "training.tensorboard"), ("folder", "gift")),
+    **dict.fromkeys(("training.processes", "compile"), ("gift",)),
     "device": ("run", "gift"),
     "precision": ("run", "folder", "gift"),
-    "compile": ("gift",),
-    "run": (),
-    "resume": (),
-    # How the comparison goes; a run's budgets and fit are in its name beside what is returned here.
-    "comparison": (),
-    "policies": (),
-    "draws": (),
-    "budgets": (),
-    "splits": (),
-    "fit": (),
-    "processes": (),
-    "readings": (),
-    "why": (),
+    # How a comparison goes and where it is kept; a run's budgets and fit are in its name beside what is returned here.
+    **dict.fromkeys(("comparison", "policies", "draws", "budgets", "splits", "fit", "processes"), ()),
+    **dict.fromkeys(("run", "resume", "readings", "why"), ()),
 }
 """Setting or group -> what it counts for. Every setting that is not named here counts for everything."""
 

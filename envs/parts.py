@@ -12,6 +12,7 @@ from hydra.utils import get_object, instantiate
 from ralseg.foundation import PositiveShare, RalsegError, Range, Settings
 from ralseg.segmentation.devices import Precision
 from ralseg.segmentation.learners import Learner
+from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import SegmentationNetwork
 from ralseg.segmentation.sources import Source
 
@@ -26,6 +27,7 @@ class CommonSettings(Settings):
         device: the device of the networks.
         precision: the precision of the convolutions.
         compile: whether inference runs through `torch.compile`.
+        loss: of the segmentation network.
 
     Raises:
         RalsegError: if a number is out of range, or the device cannot be used.
@@ -36,6 +38,7 @@ class CommonSettings(Settings):
     device: str
     precision: Precision
     compile: bool
+    loss: Loss
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.envs import Game, Pool, World
+from ralseg.envs import Game, Ledger, Pool, World
 from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, SUPERVISED, Row, class_entropy
@@ -162,13 +162,7 @@ class Player:
         clicks = sum(
             int((pool.grid(i).class_counts(store.label(i), labels.classes) > 0).sum()) for i in pool.images.tolist()
         )
-        paid = {
-            "units": len(pool),
-            "pixels": pool.pixels,
-            "share": 1.0,
-            "images": len(pool.images),
-            "clicks": clicks,
-        }
+        paid = Ledger(pool.pixels, len(pool), pool.pixels, clicks, len(pool.images)).to_dict()
         learner = self._fitted(labels, job.seed)
         return self._rows(job.fit_id, "+fit", learner, (job, ALL, paid, labels.class_counts, 0.0))
 
@@ -190,33 +184,24 @@ class Player:
         if run_id is None:
             return []
         job, budget, paid, pixels, seconds = shared
-        common = {
+        row = {
             "run_id": run_id,
             "policy": job.name,
             "training_seed": job.policy.training_seed if job.policy else None,
             "seed": job.seed,
             "game": self.world.learn_options.cut + suffix,
             "loss": self.world.config["loss"],
-        }
-        bill = {
             "budget_units": budget,
-            "units": paid["units"],
-            "pixels": paid["pixels"],
+            **paid,
             "share": round(paid["share"], 6),
-            "images": paid["images"],
-            "clicks": paid["clicks"],
             "label_cost_of_policy": job.label_cost,
-        }
-        last = {
             "class_entropy": round(class_entropy(pixels), 4),
             "seconds_choosing": round(seconds, 3),
             "commit": self.plan.commit,
         }
-        rows = []
-        for split in self.plan.splits:
-            found = self._evaluator(learner, self.world.images(split))
-            rows.append(common | {"split": split} | bill | _figures(found, self.world.dataset.classes) | last)
-        return rows
+        found = {split: self._evaluator(learner, self.world.images(split)) for split in self.plan.splits}
+        classes = self.world.dataset.classes
+        return [row | {"split": split} | _figures(confusion, classes) for split, confusion in found.items()]
 
 
 def _figures(confusion: Confusion, classes: Sequence[str]) -> dict[str, float]:

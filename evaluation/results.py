@@ -78,21 +78,17 @@ class ResultsStore:
             raise RalsegError(f"{self.path}: these are no results on this data set; choose another folder")
         if not text.endswith("\n"):
             raise RalsegError(f"{self.path} line {len(lines)}: cut off; restore the file or delete the line")
+        mend = "restore the file or delete the line, its run is then played again"
         for number, line in enumerate(lines[1:], 2):
             if len(line) != len(self._columns):
-                raise RalsegError(
-                    f"{self.path} line {number}: {len(line)} values where {len(self._columns)} belong; "
-                    "restore the file or delete the line, its run is then played again"
-                )
+                values = f"{len(line)} values where {len(self._columns)} belong"
+                raise RalsegError(f"{self.path} line {number}: {values}; {mend}")
             row = {}
             for (name, kind), text in zip(self._columns.items(), line, strict=True):
                 try:
                     row[name] = _parsed(name, kind, text)
                 except ValueError as error:
-                    raise RalsegError(
-                        f"{self.path} line {number}: {name} is {text!r}; "
-                        "restore the file or delete the line, its run is then played again"
-                    ) from error
+                    raise RalsegError(f"{self.path} line {number}: {name} is {text!r}; {mend}") from error
             self.rows[row["run_id"], row["budget_units"], row["split"]] = row
 
 

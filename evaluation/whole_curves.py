@@ -7,14 +7,7 @@ from typing import Any
 import numpy as np
 
 from ralseg.evaluation.run_arrays import Runs, as_json, best_of, differences, identity, measured, run_counts
-from ralseg.stats import (
-    Resamples,
-    area_under_budget_curve,
-    complete,
-    labels_saved,
-    paired_interval,
-    penalty_matrix,
-)
+from ralseg.stats import Resamples, area_under_budget_curve, complete, labels_saved, paired_interval, penalty_matrix
 
 AREA = "area"
 

@@ -22,20 +22,17 @@ from ralseg.features.disagreement import (
 )
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
+from ralseg.features.histograms import kl_histogram, linear_edges, log_edges, released_histogram, similarity_histogram
 from ralseg.features.impurity import impurity_map, ripu_map, unit_impurity, window_mean
-from ralseg.features.kl import kl_histogram, linear_edges, log_edges, released_histogram
 from ralseg.features.observation import ObservationSpec
 from ralseg.features.parts import Prior, TokenLayout
-from ralseg.features.similarity import similarity_histogram
-from ralseg.features.softmax_maps import class_map, confidence_map, entropy_map, margin_map, softmax
-from ralseg.features.some_units import SomeUnits
+from ralseg.features.softmax_maps import class_map, confidence_map, entropy_map, margin_map
 from ralseg.features.unit_features import UNIT_FEATURES, unit_features
 
 __all__ = [
     "ObservationSpec",
     "Prior",
     "PrincipalComponents",
-    "SomeUnits",
     "TokenLayout",
     "UNIT_FEATURES",
     "UnitGrid",
@@ -60,7 +57,6 @@ __all__ = [
     "released_true_shares",
     "ripu_map",
     "similarity_histogram",
-    "softmax",
     "spec_from_config",
     "square_root_gain",
     "symmetric_divergence_map",

@@ -74,12 +74,11 @@ class PrincipalComponents:
     def __len__(self) -> int:
         return len(self.components)
 
-    def transform(self, x: np.ndarray, whiten: bool = True) -> np.ndarray:
-        """The coordinates of x along the components.
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """The coordinates of x along the components, each divided by its standard deviation over the rows of the fit.
 
         Args:
             x: (..., D).
-            whiten: whether each is divided by its standard deviation over the rows of the fit.
 
         Returns:
             (..., k) float32.
@@ -90,5 +89,4 @@ class PrincipalComponents:
         x = np.asarray(x, dtype=np.float32)
         if x.shape[-1:] != self.mean.shape:
             raise RalsegError(f"principal components: rows {x.shape} were fitted with {len(self.mean)} numbers each")
-        projected = (x - self.mean) @ self.components.T
-        return projected / self.scale if whiten else projected
+        return (x - self.mean) @ self.components.T / self.scale

@@ -36,7 +36,7 @@ def mutual_information_map(noisy: Array) -> Array:
         (..., h, w) float32 nats, 0 or more.
 
     Raises:
-        RalsegError: as `softmax`, and if the first dimension, that of the draws, is missing.
+        RalsegError: as `Softmax`, and if the first dimension, that of the draws, is missing.
     """
     mean, entropy = _means(noisy, lambda draw: (draw.probabilities, draw.entropy))
     return namespace(noisy).clip(_entropy(mean) - entropy, 0, None)

@@ -5,13 +5,13 @@ pixels that remain. For numpy arrays running sums are used, whose cost does not 
 average pooling along each side, which takes 2k + 1 additions per pixel and side.
 """
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, check_finite, constant, namespace, on_host
 from ralseg.features.softmax_maps import Softmax
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, checked
 
 Mode = Literal["ra", "pa"]
 
@@ -84,10 +84,8 @@ def ripu_map(logits: Array, k: int, mode: Mode = "ra") -> Array:
     Raises:
         RalsegError: as `entropy_map` and `window_mean`, and for an unknown mode.
     """
-    if mode not in get_args(Mode):
-        raise RalsegError(f"RIPU: mode={mode!r} is unknown; choose from {', '.join(get_args(Mode))}")
     softmax = Softmax(logits)
-    uncertainty = softmax.entropy if mode == "pa" else window_mean(softmax.entropy, k)
+    uncertainty = softmax.entropy if checked(Mode, mode, "mode") == "pa" else window_mean(softmax.entropy, k)
     return impurity_map(softmax.class_map, softmax.classes, k) * _of_greatest(uncertainty, softmax.classes)
 
 

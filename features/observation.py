@@ -8,7 +8,7 @@ import numpy as np
 
 from ralseg.features.class_shares import released_true_shares, true_shares
 from ralseg.features.components import PrincipalComponents
-from ralseg.features.kl import SMOOTHING, kl_histogram, linear_edges, released_histogram
+from ralseg.features.histograms import SMOOTHING, kl_histogram, linear_edges, released_histogram, similarity_histogram
 from ralseg.features.parts import (
     CANDIDATE_PARTS,
     CLASS_PARTS,
@@ -21,7 +21,6 @@ from ralseg.features.parts import (
     highest_values,
     token_layout,
 )
-from ralseg.features.similarity import similarity_histogram
 from ralseg.features.unit_features import UNIT_FEATURES
 from ralseg.foundation import RalsegError
 

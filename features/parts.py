@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ralseg.features.kl import RELEASED_BINS, linear_edges, log_edges
-from ralseg.features.similarity import SIMILARITY_BINS
+from ralseg.features.histograms import RELEASED_BINS, SIMILARITY_BINS, linear_edges, log_edges
 from ralseg.features.unit_features import UNIT_FEATURES
 
 READS = {

@@ -1,18 +1,18 @@
 """What one forward pass of a network gives, and the noise that its noisy predictions are made with."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from ralseg.features.arrays import Array, cast, namespace, on_host
 from ralseg.features.softmax_maps import Softmax
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Count, Positive, RalsegError, Settings
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Settings, group="noise"):
     """What disturbs a prediction, and how often. Equal ones are drawn once for all who ask for them.
 
     - `dropout`: a random share of the decoder's map, the network's own `dropout`, is dropped (Gal, Ghahramani 2016);
@@ -30,16 +30,13 @@ class Noise:
     """
 
     kind: str
-    draws: int
-    scale: float = 0.25
+    draws: Count
+    scale: Positive = 0.25
 
     def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise RalsegError(f"noise.draws={self.draws} is out of range; it is 1 or more")
+        super().__post_init__()
         if self.kind == "flip" and self.draws > 2:
-            raise RalsegError(f"noise.draws={self.draws} is out of range; an image has 1 flip, or 2 with the plain one")
-        if not self.scale > 0:
-            raise RalsegError(f"noise.scale={self.scale} is out of range; it is above 0")
+            raise RalsegError(f"draws={self.draws} is out of range; an image has 1 flip, or 2 with the plain one")
 
 
 FEATURE_NOISE = Noise("features", 5)
@@ -74,6 +71,18 @@ class Prediction:
     def array(maps: Array) -> Array:
         """Maps of this prediction as features are computed from them; see `as_array`."""
         return as_array(maps)
+
+    def of_image(self, place: int) -> "Prediction":
+        """The prediction of one image of the batch, a batch of one."""
+        own = slice(place, place + 1)
+        return replace(
+            self,
+            logits=self.logits[own],
+            features=self.features[own],
+            embedding=tuple(maps[own] for maps in self.embedding),
+            noisy={noise: logits[:, own] for noise, logits in self.noisy.items()},
+            images=self.images[own],
+        )
 
     @cached_property
     def decoded(self) -> Array:

@@ -1,7 +1,6 @@
 """From predictions to rows of units, image by image, while the predictions pass by."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def reduce_units(
             if few and not reducer.whole_grid:
                 for place, image in enumerate(prediction.images):
                     units = grid(image).only(asked[image])
-                    found[reducer.name][image] = reducer.find(_one_image(prediction, place), units)[0]
+                    found[reducer.name][image] = reducer.find(prediction.of_image(place), units)[0]
             else:
                 rows = reducer.find(prediction, grid(prediction.images[0]))
                 for row, image in zip(rows, prediction.images, strict=True):
@@ -52,18 +51,6 @@ def reduce_units(
 def noises_of(reducers: Sequence[Reducer]) -> list[Noise]:
     """The noisy predictions that reducers read, each once, in the order in which they are first named."""
     return list(dict.fromkeys(reducer.noise for reducer in reducers if reducer.noise is not None))
-
-
-def _one_image(prediction: Prediction, place: int) -> Prediction:
-    own = slice(place, place + 1)
-    return replace(
-        prediction,
-        logits=prediction.logits[own],
-        features=prediction.features[own],
-        embedding=tuple(maps[own] for maps in prediction.embedding),
-        noisy={noise: logits[:, own] for noise, logits in prediction.noisy.items()},
-        images=prediction.images[own],
-    )
 
 
 def _on_host(row: Array) -> np.ndarray:

@@ -100,23 +100,8 @@ class Softmax:
         return 1 / self._total
 
 
-def softmax(logits: Array) -> Array:
-    """Class probabilities.
-
-    Args:
-        logits: (..., C, h, w), finite.
-
-    Returns:
-        (..., C, h, w) float32, sums to 1 over C.
-
-    Raises:
-        RalsegError: if the logits have fewer than three dimensions, no class, or (on the host) NaN or infinities.
-    """
-    return Softmax(logits).probabilities
-
-
 def class_map(logits: Array) -> Array:
-    """The most probable class of each pixel, (..., h, w) uint8; the lowest id wins a tie. Raises as `softmax`.
+    """The most probable class of each pixel, (..., h, w) uint8; the lowest id wins a tie. Raises as `Softmax`.
 
     On a device, where NaN is not refused, a pixel without a best class has the id C.
     """
@@ -124,7 +109,7 @@ def class_map(logits: Array) -> Array:
 
 
 def entropy_map(logits: Array) -> Array:
-    """Entropy of each pixel's class probabilities, (..., h, w) float32 nats in [0, ln C]. Raises as `softmax`."""
+    """Entropy of each pixel's class probabilities, (..., h, w) float32 nats in [0, ln C]. Raises as `Softmax`."""
     return Softmax(logits).entropy
 
 
@@ -132,13 +117,13 @@ def margin_map(logits: Array) -> Array:
     """Probability of the best class minus that of the second, (..., h, w) float32 in [0, 1].
 
     Raises:
-        RalsegError: as `softmax`, and for a single class.
+        RalsegError: as `Softmax`, and for a single class.
     """
     return Softmax(logits).margin
 
 
 def confidence_map(logits: Array) -> Array:
-    """Probability of the best class, (..., h, w) float32 in [1 / C, 1]. Raises as `softmax`."""
+    """Probability of the best class, (..., h, w) float32 in [1 / C, 1]. Raises as `Softmax`."""
     return Softmax(logits).confidence
 
 

@@ -7,17 +7,19 @@ from ralseg.foundation.errors import RalsegError
 from ralseg.foundation.files import atomic_write, read_json, write_json
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.seeds import generator, integer, sequence
-from ralseg.foundation.settings import Count, PositiveShare, Range, Settings, Share, settings
+from ralseg.foundation.settings import Count, Positive, PositiveShare, Range, Settings, Share, checked, settings
 
 __all__ = [
     "Count",
     "Kept",
+    "Positive",
     "PositiveShare",
     "RalsegError",
     "Range",
     "Settings",
     "Share",
     "atomic_write",
+    "checked",
     "generator",
     "integer",
     "read_json",

@@ -52,6 +52,8 @@ Share = Annotated[float, Range(0, 1)]
 """A number from 0 to 1."""
 PositiveShare = Annotated[float, Range(0, 1, above=True)]
 """A number above 0 and at most 1."""
+Positive = Annotated[float, Range(0, above=True, below=True)]
+"""A finite number above 0."""
 
 
 class Settings:
@@ -73,7 +75,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, kind in _kinds(type(self)).items():
-            _value(kind, getattr(self, name), f"{self._group}.{name}")
+            checked(kind, getattr(self, name), f"{self._group}.{name}")
 
 
 def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
@@ -98,7 +100,7 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     if missing := [name for name in required if name not in mapping]:
         raise RalsegError(f"{where} needs {', '.join(missing)}; give {'it' if len(missing) == 1 else 'them'}, too")
     place = f"{where}." if where else ""
-    values = {key: _value(kinds[key], value, place + key) for key, value in mapping.items()}
+    values = {key: checked(kinds[key], value, place + key) for key, value in mapping.items()}
     try:
         return cls(**values)
     except RalsegError as error:
@@ -121,14 +123,23 @@ def _kinds(cls: type) -> dict[str, Any]:
 _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-def _value(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind` wants it, or a RalsegError that begins with `where`."""
+def checked(kind: Any, value: Any, where: str) -> Any:
+    """A value as a type wants it: whole numbers as floats, lists as tuples, mappings as dataclasses.
+
+    Args:
+        kind: a type as fields of settings have it.
+        value: the value.
+        where: its place in the configuration, for messages, e.g. "game.learn.steps".
+
+    Raises:
+        RalsegError: if the value does not fit; the message begins with `where`.
+    """
     if dataclasses.is_dataclass(kind):
         assert isinstance(kind, type)
         return value if isinstance(value, kind) else settings(kind, value, where)
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        fitting = _value(parts[0], value, where)
+        fitting = checked(parts[0], value, where)
         for range_ in parts[1:]:
             if isinstance(range_, Range) and fitting not in range_:
                 raise RalsegError(f"{where}={value!r} is out of range; it must be {range_}")
@@ -137,7 +148,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if value is None and type(None) in parts:
             return None
         rest = [part for part in parts if part is not type(None)]
-        return _value(rest[0], value, where) if len(rest) == 1 else value
+        return checked(rest[0], value, where) if len(rest) == 1 else value
     if origin is typing.Literal:
         if value not in parts:
             raise RalsegError(f"{where}={value!r} is unknown; choose from {', '.join(map(str, parts))}")
@@ -147,7 +158,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         if isinstance(value, str) or not isinstance(value, Sequence) or length not in (None, len(value)):
             raise RalsegError(f"{where}={value!r} must be a list of {'' if length is None else f'{length} '}values")
         kinds = parts if length else [parts[0]] * len(value)
-        return tuple(_value(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+        return tuple(checked(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind in _NUMBERS and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import cv2
 import numpy as np
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Positive, RalsegError, Range, Settings, Share
 from ralseg.segmentation.labels import soft_targets
 
 LogitSize = Callable[[tuple[int, int]], tuple[int, int]]
+Side = Annotated[int, Range(32)]
 
 
 def quarter(size: tuple[int, int]) -> tuple[int, int]:
@@ -35,28 +36,25 @@ class View(Protocol):
 
 
 @dataclass(frozen=True)
-class Crops:
+class Crops(Settings, group="crops"):
     """The weak view: windows of training images, zoomed, mirrored and recoloured at random.
 
     Attributes:
-        size: (height, width) of a window in pixels of the input; clipped to the image.
+        size: (height, width) of a window in pixels of the input, 32 or more; clipped to the image.
         zoom: range of the enlargement of the window's content, drawn uniformly on a logarithmic scale.
         flip: whether half of the windows are mirrored left to right.
         colour: strength of random brightness and contrast per channel, 0 to 1; 0 is none.
     """
 
-    size: tuple[int, int]
-    zoom: tuple[float, float] = (1.0, 1.0)
+    size: tuple[Side, Side]
+    zoom: tuple[Positive, Positive] = (1.0, 1.0)
     flip: bool = True
-    colour: float = 0.0
+    colour: Share = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.size) < 32:
-            raise RalsegError(f"crop size {tuple(self.size)} is too small; a side has 32 pixels or more")
-        if not 0 < self.zoom[0] <= self.zoom[1]:
-            raise RalsegError(f"crop zoom {tuple(self.zoom)} is not an ascending range above 0")
-        if not 0 <= self.colour <= 1:
-            raise RalsegError(f"crop colour {self.colour} is not in [0, 1]")
+        super().__post_init__()
+        if self.zoom[0] > self.zoom[1]:
+            raise RalsegError(f"zoom={list(self.zoom)} must ascend")
 
     def cut(
         self,
@@ -103,7 +101,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class Strong:
+class Strong(Settings, group="strong"):
     """The strong view: random colour, grey and blur, which change neither the geometry of a window nor its targets.
 
     Attributes:
@@ -113,17 +111,15 @@ class Strong:
         sigma: range of the blur's standard deviation in pixels.
     """
 
-    colour: float = 0.5
-    grey: float = 0.2
-    blur: float = 0.5
-    sigma: tuple[float, float] = (0.1, 2.0)
+    colour: Share = 0.5
+    grey: Share = 0.2
+    blur: Share = 0.5
+    sigma: tuple[Positive, Positive] = (0.1, 2.0)
 
     def __post_init__(self) -> None:
-        for name in ("colour", "grey", "blur"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise RalsegError(f"strong view: {name}={getattr(self, name)} is not in [0, 1]")
-        if not 0 < self.sigma[0] <= self.sigma[1]:
-            raise RalsegError(f"strong view: sigma={tuple(self.sigma)} is not an ascending range above 0")
+        super().__post_init__()
+        if self.sigma[0] > self.sigma[1]:
+            raise RalsegError(f"sigma={list(self.sigma)} must ascend")
 
     def __call__(self, window: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Disturb one window (h, w, 3) uint8; the result has the same shape."""

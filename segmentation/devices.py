@@ -8,10 +8,9 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ralseg.features.arrays import Array
-from ralseg.foundation import RalsegError
+from ralseg.foundation import checked
 
 Precision = Literal["auto", "float32", "bfloat16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "float32", "bfloat16")
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -20,9 +19,7 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     Raises:
         RalsegError: if the precision is unknown.
     """
-    if precision not in PRECISIONS:
-        raise RalsegError(f"precision={precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
-    if precision != "auto":
+    if checked(Precision, precision, "precision") != "auto":
         return getattr(torch, precision)
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)

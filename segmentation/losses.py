@@ -7,10 +7,9 @@ import numpy as np
 from torch import Tensor, distributed
 from torch.nn import functional
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import checked
 
 Loss = Literal["plain", "balanced"]
-LOSSES: tuple[Loss, ...] = ("plain", "balanced")
 
 
 def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
@@ -27,10 +26,8 @@ def class_weights(counts: np.ndarray, loss: Loss) -> np.ndarray:
     Raises:
         RalsegError: if the loss is unknown.
     """
-    if loss not in LOSSES:
-        raise RalsegError(f"loss={loss!r} is unknown; choose from {', '.join(LOSSES)}")
     counts = np.asarray(counts, float)
-    if loss == "plain" or not counts.any():
+    if checked(Loss, loss, "loss") == "plain" or not counts.any():
         return np.ones(len(counts), np.float32)
     weights = 1 / np.sqrt(np.maximum(counts, counts[counts > 0].min()))
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from filelock import FileLock
 from safetensors.torch import save
 from torch import Tensor
 
-from ralseg.foundation import RalsegError, atomic_write, generator, integer
+from ralseg.foundation import Count, RalsegError, Range, Settings, atomic_write, generator, integer
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.labels import revealed
@@ -36,7 +36,7 @@ RECIPE = 2
 
 
 @dataclass(frozen=True)
-class Theta0Options:
+class Theta0Options(Settings, group="theta0"):
     """The options of theta_0.
 
     Attributes:
@@ -51,19 +51,18 @@ class Theta0Options:
         frozen_steps: optimiser steps of that head on D_S.
     """
 
-    streets: int = 0
+    streets: Annotated[int, Range(0)] = 0
     use_state: bool = True
     use_train: Literal["no", "compare", "yes"] = "no"
     file: str | None = None
     fit: FitOptions = field(default_factory=lambda: FitOptions(steps=500))
-    frozen_hidden: int = 64
-    frozen_steps: int = 300
+    frozen_hidden: Count = 64
+    frozen_steps: Count = 300
 
     def __post_init__(self) -> None:
-        if self.streets < 0 or self.frozen_hidden < 1 or self.frozen_steps < 1:
-            raise RalsegError("theta0: streets must be 0 or more, frozen_hidden and frozen_steps 1 or more")
+        super().__post_init__()
         if not (self.streets or self.use_state or self.use_train == "yes" or self.file):
-            raise RalsegError("theta0 is trained on nothing; set theta0.use_state=true, theta0.streets or theta0.file")
+            raise RalsegError("the network would be trained on nothing; set use_state=true, streets or file")
 
 
 def theta0(

@@ -175,7 +175,7 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["device=gpu"], "device='gpu' cannot be used"),
         (["precision=half"], "precision='half' is unknown; choose from auto, float32, bfloat16"),
         (["compile=maybe"], "compile='maybe' must be true or false"),
-        (["loss=focal"], "loss='focal' is unknown; choose from plain, balanced"),
+        (["loss=focal"], r"^loss='focal' is unknown; choose from plain, balanced"),
         (["game.learn=3"], "game.learn is 3; it must be a group of cut"),
         (["game.unit=regions"], "unit='regions' is unknown"),
         (["game.budget=nan"], "game.budget=nan is out of range"),
@@ -194,7 +194,7 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
             ["game.budget_measure=share"],
             "^game: budget=480.0 is out of range; as a share of the pool ",
         ),
-        (["theta0.use_state=false"], "theta0 is trained on nothing"),
+        (["theta0.use_state=false"], "^theta0: the network would be trained on nothing"),
         (["theta0.file=/nowhere/weights.safetensors"], "no such checkpoint"),
     ],
 )

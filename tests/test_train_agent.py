@@ -147,15 +147,15 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
         ),
         ("agent=dqn", "Available options in 'agent': ddqn ralis ralseg regression sb3_dqn sb3_ppo"),
         ("+agent.gama=1", "agent.gama"),
-        ("training.episodes=0", "episodes 1 or more"),
-        ("training.streams=3", "streams 1 to episodes"),
+        ("training.episodes=0", "training.episodes=0 is out of range; it must be 1 or more"),
+        ("training.streams=3", "training: streams=3 must be at most episodes=2"),
         (
             "agent.prior_of=disagreement",
             "agent.prior=2 is a weight of a candidate's disagreement, which features=compact do not",
         ),
-        ("training.networks=2", "training.networks=2 is out of range; it is 1 to the streams, 1"),
-        ("training.processes=2", "training.processes=2 must be 1 or as many as streams, 1"),
-        ("comparison.fit.options.steps=0", "FitOptions.steps=0 is out of range"),
+        ("training.networks=2", "training: networks=2 must be at most streams=1"),
+        ("training.processes=2", "training: processes=2 must be 1 or as many as streams=1"),
+        ("comparison.fit.options.steps=0", "comparison.fit.options.steps=0 is out of range"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(elsewhere, capsys, override, message):

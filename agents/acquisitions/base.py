@@ -1,7 +1,7 @@
 """The base of all acquisitions: a choice among candidates by a formula without learned parameters."""
 
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -9,13 +9,13 @@ from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import Reducer
 from ralseg.agents.acquisitions.selection import Selection
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range, Settings
 
 BY_SCORE = Selection()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acquisition:
+class Acquisition(Settings):
     """Chooses among candidates. The fields of the class are the options of the acquisition.
 
     Attributes:
@@ -37,6 +37,9 @@ class Acquisition:
         """All reducers that the view must compute, one per name (the first)."""
         named = {reducer.name: reducer for reducer in reversed((*self.reducers, *self.selection.needs))}
         return tuple(reversed(named.values()))
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(group=getattr(cls, "name", ""), **arguments)
 
     def __getstate__(self) -> dict[str, Any]:
         # Reducers hold functions and cannot be pickled; another process makes them again.
@@ -70,8 +73,13 @@ class Scored(Acquisition):
     lowest: ClassVar[float] = 0.0
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
-        """(n,) float scores, the larger the better; a function of the candidates alone."""
-        raise NotImplementedError
+        """(n,) float scores, the larger the better; a function of the candidates alone.
+
+        Unless it is overridden, it is what the first of the `reducers` finds.
+        """
+        if not self.reducers:
+            raise NotImplementedError
+        return candidates.reduced(self.reducers[0].name)
 
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`."""
@@ -95,13 +103,12 @@ class Batch(Acquisition):
             part.
     """
 
-    prefilter: int = 50
+    prefilter: Annotated[int, Range(0)] = 50
 
     def __post_init__(self) -> None:
-        if self.prefilter < 0:
-            raise RalsegError(f"{self.name}.prefilter={self.prefilter} is out of range; it is 0 or more")
+        super().__post_init__()
         if self.selection.scored:
-            raise RalsegError(f"{self.name} has no scores for selection.stochastic or top_share; leave them out")
+            raise RalsegError("there are no scores for selection.stochastic or top_share; leave them out")
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """Choose like `select` among at least one candidate, under the given limits."""

@@ -9,12 +9,11 @@ import numpy as np
 from ralseg.agents.acquisitions.base import Batch
 from ralseg.agents.acquisitions.coverage import Rbf, TopHat, max_herding, median_bandwidth, purity_radius
 from ralseg.agents.acquisitions.coverage import prob_cover as cover
-from ralseg.agents.acquisitions.embeddings import GRADIENT, Embedding, embedding_reducer
 from ralseg.agents.acquisitions.limits import Limits
-from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.agents.acquisitions.reducers import GRADIENT, PREDICTED_SHARES, Embedding, Reducer, embedding_reducer
 from ralseg.agents.acquisitions.spread import k_center, k_means_plus_plus, typical
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Count, Positive, PositiveShare, RalsegError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +66,12 @@ class MaxHerding(Embedded):
     name, unit_length = "max_herding", True
 
     kernel: Literal["rbf", "top_hat"] = "rbf"
-    bandwidth: float | None = None
+    bandwidth: Positive | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_positive("max_herding.bandwidth", self.bandwidth)
         if self.kernel == "top_hat" and self.bandwidth is None:
-            raise RalsegError("max_herding: kernel=top_hat needs a bandwidth; prob_cover finds one by itself")
+            raise RalsegError("kernel=top_hat needs a bandwidth; prob_cover finds one by itself")
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
@@ -94,14 +92,8 @@ class ProbCover(Embedded):
 
     name, unit_length = "prob_cover", True
 
-    radius: float | None = None
-    purity: float = 0.95
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_positive("prob_cover.radius", self.radius)
-        if not 0 < self.purity <= 1:
-            raise RalsegError(f"prob_cover.purity={self.purity} is out of range; it is above 0 and at most 1")
+    radius: Positive | None = None
+    purity: PositiveShare = 0.95
 
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
@@ -153,13 +145,8 @@ class TypiClust(Embedded):
 
     name, unit_length = "typiclust", True
 
-    neighbours: int = 20
-    clusters: int = 500
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("neighbours", "clusters"):
-            _check_positive(f"typiclust.{name}", getattr(self, name))
+    neighbours: Count = 20
+    clusters: Count = 500
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""
@@ -168,8 +155,3 @@ class TypiClust(Embedded):
 
 def _unit_length(points: np.ndarray) -> np.ndarray:
     return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-
-
-def _check_positive(name: str, value: float | None) -> None:
-    if value is not None and not 0 < value < np.inf:
-        raise RalsegError(f"{name}={value} is out of range; it is above 0")

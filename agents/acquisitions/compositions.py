@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from scipy.stats import rankdata
@@ -11,13 +11,14 @@ from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Count, PositiveShare, RalsegError, Range, Settings
 
 ENTROPY = Entropy()
+Weight = Annotated[float, Range(0, below=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class Stage(Settings, group="stages"):
     """One acquisition in a sequence, and how many candidates it keeps for the next.
 
     Attributes:
@@ -28,18 +29,14 @@ class Stage:
     """
 
     by: Acquisition
-    per_image: int | None = None
-    among: int | None = None
-    share: float | None = None
+    per_image: Count | None = None
+    among: Count | None = None
+    share: PositiveShare | None = None
 
     def __post_init__(self) -> None:
-        for name in ("per_image", "among"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise RalsegError(f"stages: {name}={value} is out of range; it is 1 or more")
-        if self.share is not None and not 0 < self.share <= 1:
-            raise RalsegError(f"stages: share={self.share} is out of range; it is above 0 and at most 1")
+        super().__post_init__()
         if self.among is not None and self.per_image is None:
-            raise RalsegError("stages: among is for stages with per_image; set both or neither")
+            raise RalsegError("among is for stages with per_image; set both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +54,13 @@ class Stages(Acquisition):
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kept = [(stage.per_image is not None) + (stage.share is not None) for stage in self.stages]
         if not kept or kept[-1] or any(count != 1 for count in kept[:-1]):
-            raise RalsegError(
-                "stages: every stage but the last keeps either per_image or share, the last one neither of them"
-            )
+            raise RalsegError("every stage but the last keeps either per_image or share, the last one neither of them")
         if replace(self.selection, ties=BY_SCORE.ties) != BY_SCORE:
             raise RalsegError(
-                "stages: set the selection on the last stage, which chooses; only ties can be set for all together"
+                "set the selection on the last stage, which chooses; only ties can be set for all of them"
             )
 
     @property
@@ -105,15 +101,14 @@ class RankSum(Scored):
     name = "rank_sum"
 
     of: tuple[Acquisition, ...]
-    weights: tuple[float, ...] | None = None
+    weights: tuple[Weight, ...] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.of or (self.weights is not None and len(self.weights) != len(self.of)):
-            raise RalsegError("rank_sum: give one acquisition or more in `of`, and as many weights, or none")
-        if self.weights is not None and not all(0 <= weight < np.inf for weight in self.weights):
-            raise RalsegError(f"rank_sum.weights={list(self.weights)}: a weight is out of range; it is 0 or more")
+            raise RalsegError("give one acquisition or more in `of`, and as many weights, or none")
         if without := next((part.name for part in self.of if not isinstance(part, Scored)), None):
-            raise RalsegError(f"rank_sum: {without} chooses sets and has no scores; use it in stages")
+            raise RalsegError(f"{without} chooses sets and has no scores; use it in stages")
         _check_selections(self.name, self.of)
 
     @property
@@ -148,8 +143,9 @@ class CostAware(Scored):
     cost: Literal["clicks", "pixels"] = "clicks"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not isinstance(self.of, Scored) or not np.isfinite(self.of.lowest):
-            raise RalsegError(f"cost_aware: {self.of.name} has no scores with a lowest value; choose another one")
+            raise RalsegError(f"{self.of.name} has no scores with a lowest value; choose another one")
         _check_selections(self.name, (self.of,))
 
     @property
@@ -180,7 +176,7 @@ def _scored(part: Acquisition) -> Scored:
 def _check_selections(name: str, parts: tuple[Acquisition, ...]) -> None:
     """Refuse parts with a selection of their own, because only their scores are used."""
     if chooses := next((part.name for part in parts if part.selection != BY_SCORE), None):
-        raise RalsegError(f"{name}: the selection of {chooses} would be ignored; set it on {name} itself")
+        raise RalsegError(f"the selection of {chooses} would be ignored; set it on {name} itself")
 
 
 def _kept(

@@ -15,14 +15,13 @@ from scipy.spatial.distance import pdist, squareform
 from ralseg.agents.acquisitions.clouds import TILE, Cloud, blocks, clouds, leading
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.spread import clusters, k_center
-from ralseg.foundation import RalsegError
 
 LEAST_FRONT = 256
 """Number of candidates in the smallest front, used when few similarities have changed."""
 MEMORY = 256 * 2**20
 """Bytes of kernel columns that MaxHerding keeps; the whole matrix is kept if it fits."""
 RESOLUTION = 1e-12
-"""Gains that differ by less than this share of the weight of all points tie, because the rest is rounding."""
+"""Gains that differ by less than this share of the number of points tie, because the rest is rounding."""
 SAMPLE = 2000
 """The most points whose pairwise distances determine a bandwidth or a radius."""
 
@@ -37,17 +36,9 @@ class Kernel(Protocol):
 
 @dataclass(frozen=True)
 class Rbf:
-    """exp(-(distance / bandwidth)^2).
-
-    Raises:
-        RalsegError: if the bandwidth is not above 0.
-    """
+    """exp(-(distance / bandwidth)^2), for a bandwidth above 0."""
 
     bandwidth: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.bandwidth < np.inf:
-            raise RalsegError(f"the bandwidth {self.bandwidth} of the RBF kernel is out of range; it is above 0")
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """See `Kernel`."""
@@ -57,37 +48,21 @@ class Rbf:
 
 @dataclass(frozen=True)
 class TopHat:
-    """1 up to distance `radius` and 0 beyond.
-
-    Raises:
-        RalsegError: if the radius is negative.
-    """
+    """1 up to distance `radius` and 0 beyond, for a radius of 0 or more."""
 
     radius: float
-
-    def __post_init__(self) -> None:
-        if not self.radius >= 0:
-            raise RalsegError(f"the radius {self.radius} of the top-hat kernel is out of range; it is 0 or more")
 
     def __call__(self, squared_distances: np.ndarray) -> np.ndarray:
         """See `Kernel`."""
         return (squared_distances <= self.radius**2).astype(squared_distances.dtype)
 
 
-def max_herding(
-    points: np.ndarray,
-    labelled: np.ndarray,
-    picks: int,
-    limits: Limits,
-    kernel: Kernel,
-    weights: np.ndarray | None = None,
-) -> np.ndarray:
+def max_herding(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Limits, kernel: Kernel) -> np.ndarray:
     """MaxHerding (Bae, Noh & Sutherland, ECCV 2024): the greedy maximum of generalised coverage.
 
-    Each pick j has the largest gain sum_i w_i max(0, K_ij - m_i), where m_i is the largest similarity of point i to a
+    Each pick j has the largest gain sum_i max(0, K_ij - m_i), where m_i is the largest similarity of point i to a
     labelled or picked point (0 without any) and i runs over all points, open or not. Gains are summed in float64 and
-    compared in steps of 1e-12 of the sum of the weights, so that gains that tie in theory tie here. With weights it is
-    uncertainty herding (Bae et al., ICLR 2025).
+    compared in steps of 1e-12 of the number of points, so that gains that tie in theory tie here.
 
     Args:
         points: (n, D) float32 or float64.
@@ -95,17 +70,16 @@ def max_herding(
         picks: number of picks.
         limits: decide which points may be picked.
         kernel: the similarity.
-        weights: (n,) weights of the points, 0 or more; None for equal weights.
 
     Returns:
         (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: if a shape is wrong, a value is not finite, or a weight is negative.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
-    herd = _herd(cloud, known, limits, kernel, _weights(weights, len(cloud)))
+    herd = _herd(cloud, known, limits, kernel)
     while len(chosen) < picks and (found := next(herd, None)):
         chosen.append(found[0])
         limits.take(found[0])
@@ -129,38 +103,17 @@ def prob_cover(points: np.ndarray, labelled: np.ndarray, picks: int, limits: Lim
         (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: if a shape is wrong, a value is not finite, or the radius is negative.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
-    herd = _herd(cloud, known, limits, TopHat(radius), np.ones(len(cloud)))
+    herd = _herd(cloud, known, limits, TopHat(radius))
     while len(chosen) < picks and (found := next(herd, None)) and found[1] > 0:
         chosen.append(found[0])
         limits.take(found[0])
     centres = np.concatenate([known.points, cloud.points[chosen]])
     rest = k_center(cloud.points, centres, picks - len(chosen), limits)
     return np.concatenate([np.array(chosen, np.int64), rest])
-
-
-def coverage(points: np.ndarray, chosen: np.ndarray, kernel: Kernel, weights: np.ndarray | None = None) -> float:
-    """Generalised coverage of a choice, the (weighted) mean over points i of max_{s in chosen} K_is.
-
-    Args:
-        points: (n, D) float, at least one.
-        chosen: (m,) indices of points.
-        kernel: the similarity.
-        weights: (n,) weights of the points, 0 or more, not all 0; None for equal weights.
-
-    Returns:
-        0 to 1; 0 if nothing is chosen.
-
-    Raises:
-        RalsegError: see `max_herding`.
-    """
-    cloud, _ = clouds(points, points[:0])
-    weights = _weights(weights, len(cloud))
-    covered = _best(cloud, cloud[np.asarray(chosen, np.int64)], kernel)
-    return float(weights @ covered.astype(np.float64) / weights.sum())
 
 
 def median_bandwidth(points: np.ndarray, rng: np.random.Generator) -> float:
@@ -189,19 +142,13 @@ def purity_radius(points: np.ndarray, classes_count: int, rng: np.random.Generat
 
     Args:
         points: (n, D) float, at least one.
-        classes_count: number of clusters.
+        classes_count: number of clusters, 1 or more.
         rng: draws the sample of at most 2000 points and the seeds of k-means.
         purity: 0 to 1.
 
     Raises:
-        RalsegError: if a shape is wrong, a value is not finite, there are no points, or an option is out of range.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
-    if not (0 <= purity <= 1 and classes_count >= 1):
-        raise RalsegError(
-            f"purity={purity}, classes_count={classes_count}: one is out of range; set 0 to 1 and 1 or more"
-        )
-    if not len(points):
-        raise RalsegError("a radius cannot be set without points; give the features of at least one")
     sample = _sample(points, SAMPLE, rng)
     own = clusters(sample, classes_count, rng)
     distances = squareform(pdist(sample))
@@ -217,25 +164,14 @@ def _sample(points: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
     return cloud.points[rng.choice(len(cloud), size, replace=False)].astype(np.float64)
 
 
-def _weights(weights: np.ndarray | None, count: int) -> np.ndarray:
-    if weights is None:
-        return np.ones(count)
-    weights = np.asarray(weights, np.float64)
-    if weights.shape != (count,) or not (np.isfinite(weights) & (weights >= 0)).all() or not weights.any():
-        raise RalsegError(f"the weights do not fit {count} points; give one of 0 or more for each, not all of them 0")
-    return weights
-
-
-def _herd(
-    cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel, weights: np.ndarray
-) -> Iterator[tuple[int, float]]:
+def _herd(cloud: Cloud, known: Cloud, limits: Limits, kernel: Kernel) -> Iterator[tuple[int, float]]:
     """Picks with their gains in steps of RESOLUTION; each must be taken from the limits before the next is generated.
 
     A gain falls by the contributions of those points whose best similarity has risen. Only their rows of the kernel
     matrix are read: about n rows in total, where the definition reads n rows for every pick.
     """
     n = len(cloud)
-    weights = weights / (RESOLUTION * weights.sum()) if n else weights
+    weights = np.full(n, 1 / (RESOLUTION * max(n, 1)))
     capacity = max(1, MEMORY // (cloud.points.itemsize * max(n, 1)))
     best = _best(cloud, known, kernel)
     gains, before = np.zeros(n), np.full_like(best, -1)

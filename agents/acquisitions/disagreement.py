@@ -20,10 +20,11 @@ from ralseg.features import (
 )
 from ralseg.features.arrays import Array, namespace
 from ralseg.features.prediction import FEATURE_NOISE, Noise
-from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError
 
 POWER = Selection(stochastic="power")
+Map = tuple[str, Callable[[Array, Array], Array]]
+"""A name and (logits (B, C, h, w), noisy logits (M, B, C, h, w)) -> (B, h, w)."""
 DROPOUT, MIRRORED = Noise("dropout", 20), Noise("flip", 1)
 
 
@@ -41,14 +42,13 @@ class Disagreement(Scored):
     fewest: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.noise.draws < self.fewest:
-            raise RalsegError(
-                f"{self.name}.noise.draws={self.noise.draws} is out of range; it is {self.fewest} or more"
-            )
+            raise RalsegError(f"noise.draws={self.noise.draws} is out of range; it must be {self.fewest} or more")
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
-        """The map's name and (logits (B, C, h, w), noisy logits (M, B, C, h, w)) -> (B, h, w)."""
+    def map(self) -> Map:
+        """Its name and function."""
         raise NotImplementedError
 
     @cached_property
@@ -56,10 +56,6 @@ class Disagreement(Scored):
         """See `Acquisition.reducers`."""
         name, make = self.map
         return (noisy_reducer(f"{name} {self.noise}", make, self.noise),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`."""
-        return candidates.reduced(self.reducers[0].name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ class Bald(Disagreement):
     name = "bald"
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return "mutual_information", lambda _, noisy: mutual_information_map(noisy)
 
@@ -90,7 +86,7 @@ class BalancedEntropy(Disagreement):
     name, lowest = "balanced_entropy", -np.inf
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return "balanced_entropy", lambda _, noisy: balanced_entropy_map(noisy)
 
@@ -127,7 +123,7 @@ class Edald(Dald):
     as_released: bool = False
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return ("edald_as_released", edald_as_released_map) if self.as_released else ("edald", edald_map)
 
@@ -155,7 +151,7 @@ class Equal(Disagreement):
     as_released: bool = False
 
     @property
-    def map(self) -> tuple[str, Callable[[Array, Array], Array]]:
+    def map(self) -> Map:
         """See `Disagreement.map`."""
         return ("entropies", _entropies) if self.as_released else ("divergence", symmetric_divergence_map)
 

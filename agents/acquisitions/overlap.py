@@ -1,8 +1,6 @@
 """Regions of one image that do not overlap, in the order of a score map (RIPU)."""
 
 from collections.abc import Iterator
-from fractions import Fraction
-from math import ceil
 
 import numpy as np
 
@@ -81,22 +79,6 @@ def _descending(score: np.ndarray, likely: int) -> Iterator[np.ndarray]:
                 yield indices[order[begin : begin + CHUNK]]
             above = threshold
         share *= 4
-
-
-def regions_per_round(height: int, width: int, share: float, rounds: int = 5, side: int = 3) -> int:
-    """RIPU's number of regions per image and round, whose pixels make up the share, rounded up.
-
-    At 2048 x 1024 with five rounds and regions of 3 x 3, that is 1026 at 2.2 % and 2331 at 5 %.
-
-    Args:
-        height: height of the image in pixels.
-        width: width of the image in pixels.
-        share: share of the pixels that are labelled in the end, 0 to 1.
-        rounds: number of rounds.
-        side: side of a region in pixels.
-    """
-    # The share is taken as written, so that 0.05 is exactly a twentieth.
-    return ceil(Fraction(str(share)) * height * width / (rounds * side**2))
 
 
 def separated_pixels(

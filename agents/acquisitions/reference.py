@@ -23,28 +23,24 @@ class ClassTruth(Scored):
 
 @dataclass(frozen=True, kw_only=True)
 class LookAhead(Scored):
-    """The drop of the learner's loss on a unit in some steps on all labels of D_R and D_T; nats."""
+    """The drop of the learner's loss on a unit in some steps on all labels of D_R and D_T; nats.
+
+    It is negative if those steps make the learner worse on the unit.
+    """
 
     name, sees_truth, lowest = "look_ahead", True, -np.inf
 
     reducers = (from_game("look_ahead"),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative if those steps make the learner worse on the unit."""
-        return candidates.reduced("look_ahead")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducibleLoss(Scored):
     """The learner's loss on a unit minus that of a network trained on all labels of the pool; nats.
 
-    After the reducible holdout loss of Mindermann et al. (ICML 2022).
+    After the reducible holdout loss of Mindermann et al. (ICML 2022). It is negative where the learner knows a unit
+    better than the informed network.
     """
 
     name, sees_truth, lowest = "reducible_loss", True, -np.inf
 
     reducers = (from_game("reducible_loss"),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; negative if the learner predicts the unit better than the informed network."""
-        return candidates.reduced("reducible_loss")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
 
@@ -11,8 +12,7 @@ from ralseg.features.arrays import Array
 from ralseg.features.impurity import Mode
 from ralseg.features.prediction import Prediction, as_array, resized
 from ralseg.features.units import Reducer, Units
-from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range
 
 RADII = {"ra": 1, "pa": 32}
 """The published radii, which give windows of 3 x 3 and 65 x 65 pixels."""
@@ -20,7 +20,7 @@ RADII = {"ra": 1, "pa": 32}
 
 @dataclass(frozen=True, kw_only=True)
 class Ripu(Scored):
-    """Entropy of the classes predicted around a pixel, times the prediction's entropy, each divided by ln C.
+    """Entropy of the classes predicted around a pixel, times the prediction's entropy, each divided by ln C; 0 to 1.
 
     If units are pixels, it is taken in a window around each one at the image's own resolution; otherwise, in the unit.
 
@@ -35,20 +35,12 @@ class Ripu(Scored):
     name = "ripu"
 
     mode: Mode = "ra"
-    radius: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.radius is not None and self.radius < 0:
-            raise RalsegError(f"ripu.radius={self.radius} is out of range; it is 0 or more")
+    radius: Annotated[int, Range(0)] | None = None
 
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
         return (Reducer(f"ripu {self.mode} {self.radius}", self._find),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; 0 to 1."""
-        return candidates.reduced(self.reducers[0].name)
 
     def _find(self, prediction: Prediction, grid: Units) -> Array:
         if grid.single_pixels:

@@ -1,20 +1,20 @@
 """Selection by scores with quotas, suppression and randomness, for any acquisition."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from ralseg.agents.acquisitions.overlap import separated_pixels
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError
+from ralseg.foundation import Count, Positive, PositiveShare, RalsegError, Range, Settings
 
 Stochastic = Literal["power", "softmax", "softrank"]
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selection(Settings, group="selection"):
     """Rules for the selection of candidates beyond their score; all that are set apply together.
 
     If the game offers slates, one candidate of each slate is selected in any case.
@@ -38,28 +38,21 @@ class Selection:
             `stochastic`.
     """
 
-    per_image: int | None = None
+    per_image: Count | None = None
     per_group: bool = False
     per_class: bool = False
-    separation: int | None = None
+    separation: Annotated[int, Range(0)] | None = None
     stochastic: Stochastic | None = None
-    beta: float = 1.0
-    top_share: float | None = None
+    beta: Positive = 1.0
+    top_share: PositiveShare | None = None
     ties: Literal["random", "lowest"] = "random"
 
     def __post_init__(self) -> None:
-        if self.per_image is not None and self.per_image < 1:
-            raise RalsegError(f"selection.per_image={self.per_image} is out of range; it is 1 or more")
-        if self.separation is not None and self.separation < 0:
-            raise RalsegError(f"selection.separation={self.separation} is out of range; it is 0 or more")
-        if not 0 < self.beta < np.inf:
-            raise RalsegError(f"selection.beta={self.beta} is out of range; it is above 0")
+        super().__post_init__()
         if self.stochastic is None and self.beta != 1:
-            raise RalsegError(f"selection.beta={self.beta} is for selection.stochastic; set that, too")
-        if self.top_share is not None and not 0 < self.top_share <= 1:
-            raise RalsegError(f"selection.top_share={self.top_share} is out of range; it is above 0 and at most 1")
+            raise RalsegError(f"beta={self.beta} is for stochastic; set that, too")
         if self.top_share is not None and self.stochastic is not None:
-            raise RalsegError("selection: top_share selects by chance alone, stochastic by scores; set one of them")
+            raise RalsegError("top_share selects by chance alone, stochastic by scores; set one of them")
 
     @property
     def needs(self) -> tuple[Reducer, ...]:

@@ -136,19 +136,15 @@ def typical(
         picks: number of picks.
         limits: decide which points may be picked.
         rng: draws the seeds of k-means.
-        neighbours: number of neighbours in the mean distance; fewer in a cluster that has fewer.
-        most_clusters: the most clusters.
+        neighbours: number of neighbours in the mean distance, 1 or more; fewer in a cluster that has fewer.
+        most_clusters: the most clusters, 1 or more.
 
     Returns:
         (picks,) int64 in the order of picking, fewer if the limits allow fewer.
 
     Raises:
-        RalsegError: if a shape is wrong, a value is not finite, or `neighbours` or `most_clusters` is below 1.
+        RalsegError: if a shape is wrong or a value is not finite.
     """
-    if neighbours < 1 or most_clusters < 1:
-        raise RalsegError(
-            f"neighbours={neighbours}, most_clusters={most_clusters}: one is out of range; both are 1 or more"
-        )
     cloud, known = clouds(points, labelled)
     chosen: list[int] = []
     if picks <= 0 or not limits.open.any():

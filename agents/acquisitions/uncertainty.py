@@ -13,7 +13,7 @@ from ralseg.features.view import CandidatesView
 
 @dataclass(frozen=True, kw_only=True)
 class Entropy(Scored):
-    """Entropy of the predicted class distribution.
+    """Entropy of the predicted class distribution; nats, 0 to ln C (times the unit's pixels where they are summed).
 
     Attributes:
         reduction: pooling over the unit: `mean`, `sum` (over its pixels) or `max`.
@@ -31,10 +31,6 @@ class Entropy(Scored):
         """See `Acquisition.reducers`."""
         name, make = ("released_entropy", released_entropy_map) if self.as_released else ("entropy", entropy_map)
         return (map_reducer(f"{name} {self.reduction}", make, self.reduction),)
-
-    def score(self, candidates: CandidatesView) -> np.ndarray:
-        """See `Scored.score`; nats, 0 to ln C (times the unit's pixels with `sum`)."""
-        return candidates.reduced(self.reducers[0].name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from rich.console import Console
@@ -16,12 +16,12 @@ from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
 from ralseg.evaluation.runs import RunDone, compare
 from ralseg.evaluation.text import terminal
-from ralseg.foundation import settings
+from ralseg.foundation import Range, Settings, settings
 from ralseg.segmentation.learners import FitOptions
 
 
 @dataclass(frozen=True)
-class FitPlan:
+class FitPlan(Settings, group="fit"):
     """The settings group `fit`.
 
     Attributes:
@@ -30,16 +30,13 @@ class FitPlan:
         options: of the training.
     """
 
-    draws: int
+    draws: Annotated[int, Range(0)]
     supervised: bool
     options: FitOptions
 
 
 def compare_and_report(
-    config: Mapping[str, Any],
-    folder: str | Path,
-    console: Console | None = None,
-    extra: Sequence[NamedPolicy] = (),
+    config: Mapping[str, Any], folder: str | Path, console: Console | None = None, extra: Sequence[NamedPolicy] = ()
 ) -> Results:
     """Play the comparison that a configuration describes and write its report.
 

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rich.console import Console
 
-from ralseg.agents.options import BatchDQNOptions, SB3Options, agent_options
+from ralseg.agents.options import SB3Options, agent_options
 from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.configs.identity import identity
@@ -18,7 +18,7 @@ from ralseg.evaluation.commands.comparing import compare_and_report
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.runs import playable_splits
 from ralseg.evaluation.training_record import CONFIG, write_record
-from ralseg.foundation import RalsegError, read_json, settings
+from ralseg.foundation import Count, RalsegError, Range, Settings, read_json, settings
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.learners import FitOptions
 
@@ -27,7 +27,7 @@ SILENCE = 5.0
 
 
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(Settings, group="training"):
     """How much is played.
 
     Attributes:
@@ -39,25 +39,21 @@ class TrainingOptions:
         tensorboard: whether to log to TensorBoard.
     """
 
-    seed: int = 0
-    episodes: int = 40
-    streams: int = 2
-    networks: int = 1
-    processes: int = 2
+    seed: Annotated[int, Range(0)] = 0
+    episodes: Count = 40
+    streams: Count = 2
+    networks: Count = 1
+    processes: Count = 2
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        if self.seed < 0 or self.episodes < 1 or not 1 <= self.streams <= self.episodes:
-            raise RalsegError(
-                f"training.seed={self.seed}, episodes={self.episodes}, streams={self.streams}: "
-                "seed is 0 or more, episodes 1 or more, streams 1 to episodes"
-            )
-        if not 1 <= self.networks <= self.streams:
-            raise RalsegError(
-                f"training.networks={self.networks} is out of range; it is 1 to the streams, {self.streams}"
-            )
+        super().__post_init__()
+        if self.streams > self.episodes:
+            raise RalsegError(f"streams={self.streams} must be at most episodes={self.episodes}")
+        if self.networks > self.streams:
+            raise RalsegError(f"networks={self.networks} must be at most streams={self.streams}")
         if self.processes not in (1, self.streams):
-            raise RalsegError(f"training.processes={self.processes} must be 1 or as many as streams, {self.streams}")
+            raise RalsegError(f"processes={self.processes} must be 1 or as many as streams={self.streams}")
 
 
 def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -133,7 +129,7 @@ def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, 
             [factories[stream % training.networks] for stream in range(training.streams)],
             options,
             folder,
-            prior_column=_prior_column(options, world),
+            prior_column=world.spec.prior_column(options.prior_of),
             tokens=world.spec.token_layout,
             streams=training.streams,
             processes=training.processes,
@@ -162,7 +158,7 @@ def _check_agent(options: Any, world: World) -> None:
             "agent.network=tokens reads numbers per class and such as mean the same with any network, and features="
             f"{world.config['features']['preset']} hold others; set features=transferable"
         )
-    if options.prior and _prior_column(options, world) is None:
+    if options.prior and spec.prior_column(options.prior_of) is None:
         has = {
             "margin": "features=embedding, compact or transferable",
             "disagreement": "features=noisy, or agent.prior_of=margin",
@@ -182,10 +178,6 @@ def _check_networks(options: Any, training: TrainingOptions, world: World) -> No
             f"training.networks={training.networks}: the embeddings of different networks are not alike; take features "
             "without, e.g. features=transferable with agent=transferable"
         )
-
-
-def _prior_column(options: BatchDQNOptions, world: World) -> int | None:
-    return world.spec.prior_column(options.prior_of)
 
 
 def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:

@@ -97,23 +97,9 @@ class GTAV(FileDataset):
 
 
 SYNTHIA_IDS = {
-    "road": 3,
-    "sidewalk": 4,
-    "building": 2,
-    "wall": 21,
-    "fence": 5,
-    "pole": 7,
-    "traffic light": 15,
-    "traffic sign": 9,
-    "vegetation": 6,
-    "sky": 1,
-    "person": 10,
-    "rider": 17,
-    "car": 8,
-    "bus": 19,
-    "motorcycle": 12,
-    "bicycle": 11,
-}
+    "road": 3, "sidewalk": 4, "building": 2, "wall": 21, "fence": 5, "pole": 7, "traffic light": 15, "traffic sign": 9,
+    "vegetation": 6, "sky": 1, "person": 10, "rider": 17, "car": 8, "bus": 19, "motorcycle": 12, "bicycle": 11,
+}  # fmt: skip
 """The 16 classes that SYNTHIA shares with Cityscapes, in Cityscapes' order -> ids in its label files."""
 
 SYNTHIA_VOID = (0, 13, 14, 16, 18, 20, 22)

@@ -5,12 +5,12 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, checked
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 
 UNKNOWN = -1
@@ -160,9 +160,8 @@ def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "ref
     Raises:
         RalsegError: if `unknown` is neither of the two.
     """
-    if unknown not in get_args(Unknown):
-        raise RalsegError(f"unknown={unknown!r} must be {' or '.join(get_args(Unknown))}")
-    table = np.full(size, IGNORE if unknown == "void" else UNKNOWN, np.int16)
+    rest = IGNORE if checked(Unknown, unknown, "dataset.unknown") == "void" else UNKNOWN
+    table = np.full(size, rest, np.int16)
     table[list(void)] = IGNORE
     table[list(ids)] = np.arange(len(ids))
     return table

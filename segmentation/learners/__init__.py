@@ -1,10 +1,10 @@
 """Learners: a network, its optimisers and the way it trains."""
 
 from ralseg.segmentation.learners.batches import Batch
-from ralseg.segmentation.learners.images import LearnerImages, fitted, taught
+from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
-from ralseg.segmentation.learners.protocol import Learner, TrainingSet
+from ralseg.segmentation.learners.protocol import Learner, TrainingSet, fitted, taught
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 
 __all__ = [

@@ -1,19 +1,13 @@
 """The images that a learner may read."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.store import ImageStore
-
-if TYPE_CHECKING:
-    from ralseg.segmentation.learners.options import FitOptions
-    from ralseg.segmentation.learners.protocol import Learner, TrainingSet
 
 
 class LearnerImages:
@@ -72,36 +66,3 @@ class LearnerImages:
             yield
         finally:
             self._allowed = before
-
-
-def taught(learner: "Learner", data: "TrainingSet", rng: np.random.Generator) -> Tensor:
-    """Call `Learner.learn` with access to the images of the training set only.
-
-    Raises:
-        RalsegError: if the learner asks for another image.
-    """
-    with learner.images.only(data.images):
-        return learner.learn(data, rng)
-
-
-def fitted(
-    learner: "Learner",
-    data: "TrainingSet",
-    options: "FitOptions",
-    rng: np.random.Generator,
-    validate: Callable[[], float] | None = None,
-    on_step: Callable[[int, int], None] | None = None,
-) -> int:
-    """Call `Learner.fit` with access to the images of the training set only; `validate` can read all.
-
-    Raises:
-        RalsegError: if the learner asks for another image.
-    """
-
-    def unrestricted() -> float:
-        assert validate is not None
-        with learner.images.only(None):
-            return validate()
-
-    with learner.images.only(data.images):
-        return learner.fit(data, options, rng, None if validate is None else unrestricted, on_step)

@@ -32,7 +32,7 @@ class Predictions:
             return None
         key, row = self._rows[variant, image]
         kept = self._batches.get(key)
-        return None if kept is None else taken(kept, row)
+        return None if kept is None else kept.of_image(row)
 
     def put(self, prediction: Prediction, variant: Variant) -> None:
         """Keep the prediction of a batch, if there is room."""
@@ -41,17 +41,6 @@ class Predictions:
         # A copy, so that values cached in the prediction later do not count against the budget.
         if self._batches.put(key, replace(prediction), sum(m.nbytes for m in maps)):
             self._rows.update({(variant, image): (key, row) for row, image in enumerate(prediction.images)})
-
-
-def taken(prediction: Prediction, row: int) -> Prediction:
-    """The prediction of one image of a batch as a batch of one, without noisy predictions."""
-    own = slice(row, row + 1)
-    return Prediction(
-        prediction.logits[own],
-        prediction.features[own],
-        tuple(maps[own] for maps in prediction.embedding),
-        images=prediction.images[own],
-    )
 
 
 def joined(predictions: Sequence[Prediction]) -> Prediction:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.segmentation.devices import Precision, compute_dtype, tensor
 from ralseg.segmentation.learners.images import LearnerImages
-from ralseg.segmentation.learners.predictions import Predictions, joined, taken
+from ralseg.segmentation.learners.predictions import Predictions, joined
 from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
 from ralseg.segmentation.sources import (
     MIRRORED,
@@ -91,7 +91,7 @@ class Predictor:
 
         Raises:
             RalsegError: if the network lacks dropout for dropout noise, the kind of a noise is unknown, or an image may
-                not be read now.
+                not be read now; at the end, see `check`.
         """
         for noise in noises:
             check_noise(noise.kind, self._source.variants if self._source else ())
@@ -103,6 +103,10 @@ class Predictor:
                     noisy = {n: self._noisy(prediction, n, generator, again) for n in dict.fromkeys(noises)}
                     prediction = replace(prediction, noisy=noisy)
             yield prediction
+        self.check()
+
+    def check(self) -> None:
+        """Raise what is wrong with the weights; called when all predictions are under way, as it may wait for a GPU."""
 
     def lower_maps(self, images: Sequence[int]) -> Iterator[tuple[Tensor, ...]]:
         """The kept maps that `forward` starts from, in batches of one size."""
@@ -138,7 +142,7 @@ class Predictor:
             return self._passed(images, variant, again)
         if missing:
             fresh = self._passed(missing, variant, False)
-            kept |= {image: taken(fresh, row) for row, image in enumerate(missing)}
+            kept |= {image: fresh.of_image(row) for row, image in enumerate(missing)}
         return joined([prediction for image in images if (prediction := kept[image]) is not None])
 
     def _passed(self, images: list[int], variant: Variant, again: bool) -> Prediction:

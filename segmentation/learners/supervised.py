@@ -1,26 +1,20 @@
 """The supervised learner: the training of a network and its averaged twin."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from ralseg.features.prediction import Noise, Prediction
+from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.devices import Precision, tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners.batches import (
-    Batch,
-    Sample,
-    map_batches,
-    own_share,
-    samples_of_turn,
-    window_batches,
-)
+from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor, copied
@@ -104,7 +98,7 @@ class SupervisedLearner(Predictor):
             return torch.zeros((), device=self.device)
         slots = options.steps * options.batch
         samples = samples_of_turn(data, slots, self._on_windows, rng)
-        weights = to_device(class_weights(labels.class_counts, options.loss), self.device)
+        weights = self._weights(labels)
         self._seed_dropout(rng)
         losses = [
             self._step(samples[i : i + options.batch], options.crops, weights, data, rng)
@@ -139,7 +133,7 @@ class SupervisedLearner(Predictor):
         steps = options.steps_for(int(labels.class_counts.sum()))
         self._start(options.learning_rate, options.weight_decay, options.averaging)
         schedules = self.make_schedules(options.learning_rate, steps)
-        weights = to_device(class_weights(labels.class_counts, self.options.loss), self.device)
+        weights = self._weights(labels)
         images, best, stale, taken = labels.images, None, 0, 0
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
@@ -152,7 +146,7 @@ class SupervisedLearner(Predictor):
             if on_step is not None:
                 on_step(taken, steps)
             if taken in marks or taken == steps:
-                self._check_loss()
+                self.check()
             if validate is not None and taken in marks:
                 self._changed()
                 score = validate()
@@ -169,21 +163,14 @@ class SupervisedLearner(Predictor):
         self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
         return taken
 
-    def predict(
-        self,
-        images: Sequence[int],
-        noises: Sequence[Noise] = (),
-        generator: torch.Generator | None = None,
-        again: bool = False,
-    ) -> Iterator[Prediction]:
-        """See `Predictor.predict`.
+    def check(self) -> None:
+        """See `Predictor.check`.
 
         Raises:
-            RalsegError: at the end, if the loss of the last turn was not finite.
+            RalsegError: if the loss of the last turn was not finite.
         """
-        yield from super().predict(images, noises, generator, again)
-        # Checked last, so that waiting for a GPU delays nothing.
-        self._check_loss()
+        if not torch.isfinite(self._loss):
+            raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
     def state(self) -> dict[str, Tensor]:
         """See `Learner.state`; the part below the cut belongs to theta_0."""
@@ -223,9 +210,8 @@ class SupervisedLearner(Predictor):
             data: all data of the training set.
             rng: the generator of all draws.
         """
-        return cross_entropy(
-            [tensor(self.student(b.maps).logits) for b in batches], [b.targets for b in batches], weights
-        )
+        logits = [tensor(self.student(batch.maps).logits) for batch in batches]
+        return cross_entropy(logits, [batch.targets for batch in batches], weights)
 
     def student(self, maps: tuple[Tensor, ...]) -> Prediction:
         """The training pass, with dropout if the network has it."""
@@ -238,16 +224,12 @@ class SupervisedLearner(Predictor):
         """The optimisers of the trained weights, which take their steps in this order."""
         return [AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)]
 
-    def make_schedules(self, learning_rate: float, steps: int) -> list[torch.optim.lr_scheduler.LRScheduler]:
+    def make_schedules(self, learning_rate: float, steps: int) -> list[LRScheduler]:
         """The schedules of the optimisers' learning rates in `fit`."""
         if steps <= 2:
             return []
-        return [
-            torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, learning_rate, total_steps=steps, pct_start=max(0.05, 2 / steps)
-            )
-            for optimiser in self._steps.optimisers
-        ]
+        shape = {"total_steps": steps, "pct_start": max(0.05, 2 / steps)}
+        return [OneCycleLR(optimiser, learning_rate, **shape) for optimiser in self._steps.optimisers]
 
     @property
     def _own_stages(self) -> bool:
@@ -267,6 +249,9 @@ class SupervisedLearner(Predictor):
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
         self._changed()
+
+    def _weights(self, labels: PartialLabels) -> Tensor:
+        return to_device(class_weights(labels.class_counts, self.options.loss), self.device)
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # Its own stream, so that a network with dropout gets the same batches as one without.
@@ -289,10 +274,6 @@ class SupervisedLearner(Predictor):
         samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
         return map_batches(chunks, labels, self.images, self._network, maps, self.options.cut, self.device)
-
-    def _check_loss(self) -> None:
-        if not torch.isfinite(self._loss):
-            raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
     @staticmethod
     @torch.no_grad()

@@ -33,11 +33,7 @@ class SmallFPN(SegmentationNetwork):
     """
 
     def __init__(
-        self,
-        classes: int,
-        widths: tuple[int, ...] = (16, 32, 64, 96, 128),
-        pyramid: int = 48,
-        dropout: float = 0.0,
+        self, classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128), pyramid: int = 48, dropout: float = 0.0
     ) -> None:
         super().__init__(
             classes, widths=widths, levels=(1, 2, 3, 4), partial_stages=3, decoded=pyramid, dropout=dropout

@@ -11,7 +11,7 @@ from scipy import stats
 from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, make, map_reducer, names
 from ralseg.agents.acquisitions.base import Acquisition, at_most
 from ralseg.agents.acquisitions.compositions import Stage, Stages
-from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
+from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
 from ralseg.features import UnitGrid, entropy_map
 from ralseg.features.prediction import Noise
@@ -736,17 +736,17 @@ def test_at_most():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("bald", {"noise": {"kind": "dropout", "draws": 1}}, r"bald.noise.draws=1 is out of range; it is 2 or more"),
-        ("equal", {"noise": {"kind": "flip", "draws": 0}}, r"noise.draws=0 is out of range; it is 1 or more"),
+        ("bald", {"noise": {"kind": "dropout", "draws": 1}}, r"^bald: noise.draws=1 is out of range; it must be 2"),
+        ("equal", {"noise": {"kind": "flip", "draws": 0}}, r"^equal.noise.draws=0 is out of range; it must be"),
         ("ripu", {"radius": -1}, r"ripu.radius=-1 is out of range"),
         ("coreset", {"prefilter": -1}, r"coreset.prefilter=-1 is out of range"),
-        ("max_herding", {"bandwidth": 0}, r"max_herding.bandwidth=0.0 is out of range; it is above 0"),
+        ("max_herding", {"bandwidth": 0}, r"^max_herding.bandwidth=0 is out of range; it must be above 0"),
         ("max_herding", {"kernel": "top_hat"}, r"max_herding: kernel=top_hat needs a bandwidth"),
         ("prob_cover", {"radius": float("inf")}, r"prob_cover.radius=inf is out of range"),
-        ("prob_cover", {"purity": 0.0}, r"prob_cover.purity=0.0 is out of range; it is above 0 and at most 1"),
+        ("prob_cover", {"purity": 0.0}, r"prob_cover.purity=0.0 is out of range; it must be above 0 and at most 1"),
         ("typiclust", {"neighbours": 0}, r"typiclust.neighbours=0 is out of range"),
         ("typiclust", {"clusters": -2}, r"typiclust.clusters=-2 is out of range"),
-        ("badge", {"selection": {"stochastic": "power"}}, r"badge has no scores for selection.stochastic or top_share"),
+        ("badge", {"selection": {"stochastic": "power"}}, r"^badge: there are no scores for selection.stochastic"),
         ("max_herding", {"prefilter": -3}, r"max_herding.prefilter=-3 is out of range"),
     ],
 )

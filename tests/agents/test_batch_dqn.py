@@ -13,9 +13,9 @@ from ralseg.agents.env_spaces import env_spaces
 from ralseg.agents.networks import build_network
 from ralseg.agents.options import BatchDQNOptions, Signal, agent_options
 from ralseg.agents.query_policy import load_policy
-from ralseg.agents.replay import OBSERVATION, as_stored, make_replay
+from ralseg.agents.replay import OBSERVATION, PrioritisedReplay, Replay, as_stored
 from ralseg.agents.training import train
-from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 from ralseg.configs import composed
 from ralseg.foundation import RalsegError, generator
 
@@ -30,8 +30,10 @@ def played(options, steps=22, seed=0, size=200):
     torch.manual_seed(seed)
     network = build_network(options, envs[0].observation_space)
     algorithm = BatchModeDQN(network, options, generator(seed, "exploration"))
-    priority = (options.priority_alpha, options.priority_beta) if options.prioritised else None
-    replay = make_replay(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, priority=priority)
+    kind, exponents = Replay, {}
+    if options.prioritised:
+        kind, exponents = PrioritisedReplay, {"alpha": options.priority_alpha, "beta": options.priority_beta}
+    replay = kind(size, STREAMS, rng=generator(seed, "replay"), n_step=options.n_step, **exponents)
     rows = [[] for _ in envs]
     observations = [env.reset(seed=n)[0] for n, env in enumerate(envs)]
     for _ in range(steps):
@@ -323,7 +325,7 @@ def greedy_returns(policy, env):
 )  # fmt: skip
 def test_agent_solves_the_trivial_env(tmp_path, settings, episodes):
     options = agent_options({"warm_up": 24, **settings})
-    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
+    train(TrivialEnv, options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
     returns = greedy_returns(load_policy(tmp_path), TrivialEnv())
     # Random choice among the open candidates returns about 1.4.
     assert np.mean(returns) > 0.9 * TrivialEnv().best_return
@@ -380,7 +382,7 @@ def test_a_delayed_reward_needs_a_discount_above_0(tmp_path, gamma):
 def test_the_prior_does_not_enter_the_learned_part(tmp_path):
     options = agent_options({"warm_up": 24, "gamma": 0.0, "prior": 3.0})
     # Column 1 is noise: a prior on it misleads the whole Q-value, and must leave the learned part alone.
-    train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tensorboard=False, prior_column=1)
+    train(TrivialEnv, options, tmp_path, seed=0, episodes=24, tensorboard=False, prior_column=1)
     network, env = load_policy(tmp_path).network, TrivialEnv(closed=0)
     observations = [env.reset(seed=seed)[0] for seed in range(40)]
     obs = {key: np.stack([o[key] for o in observations]) for key in observations[0]}

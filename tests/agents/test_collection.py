@@ -3,12 +3,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from ralseg.agents.collection import LocalStreams, SpawnedStreams, open_streams
-from ralseg.agents.trivial import MakeTrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 from ralseg.foundation import RalsegError
 
 FAULTY = """
@@ -51,7 +52,7 @@ def faulty(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def both():
-    with open_streams(MakeTrivialEnv(), 2, 1) as local, open_streams(MakeTrivialEnv(), 2, 2) as spawned:
+    with open_streams(TrivialEnv, 2, 1) as local, open_streams(TrivialEnv, 2, 2) as spawned:
         yield local, spawned
 
 
@@ -90,7 +91,7 @@ def test_observations_are_the_callers_own(both):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_stream_may_have_its_own_game(processes):
-    makers = [MakeTrivialEnv(), MakeTrivialEnv(closed=0.0)]
+    makers = [TrivialEnv, partial(TrivialEnv, closed=0.0)]
     with open_streams(makers, 2, processes) as mixed, open_streams(makers[1], 2, 1) as alike:
         first, second = mixed.reset({0: 3, 1: 3})
         assert not same(first, second)
@@ -126,10 +127,10 @@ def test_a_game_that_cannot_be_made_is_reported(faulty):
 PARENT = """
 import os, sys, time
 from ralseg.agents.collection import SpawnedStreams
-from ralseg.agents.trivial import MakeTrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 
 if __name__ == "__main__":
-    streams = SpawnedStreams([MakeTrivialEnv()] * 2)
+    streams = SpawnedStreams([TrivialEnv] * 2)
     streams.reset({0: 0, 1: 0})
     names = [game.shared.memory.name for game in streams._games]
     print(*(game.process.pid for game in streams._games), *names, flush=True)
@@ -165,7 +166,7 @@ LOOK = """
 import sys
 from dataclasses import dataclass
 from ralseg.agents.collection import SpawnedStreams
-from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 
 class Looking(TrivialEnv):
     def step(self, action):

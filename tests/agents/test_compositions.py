@@ -230,22 +230,22 @@ def test_what_a_label_costs(hand_made, offered):
         (
             "stages",
             {"stages": [{"by": "entropy", "share": 0.0}, {"by": "margin"}]},
-            "stages: share=0.0 is out of range",
+            r"^stages.stages\[0\].share=0.0 is out of range",
         ),
         (
             "stages",
             {"stages": [{"by": "entropy", "share": 1.5}, {"by": "margin"}]},
-            "stages: share=1.5 is out of range",
+            r"^stages.stages\[0\].share=1.5 is out of range",
         ),
         (
             "stages",
             {"stages": [{"by": "entropy", "per_image": 0}, {"by": "margin"}]},
-            "stages: per_image=0 is out of range",
+            r"^stages.stages\[0\].per_image=0 is out of range",
         ),
         (
             "stages",
             {"stages": [{"by": "entropy", "per_image": 1, "among": 0}, {"by": "margin"}]},
-            "stages: among=0 is out",
+            r"^stages.stages\[0\].among=0 is out",
         ),
         (
             "stages",

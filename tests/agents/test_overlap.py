@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import overlap
-from ralseg.agents.acquisitions.overlap import regions_per_round, separated, separated_pixels
+from ralseg.agents.acquisitions.overlap import separated, separated_pixels
 from ralseg.foundation import RalsegError
 
 
@@ -83,14 +83,6 @@ def test_bad_maps_are_refused():
         separated(score[0], 3, 1)
     with pytest.raises(RalsegError, match="radius -1"):
         separated(np.ones((4, 5)), 3, -1)
-
-
-def test_published_counts():
-    assert regions_per_round(1024, 2048, 0.022) == 1026
-    assert regions_per_round(1024, 2048, 0.05) == 2331
-    # A share that comes out even is not rounded up by the error of a float: 10 x 9 x 0.3 / 3 = 9.
-    assert regions_per_round(10, 9, 0.3, rounds=3, side=1) == 9
-    assert regions_per_round(10, 9, 0.31, rounds=3, side=1) == 10
 
 
 def slow_pixels(score, images, positions, choices, per_image, radius):

@@ -12,7 +12,7 @@ from ralseg.agents.query_network import CompactQueryNetwork
 from ralseg.agents.query_policy import QueryPolicy, load_policy
 from ralseg.agents.sb3 import as_sb3, train_sb3
 from ralseg.agents.single_unit import SingleUnitWrapper
-from ralseg.agents.trivial import MakeTrivialEnv, TrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 from ralseg.foundation import RalsegError
 
 torch.set_num_threads(1)
@@ -63,7 +63,7 @@ def test_sub_steps_make_one_step_of_the_game():
 @pytest.mark.parametrize(("algorithm", "episodes", "least"), [("sb3_ppo", 150, 0.9), ("sb3_dqn", 120, 0.7)])
 def test_agents_learn_the_trivial_env(tmp_path, algorithm, episodes, least):
     options = SB3Options(algorithm=algorithm, gamma=0.3)
-    result = train_sb3(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
+    result = train_sb3(TrivialEnv, options, tmp_path, seed=0, episodes=episodes, tensorboard=False)
     assert (len(result.history), result.env_steps) == (episodes, 6 * episodes)
     policy = load_policy(tmp_path)
     assert policy.description["options"]["algorithm"] == algorithm
@@ -76,7 +76,7 @@ def test_agents_learn_the_trivial_env(tmp_path, algorithm, episodes, least):
 def test_training_is_deterministic_and_reports(tmp_path, algorithm):
     options, seen = SB3Options(algorithm=algorithm, n_steps=32), []
     for name in "ab":
-        result = train_sb3(MakeTrivialEnv(), options, tmp_path / name, seed=2, episodes=12, on_step=seen.append)
+        result = train_sb3(TrivialEnv, options, tmp_path / name, seed=2, episodes=12, on_step=seen.append)
     first, second = ((tmp_path / name / "policy.safetensors").read_bytes() for name in "ab")
     assert first == second
     assert len(seen) == 2 * 12 * 6 and seen[-1].episode == seen[-1].episodes == 12
@@ -87,9 +87,9 @@ def test_training_is_deterministic_and_reports(tmp_path, algorithm):
 
 def test_evaluate_policy_plays_any_query_policy():
     class Best:
-        def select(self, view, rng):
-            best = (view.observation["candidates"][..., 0] * view.observation["mask"]).argmax(axis=-1)
-            return np.where(view.observation["mask"].any(axis=-1), best, -1)
+        def choose(self, observation):
+            best = (observation["candidates"][..., 0] * observation["mask"]).argmax(axis=-1)
+            return np.where(observation["mask"].any(axis=-1), best, -1)
 
     mean, deviation = evaluate_policy(as_sb3(Best()), TrivialEnv(), n_eval_episodes=3, warn=False)
     assert (mean, deviation) == (TrivialEnv().best_return, 0)
@@ -109,7 +109,7 @@ def test_bad_input_is_refused(tmp_path):
     with pytest.raises(RalsegError, match="episode 0: the env's reward is nan"):
         train_sb3(NaNEnv, SB3Options(), tmp_path, seed=0, episodes=2, tensorboard=False)
     with pytest.raises(RalsegError, match="episodes is 0"):
-        train_sb3(MakeTrivialEnv(), SB3Options(), tmp_path, seed=0, episodes=0)
+        train_sb3(TrivialEnv, SB3Options(), tmp_path, seed=0, episodes=0)
     assert not (tmp_path / "policy.json").exists()
     with pytest.raises(RalsegError, match=r"agent.algorithm='ppo' is unknown; choose from sb3_ppo, sb3_dqn"):
         SB3Options(algorithm="ppo")

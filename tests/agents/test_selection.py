@@ -43,7 +43,7 @@ def test_settings_hold_in_every_acquisition(setting, fake_game, offered):
     game = fake_game()
     for name in ("entropy", "coreset", "badge", "class_aware_random", "k_means_plus_plus", "typiclust", "max_herding"):
         if name != "entropy" and ("stochastic" in setting or "top_share" in setting):
-            with pytest.raises(RalsegError, match=f"{name} has no scores for selection.stochastic or top_share"):
+            with pytest.raises(RalsegError, match=f"{name}: there are no scores for selection.stochastic or top_share"):
                 make(name, selection=setting)
             continue
         acquisition = make(name, selection=setting)
@@ -454,12 +454,12 @@ def test_what_a_selection_needs():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"per_image": 0}, r"selection.per_image=0 is out of range; it is 1 or more"),
-        ({"separation": -1}, r"selection.separation=-1 is out of range; it is 0 or more"),
-        ({"beta": 0.0}, r"selection.beta=0.0 is out of range; it is above 0"),
+        ({"per_image": 0}, r"selection.per_image=0 is out of range; it must be 1 or more"),
+        ({"separation": -1}, r"selection.separation=-1 is out of range; it must be 0 or more"),
+        ({"beta": 0.0}, r"selection.beta=0.0 is out of range; it must be above 0"),
         ({"beta": float("inf")}, r"selection.beta=inf is out of range"),
         ({"beta": float("nan")}, r"selection.beta=nan is out of range"),
-        ({"top_share": 0.0}, r"selection.top_share=0.0 is out of range; it is above 0 and at most 1"),
+        ({"top_share": 0.0}, r"selection.top_share=0.0 is out of range; it must be above 0 and at most 1"),
         ({"top_share": 1.1}, r"selection.top_share=1.1 is out of range"),
         (
             {"top_share": 0.5, "stochastic": "power"},
@@ -487,5 +487,5 @@ def test_power_of_scores_without_a_lowest_value(fake_game, offered):
 
 
 def test_beta_without_chance_is_refused():
-    with pytest.raises(RalsegError, match=r"selection\.beta=2\.0 is for selection\.stochastic; set that, too"):
+    with pytest.raises(RalsegError, match=r"beta=2\.0 is for stochastic; set that, too"):
         Selection(beta=2.0)

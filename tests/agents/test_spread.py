@@ -186,9 +186,3 @@ def test_bad_points_are_refused(method):
         method(bad, NOTHING, 3, Free(9), rng())
     with pytest.raises(RalsegError, match="row 4 of the labelled points is not finite"):
         method(gaussian(9), bad, 3, Free(9), rng())
-
-
-def test_bad_options_are_refused():
-    for options in ({"neighbours": 0}, {"most_clusters": 0}):
-        with pytest.raises(RalsegError, match=r"=0.*one is out of range"):
-            typical(gaussian(9), NOTHING, 3, Free(9), rng(), **options)

@@ -9,7 +9,7 @@ from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.query_policy import QueryPolicy, load_policy, save_policy
 from ralseg.agents.token_network import TokenQueryNetwork
 from ralseg.agents.training import train
-from ralseg.agents.trivial import MakeTrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 from ralseg.features import TokenLayout
 from ralseg.foundation import RalsegError
 
@@ -136,12 +136,12 @@ def test_it_learns(tmp_path):
     """The trivial game's rows of four numbers, read as two classes with one number each and two others."""
     options = BatchDQNOptions(network="tokens", hidden=16, warm_up=24, gamma=0.0, learning_rate=3e-3)
     layout = TokenLayout(1, 2, 1, 2)
-    result = train(MakeTrivialEnv(), options, tmp_path, seed=0, episodes=24, tokens=layout, tensorboard=False)
-    assert np.mean([entry["return"] for entry in result.history[-4:]]) > 0.85 * MakeTrivialEnv()().best_return
+    result = train(TrivialEnv, options, tmp_path, seed=0, episodes=24, tokens=layout, tensorboard=False)
+    assert np.mean([entry["return"] for entry in result.history[-4:]]) > 0.85 * TrivialEnv().best_return
 
 
 def test_it_needs_to_know_the_rows():
-    space = MakeTrivialEnv()().observation_space
+    space = TrivialEnv().observation_space
     with pytest.raises(RalsegError, match="network=tokens reads numbers per class; pass the layout"):
         build_network(BatchDQNOptions(network="tokens"), space)
     built = build_network(BatchDQNOptions(network="tokens", prior=2.0), space, 3, TokenLayout(1, 2, 1, 2))

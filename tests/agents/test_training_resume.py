@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.query_policy import load_policy
 from ralseg.agents.training import train
-from ralseg.agents.trivial import MakeTrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 from ralseg.foundation import RalsegError
 
 torch.set_num_threads(1)
@@ -24,9 +25,7 @@ EPISODES = 7
 
 
 def run(folder, options=OPTIONS, seed=5, **arguments):
-    return train(
-        MakeTrivialEnv(), options, folder, **{"seed": seed, "episodes": EPISODES, "tensorboard": False} | arguments
-    )
+    return train(TrivialEnv, options, folder, **{"seed": seed, "episodes": EPISODES, "tensorboard": False} | arguments)
 
 
 def weights(folder):
@@ -103,12 +102,12 @@ import os, signal, sys, torch
 torch.set_num_threads(1)
 from ralseg.agents.options import BatchDQNOptions
 from ralseg.agents.training import train
-from ralseg.agents.trivial import MakeTrivialEnv
+from ralseg.agents.trivial import TrivialEnv
 options = BatchDQNOptions(warm_up=16, n_step=2, prioritised=True, target_update=7, learning_rate_floor=0.1)
 def on_step(progress):
     if progress.env_steps >= 30:
         os.kill(os.getpid(), signal.SIGKILL)
-train(MakeTrivialEnv(), options, sys.argv[1], seed=5, episodes=7, tensorboard=False, on_step=on_step)
+train(TrivialEnv, options, sys.argv[1], seed=5, episodes=7, tensorboard=False, on_step=on_step)
 """
 
 
@@ -169,7 +168,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
 
 def test_a_game_that_fails_in_its_process_is_reported(tmp_path):
     with pytest.raises(RalsegError, match="game stream 0: ValueError: negative dimensions"):
-        train(MakeTrivialEnv(slates=-1), OPTIONS, tmp_path, seed=0, episodes=2, processes=2)
+        train(partial(TrivialEnv, slates=-1), OPTIONS, tmp_path, seed=0, episodes=2, processes=2)
 
 
 def test_history_has_every_episode(whole):

@@ -193,6 +193,14 @@ def test_selection(run, in_this_process):
     assert all(line["same"] and line["size"] == [46, 92] for line in found["separated"])
 
 
+def test_regions_of_ripu_as_published():
+    assert selection.regions_per_round(1024, 2048, 0.022) == 1026
+    assert selection.regions_per_round(1024, 2048, 0.05) == 2331
+    # A share that comes out even is not rounded up by the error of a float: 10 x 9 x 0.3 / 3 = 9.
+    assert selection.regions_per_round(10, 9, 0.3, rounds=3, side=1) == 9
+    assert selection.regions_per_round(10, 9, 0.31, rounds=3, side=1) == 10
+
+
 def test_selection_takes_no_overrides(capsys):
     assert main(["selection", "dataset=camvid"]) == 2
     assert "leave out dataset=camvid" in capsys.readouterr().err

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import FixedPolicy, Reducer, make
-from ralseg.agents.acquisitions.embeddings import GRADIENT, embedding_reducer
-from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES
+from ralseg.agents.acquisitions.reducers import GRADIENT, PREDICTED_SHARES, embedding_reducer
 from ralseg.envs import World
 from ralseg.envs.reader import STATE_UNITS
 from ralseg.features import UnitGrid, entropy_map, margin_map

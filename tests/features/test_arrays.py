@@ -27,7 +27,6 @@ from ralseg.features import (
     released_entropy_map,
     released_entropy_pools,
     ripu_map,
-    softmax,
     symmetric_divergence_map,
     uncertainty_summary,
     unit_features,
@@ -35,6 +34,7 @@ from ralseg.features import (
     window_mean,
 )
 from ralseg.features.arrays import cast, check_finite, constant, namespace, on_host
+from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import Kept, RalsegError
 
 GRID = UnitGrid(36, 50, 12, 25)
@@ -43,7 +43,7 @@ EMBEDDING = np.random.default_rng(1).normal(size=(3, 7, 9, 10)).astype(np.float3
 
 # Every function that takes tensors, of logits (3, 5, 18, 25): (the function, the shape of what it gives).
 FUNCTIONS = {
-    "softmax": (softmax, (3, 5, 18, 25)),
+    "softmax": (lambda x: Softmax(x).probabilities, (3, 5, 18, 25)),
     "class_map": (class_map, (3, 18, 25)),
     "entropy_map": (entropy_map, (3, 18, 25)),
     "margin_map": (margin_map, (3, 18, 25)),

@@ -3,11 +3,17 @@ import pytest
 import scipy.stats
 import torch
 
-from ralseg.features import class_map, confidence_map, entropy_map, margin_map, softmax
+from ralseg.features import class_map, confidence_map, entropy_map, margin_map
 from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import RalsegError
 
 LOGITS = np.random.default_rng(0).normal(scale=4, size=(2, 3, 5, 6, 7)).astype(np.float32)
+
+
+def softmax(logits):
+    return Softmax(logits).probabilities
+
+
 ALL = (softmax, class_map, entropy_map, margin_map, confidence_map)
 
 

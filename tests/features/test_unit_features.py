@@ -13,10 +13,10 @@ from ralseg.features import (
     predicted_shares,
     released_counts,
     released_entropy_pools,
-    softmax,
     uncertainty_summary,
     unit_features,
 )
+from ralseg.features.softmax_maps import Softmax
 from ralseg.foundation import RalsegError
 
 GRID = UnitGrid(36, 50, 12, 16)
@@ -50,7 +50,7 @@ def test_widths_and_values(kind):
     entropy = entropy_map(kind(LOGITS))
     shares = predicted_shares(class_map(kind(LOGITS)), grid, 5)
     np.testing.assert_array_equal(found["shares"], kind.back(shares))
-    probabilities = np.moveaxis(kind.back(grid.pool(softmax(kind(LOGITS)))), -2, -1)
+    probabilities = np.moveaxis(kind.back(grid.pool(Softmax(kind(LOGITS)).probabilities)), -2, -1)
     np.testing.assert_allclose(found["probabilities"], probabilities, rtol=1e-5)
     np.testing.assert_allclose(found["probabilities"].sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(found["released_counts"], kind.back(released_counts(shares * 192)), rtol=1e-6)

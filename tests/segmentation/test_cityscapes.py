@@ -69,7 +69,7 @@ class TestCityscapes(FileContract):
         before[3:9, 5:50] = IGNORE
         np.testing.assert_array_equal(lenient.load(name)[1], before)
         assert lenient.fingerprint(name) != dataset.fingerprint(name)
-        with pytest.raises(RalsegError, match="unknown='road' must be refuse or void"):
+        with pytest.raises(RalsegError, match=r"dataset\.unknown='road' is unknown; choose from refuse, void"):
             Cityscapes(tmp_path, unknown="road")
 
     def test_what_is_missing_is_named(self, dataset, tmp_path):

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ralseg.segmentation import mapped
-from ralseg.segmentation.mapped import MappedFile
+from ralseg.segmentation import store as module
+from ralseg.segmentation.store import MappedFile
 
 SIZE = 60_000_000
 
@@ -36,7 +36,7 @@ def parts(length):
 
 @pytest.mark.parametrize("limit", [1, 700_000, 1 << 28])
 def test_releasing_pages_does_not_change_what_is_read(file, content, limit, monkeypatch):
-    monkeypatch.setattr(mapped, "RESIDENT_BYTES", limit)
+    monkeypatch.setattr(module, "RESIDENT_BYTES", limit)
     views = {part: file.read(*part) for part in parts(500_000)}
     for (start, end), view in views.items():
         np.testing.assert_array_equal(view, content[start:end])
@@ -45,14 +45,14 @@ def test_releasing_pages_does_not_change_what_is_read(file, content, limit, monk
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="resident pages are read from /proc")
 def test_only_pages_read_since_the_last_release_are_held(file, monkeypatch):
-    monkeypatch.setattr(mapped, "RESIDENT_BYTES", 10_000_000)
+    monkeypatch.setattr(module, "RESIDENT_BYTES", 10_000_000)
     most = 0
     for part in parts(1_000_000):
         file.read(*part).sum()
         most = max(most, resident("pixels.bin"))
     # A fault brings up to 4 MB of neighbours along.
     assert 5_000_000 < most < 20_000_000
-    monkeypatch.setattr(mapped, "RESIDENT_BYTES", 1 << 28)
+    monkeypatch.setattr(module, "RESIDENT_BYTES", 1 << 28)
     for part in parts(1_000_000):
         file.read(*part).sum()
     assert resident("pixels.bin") > 0.9 * SIZE

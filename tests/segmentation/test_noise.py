@@ -67,11 +67,11 @@ def counted(learner, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("dropout", 0), "noise.draws=0 is out of range; it is 1 or more"),
-        (("features", -1), "noise.draws=-1 is out of range; it is 1 or more"),
-        (("flip", 3), "noise.draws=3 is out of range; an image has 1 flip, or 2 with the plain one"),
-        (("features", 2, 0.0), "noise.scale=0.0 is out of range; it is above 0"),
-        (("features", 2, float("nan")), "noise.scale=nan is out of range; it is above 0"),
+        (("dropout", 0), "noise.draws=0 is out of range; it must be 1 or more"),
+        (("features", -1), "noise.draws=-1 is out of range; it must be 1 or more"),
+        (("flip", 3), "^draws=3 is out of range; an image has 1 flip, or 2 with the plain one"),
+        (("features", 2, 0.0), "noise.scale=0.0 is out of range; it must be above 0"),
+        (("features", 2, float("nan")), "noise.scale=nan is out of range; it must be above 0"),
     ],
 )
 def test_bad_noise_is_refused(arguments, message):

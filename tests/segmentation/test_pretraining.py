@@ -268,9 +268,9 @@ def test_revealed_is_all_there_is(store):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"streets": -1}, "streets must be 0 or more"),
-        ({"frozen_hidden": 0}, "frozen_hidden and frozen_steps 1 or more"),
-        ({"use_state": False}, "theta0 is trained on nothing; set theta0.use_state=true"),
+        ({"streets": -1}, "^theta0.streets=-1 is out of range; it must be 0 or more"),
+        ({"frozen_hidden": 0}, "^theta0.frozen_hidden=0 is out of range; it must be 1 or more"),
+        ({"use_state": False}, "the network would be trained on nothing; set use_state=true"),
     ],
 )
 def test_options_out_of_range(options, message):
