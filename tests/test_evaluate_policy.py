@@ -57,7 +57,7 @@ def test_names_in_brackets_are_shown_whole(capsys):
     [
         ("policies=[rnd]", "policy 'rnd' is unknown"),
         ("fit.draws=many", "fit.draws='many' must be a whole number"),
-        ("fit.options.steps=0", "FitOptions.steps=0 is out of range"),
+        ("fit.options.steps=0", "fit.options.steps=0 is out of range"),
         ("polices=[random]", "polices is not a setting"),
         ("features=compact", "features is not a setting"),
         ("dataset=nowhere", "nowhere"),
