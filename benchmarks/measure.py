@@ -56,7 +56,7 @@ def alternate(works: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, 
 
 
 class Clock:
-    """Adds up the CPU seconds of some methods, whoever calls them.
+    """Adds up the CPU seconds of some methods over all their calls.
 
     Attributes:
         seconds: phase -> CPU seconds so far.

@@ -153,7 +153,7 @@ class Table:
         return replace(self, columns=tuple(self.columns[number] for number in kept), rows=tuple(rows))
 
     def ranked(self) -> list[Row]:
-        """The rows as the page shows them: contenders from the highest to the lowest, then references likewise."""
+        """The rows as the page shows them: contenders, then references, each from the highest down."""
         rows = [(row.order, row) for row in self.rows if row.order is not None]
         return [row for _, row in sorted(rows, key=lambda pair: (pair[1].reference, -pair[0]))]
 

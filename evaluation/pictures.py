@@ -14,7 +14,7 @@ from ralseg.evaluation.cells import split_name
 from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.segmentation.datasets import Dataset
 
-# Okabe and Ito's palette, told apart by all common kinds of colour vision; chance is grey.
+# Okabe and Ito's palette, which all common kinds of colour vision distinguish; chance is grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX"
 MOST_SHOWN = 8
@@ -156,7 +156,7 @@ def _lines(axis: Axes, entries: Sequence[Mapping], what: str, names: Sequence[st
     for i, name in enumerate(names):
         own = [(entry["units"], _interval(entry, what)) for entry in entries if entry["policy"] == name]
         own = [(units, interval) for units, interval in own if interval is not None]
-        # Side by side: bands or bars on top of each other cannot be told apart.
+        # Side by side: bands or bars on top of each other cannot be distinguished.
         units = np.array([u for u, _ in own]) + 0.012 * reach * (i - (len(names) - 1) / 2)
         style = style_of(names, _references(entries))[name]
         label = _label(name, entries)

@@ -46,7 +46,7 @@ class Job:
     """One run.
 
     Attributes:
-        policy: who plays; None: nobody, all labels of D_V are given (the fully supervised run).
+        policy: the policy that plays; None for the fully supervised run, which is given all labels of D_V.
         seed: of draws and choices.
         run_id: of the game's rows; None where they are not wanted.
         fit_id: of the rows after training to convergence; None where they are not wanted.

@@ -25,7 +25,7 @@ class NamedPolicy:
         name: as in files and tables; policies of one name are training seeds of one policy.
         policy: what chooses.
         training_seed: seed of its training; None if it was not trained.
-        training: what it was trained with and on; None likewise.
+        training: what it was trained with and on; None if it was not trained.
         identity: differs between policies that choose differently: the SHA-256 of the weights, or the whole formula.
         dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.

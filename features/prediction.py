@@ -13,7 +13,7 @@ from ralseg.foundation import Count, Positive, RalsegError, Settings
 
 @dataclass(frozen=True)
 class Noise(Settings, group="noise"):
-    """What disturbs a prediction, and how often. Equal ones are drawn once for all who ask for them.
+    """What disturbs a prediction, and how often. Equal noises are drawn once and shared.
 
     - `dropout`: a random share of the decoder's map, the network's own `dropout`, is dropped (Gal, Ghahramani 2016);
     - `features`: Gaussian noise is added to the map that the last layer reads, for networks with or without dropout;
@@ -64,7 +64,7 @@ class Prediction:
 
     @cached_property
     def softmax(self) -> Softmax:
-        """The softmax of the logits, computed once for all who read it."""
+        """The softmax of the logits, computed once and shared."""
         return Softmax(self.array(self.logits))
 
     @staticmethod
@@ -100,5 +100,5 @@ def resized(maps: Array, size: tuple[int, int]) -> Array:
     """Tensors (B, D, h, w) interpolated to another size, bilinear; the maps themselves where they have that size."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    # A tensor brings its library along: nobody who only reads arrays has to import it.
+    # A tensor brings its library along, so that reading arrays needs no torch.
     return namespace(maps).nn.functional.interpolate(maps, size=size, mode="bilinear")

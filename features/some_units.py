@@ -60,7 +60,7 @@ class SomeUnits:
 
         Raises:
             RalsegError: as `UnitGrid.pool`, but NaN and infinities are only noticed in map pixels that the units touch.
-                The other methods raise it likewise.
+                The other methods raise the same error.
         """
         return cast(self.average(maps), "float32")
 

@@ -72,7 +72,7 @@ class _AsGiven(Prediction):
 def _shares(prediction: Prediction, grid: UnitGrid) -> Array:
     softmax = prediction.softmax
     shares = namespace(softmax.best).moveaxis(grid.pool(softmax.one_hot), -2, -1)
-    # Even NaN has a best class, or none: 0 * NaN brings it into the shares where nobody looked at the logits.
+    # Even NaN has a best class, or none: 0 * NaN brings it into the shares where the logits were not checked.
     return shares + 0 * grid.pool(softmax.best[:, 0])[..., None]
 
 

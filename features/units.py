@@ -1,4 +1,4 @@
-"""The units of an image as whoever looks at them needs them: all of a grid, or some of its units."""
+"""The units of an image, all of a grid or some of them, and what is kept of a prediction for each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

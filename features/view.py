@@ -145,7 +145,7 @@ class CandidatesView:
         return self._shared.observation
 
     def compute(self) -> None:
-        """Look at the predictions of all candidates and of what is labelled now, if nobody has."""
+        """Compute the rows of all candidates and of the labelled units now, unless they are there already."""
         if self._rows is None and self._everybody:
             open_, labelled = self._shared.open_and_labelled
             self._rows, self._labelled = open_, labelled

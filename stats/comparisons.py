@@ -19,7 +19,7 @@ def interquartile_mean(
 
     Args:
         values: (training_seeds, draws).
-        rng: draws the resamples, or has them.
+        rng: draws the resamples, or holds them already.
         level: probability of the interval, between 0 and 1.
 
     Raises:
@@ -48,7 +48,7 @@ def probability_of_improvement(
 
     Args:
         differences: (training_seeds, draws) of one policy less the other.
-        rng: draws the resamples, or has them.
+        rng: draws the resamples, or holds them already.
         level: probability of the interval, between 0 and 1.
 
     Raises:
@@ -86,8 +86,8 @@ def advantage_won(
     Args:
         policy: (training_seeds, draws).
         base: the same runs; one training seed stands for all of them.
-        reference: likewise.
-        rng: draws the resamples, or has them.
+        reference: (training_seeds, draws), as `base`.
+        rng: draws the resamples, or holds them already.
         level: probability of the intervals, between 0 and 1.
 
     Raises:

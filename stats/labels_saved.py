@@ -25,9 +25,9 @@ class LabelsSaved:
         censored: "", or why `saved` is a bound: "at most" (the base's figure is not reached within the budgets),
             "at least" (reached at the first budget already) or "flat base" (the base does not rise, so that nothing
             can be saved; `saved` is 0).
-        at_most: share of the resamples that were so.
-        at_least: likewise.
-        flat_base: likewise.
+        at_most: share of the resamples in which it is a bound from above.
+        at_least: share of the resamples in which it was reached at the first budget already.
+        flat_base: share of the resamples in which the base does not rise.
         n: independent things that it rests on: training seeds, or draws where there is one training seed.
         level: probability that the interval is built for.
         method: of the bootstrap.

@@ -77,9 +77,9 @@ class Chart:
     Attributes:
         name: unique on the page.
         title: what is shown.
-        described: all its figures as text, for readers who do not see it.
+        described: all its figures as text, for screen readers.
         width: in pixels of the drawing.
-        height: likewise.
+        height: in pixels of the drawing.
         grid: lines behind everything.
         ticks: numbers along the axes.
         labels: of the axes.

@@ -56,8 +56,8 @@ def _scene(
     before = next((pair[0] for pair in maps.values() if pair is not None), None)
     first = [_class_map(label, label, dataset, "true classes", f"True classes of {image}")]
     if before is not None:
-        told = f"Predicted classes of {image} at theta_0"
-        first.append(_class_map(before, label, dataset, "before, at theta_0", told))
+        description = f"Predicted classes of {image} at theta_0"
+        first.append(_class_map(before, label, dataset, "before, at theta_0", description))
     tiles = []
     for name, own in units.items():
         boxes = [box for unit, *box in own if unit == image]
@@ -68,8 +68,8 @@ def _scene(
         }
         tile["map"] = None
         if (pair := maps[name]) is not None:
-            told = f"Predicted classes of {image} after what {material.looks[name].label} bought"
-            tile["map"] = _class_map(pair[1], label, dataset, "after", told)
+            description = f"Predicted classes of {image} after what {material.looks[name].label} bought"
+            tile["map"] = _class_map(pair[1], label, dataset, "after", description)
         tiles.append(tile)
     return {
         "image": image,
@@ -82,10 +82,12 @@ def _scene(
     }
 
 
-def _class_map(classes: np.ndarray, label: np.ndarray, dataset: Dataset, words: str, told: str) -> dict[str, str]:
+def _class_map(
+    classes: np.ndarray, label: np.ndarray, dataset: Dataset, words: str, description: str
+) -> dict[str, str]:
     known = label != IGNORE
     right = "" if classes is label else f", {100 * (classes == label)[known].mean():.0f} % of the pixels right"
-    return {"address": _png(classes, dataset.colors), "told": told + right, "caption": words + right}
+    return {"address": _png(classes, dataset.colors), "description": alt + right, "caption": words + right}
 
 
 def _first_runs(material: Material) -> dict[str, tuple[str, Mapping[str, Any]]]:
