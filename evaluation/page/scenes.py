@@ -87,7 +87,7 @@ def _class_map(
 ) -> dict[str, str]:
     known = label != IGNORE
     right = "" if classes is label else f", {100 * (classes == label)[known].mean():.0f} % of the pixels right"
-    return {"address": _png(classes, dataset.colors), "description": alt + right, "caption": words + right}
+    return {"address": _png(classes, dataset.colors), "description": description + right, "caption": words + right}
 
 
 def _first_runs(material: Material) -> dict[str, tuple[str, Mapping[str, Any]]]:
