@@ -22,6 +22,9 @@ Sample = tuple[int, tuple[float, float] | None]
 
 FEW = 8
 """Labelled cells count as few if a batch has more than this many times as many cells."""
+FEW_NEIGHBOURS = 128
+"""The same for the frozen head, which reads four neighbours of a cell on a map with a quarter as many cells: whole maps
+are cheaper unless single pixels are labelled."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def map_batches(
         size = network.logit_size(images.input_size(chunk[0]))
         targets = np.stack([labels.targets(i, size) for i in chunk])
         known = targets.sum(1) > 0
-        if (network.per_pixel or cut == "frozen") and 0 < known.sum() * FEW < known.size:
+        few = FEW if network.per_pixel else FEW_NEIGHBOURS
+        if (network.per_pixel or cut == "frozen") and 0 < known.sum() * few < known.size:
             gathered = _gathered_cells if network.per_pixel else _gathered_neighbours
             cells = [np.argwhere(of_image) for of_image in known]
             of_cells = np.ascontiguousarray(np.moveaxis(targets, 1, -1)[known].T)

@@ -584,8 +584,8 @@ def test_the_frozen_head_learns_from_few_labelled_cells_as_from_whole_maps(store
         for y, x in ((0, 0), (height - 3, width - 2), (10 + i, 21)):
             labels.reveal(i, store.size(i), (y, x, 3, 2), store.label(i)[y : y + 3, x : x + 2])
     data, found = TrainingSet(labels, [(i, (0.5, 0.5)) for i in range(3)]), []
-    for few in (8, 10**9):
-        monkeypatch.setattr(batches, "FEW", few)
+    for few in (1, 10**9):
+        monkeypatch.setattr(batches, "FEW_NEIGHBOURS", few)
         network = network_of(len(store.dataset.classes), dropout=1e-12 if decoded == "dropout" else 0.0)
         learner, shapes = learner_of(store, "frozen", network, "float32", steps=1, averaging=0.0), []
         student = learner.student
