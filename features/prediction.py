@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -96,8 +97,8 @@ def as_array(maps: Array) -> Array:
     return np.asarray(maps) if on_host(maps) else maps
 
 
-def resized(maps: Array, size: tuple[int, int]) -> Array:
-    """Tensors (B, D, h, w) interpolated to another size, bilinear; the maps themselves where they have that size."""
+def resized(maps: Any, size: tuple[int, int]) -> Any:
+    """Tensors (B, D, h, w) at another (h, w), by bilinear interpolation; the maps themselves if they have that size."""
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
     # A tensor brings its library along, so that reading arrays needs no torch.

@@ -1,6 +1,6 @@
 """Segmentation networks: `prediction = network(maps, cut)`."""
 
-from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalise, resized
+from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalise
 from ralseg.segmentation.networks.inference import InferenceTwin
 from ralseg.segmentation.networks.pixel_mlp import PixelMLP
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
@@ -19,5 +19,4 @@ __all__ = [
     "SmpNetwork",
     "normalise",
     "read_tensors",
-    "resized",
 ]

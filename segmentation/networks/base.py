@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ralseg.features.prediction import Noise, Prediction
+from ralseg.features.prediction import Noise, Prediction, resized
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
@@ -258,11 +258,6 @@ def set_statistics(norm: nn.BatchNorm2d, columns: Sequence[Tensor]) -> None:
 
 def _size(maps: Tensor) -> tuple[int, int]:
     return maps.shape[-2], maps.shape[-1]
-
-
-def resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (B, D, h, w) at another size, by bilinear interpolation."""
-    return maps if maps.shape[-2:] == tuple(size) else functional.interpolate(maps, size=size, mode="bilinear")
 
 
 def normalise(images: Tensor) -> Tensor:

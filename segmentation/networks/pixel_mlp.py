@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ralseg.segmentation.networks.base import Cut, SegmentationNetwork, resized, set_statistics
+from ralseg.features.prediction import resized
+from ralseg.segmentation.networks.base import Cut, SegmentationNetwork, set_statistics
 
 
 class PixelMLP(SegmentationNetwork):

@@ -53,11 +53,19 @@ class Pictures:
 
     def __init__(self, network: SegmentationNetwork, images: Images, device: torch.device, variant: Variant) -> None:
         self._network, self._images, self._device, self._variant = network, images, device, variant
+        self._stacks: Kept[Tensor] = Kept(CPU_BYTES if device.type == "cpu" else DEVICE_BYTES, replace=True)
 
     def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
-        """(B, 3, h, w) of images of one size, channels last in memory."""
-        stacked = np.stack([seen(self._images, i, self._variant) for i in images])
-        return (normalise(to_device(stacked, self._device)).to(self._network.dtype),)
+        """(B, 3, h, w) of images of one size, channels last in memory; see `KeptMaps`."""
+        self._images.check(images)
+        stack = self._stacks.get(tuple(images))
+        if stack is None:
+            with torch.inference_mode(False), torch.no_grad():
+                pixels = np.stack([seen(self._images, i, self._variant) for i in images])
+                stack = normalise(to_device(pixels, self._device)).to(self._network.dtype)
+            if again:
+                self._stacks.put(tuple(images), stack, stack.nbytes)
+        return (stack,)
 
 
 class KeptMaps:

@@ -93,6 +93,16 @@ def test_nothing_lies_below_the_cut_of_the_full_game(store):
     assert not files(store)
 
 
+def test_stacks_of_the_full_game_are_kept_within_the_budget(store, monkeypatch):
+    monkeypatch.setattr(kept, "CPU_BYTES", 2 * 3 * 64 * 96 * 4)
+    maps = Pictures(network_of(), LearnerImages(store), CPU, PLAIN)
+    once, first = maps([2]), maps([0, 1], again=True)
+    assert maps([0, 1])[0] is first[0] and maps([2])[0] is not once[0]
+    second = maps([3, 4], again=True)
+    assert maps([3, 4])[0] is second[0]
+    assert maps([0, 1])[0] is not first[0] and torch.equal(maps([0, 1])[0], first[0])
+
+
 def test_an_image_is_computed_once_per_cache(store, monkeypatch):
     first, second = maps_of(store), maps_of(store)
     seen = counted(first, monkeypatch), counted(second, monkeypatch)
