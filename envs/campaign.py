@@ -28,7 +28,7 @@ class Campaign:
         pool: the units.
         labels: all known labels, the starting labels included.
         ledger: what was paid.
-        class_counts: (C,) int64 pixels per class that were bought.
+        unit_counts: (m, C) int64 pixels per class of each labelled unit, in the order of buying.
         pending: flat numbers of the units that were asked for and not answered yet, in the order of asking.
         fresh: (image, centre as shares of height and width) of the units answered since the last `learn`.
         on_record: see above; it may be set before a game begins.
@@ -44,19 +44,17 @@ class Campaign:
         self.pool.reset()
         self.labels = self._labels()
         self.ledger = Ledger(self.pool.pixels)
-        self.class_counts = np.zeros(self.labels.classes, np.int64)
+        self.unit_counts = np.zeros((0, self.labels.classes), np.int64)
         self.pending: list[int] = []
         self.fresh: list[tuple[int, tuple[float, float]]] = []
-        self._counts: dict[int, np.ndarray] = {}
         self._images: set[int] = set()
         self._moves: list[_Move] = []
         self._note(_Move("begin", seed=seed))
 
     @property
-    def unit_counts(self) -> np.ndarray:
-        """(m, C) int64 pixels per class of each labelled unit, in the order of buying."""
-        rows = [self._counts[unit] for unit in self.pool.bought.tolist()]
-        return np.array(rows, np.int64).reshape(-1, self.labels.classes)
+    def class_counts(self) -> np.ndarray:
+        """(C,) int64 pixels per class that were bought."""
+        return self.unit_counts.sum(0)
 
     @property
     def records(self) -> list[Record]:
@@ -86,8 +84,7 @@ class Campaign:
         """
         self._check_pending(units)
         self.pool.withdraw(units)
-        withdrawn = set(units.tolist())
-        self.pending = [unit for unit in self.pending if unit not in withdrawn]
+        self._settle(units)
         self._note(_Move("withdraw", units))
 
     def answer(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
@@ -104,22 +101,15 @@ class Campaign:
             RalsegError: if a unit is not pending or a label does not fit it; then nothing is changed.
         """
         self._check_pending(units)
-        boxes, images = self.pool.boxes(units), self.pool.images[self.pool.locate(units)[0]].tolist()
-        sizes = [self.pool.store.size(image) for image in images]
-        for image, size, box, label in zip(images, sizes, boxes.tolist(), labels, strict=True):
-            self.labels.check(image, size, box, label)
-        counts = np.zeros((len(units), self.labels.classes), np.int64)
-        for row, (image, size, box, label) in enumerate(zip(images, sizes, boxes.tolist(), labels, strict=True)):
-            counts[row] = self.labels.reveal(image, size, box, label)
-            centre = (box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1]
-            self.fresh.append((image, centre))
+        places = self._fitting(units, labels)
+        found = [self.labels.reveal(*place, label) for place, label in zip(places, labels, strict=True)]
+        counts = np.array(found, np.int64).reshape(-1, self.labels.classes)
         self.pool.buy(units)
-        self._counts |= dict(zip(units.tolist(), counts, strict=True))
-        self.pending = [unit for unit in self.pending if unit not in self._counts]
-        self._images.update(images)
-        self.class_counts += counts.sum(0)
+        self._settle(units)
+        self._images.update(image for image, _, _ in places)
+        self.unit_counts = np.concatenate([self.unit_counts, counts])
         self.ledger.units += len(units)
-        self.ledger.pixels += int(boxes[:, 2:].prod(axis=1).sum())
+        self.ledger.pixels += int(self.pool.areas(units).sum())
         self.ledger.clicks += int((counts > 0).sum())
         self.ledger.images = len(self._images)
         self._note(_Move("answer", units, [np.array(label) for label in labels]))
@@ -135,17 +125,14 @@ class Campaign:
             labels: see `answer`.
 
         Raises:
-            RalsegError: if a unit has no label yet, or a label does not fit it.
+            RalsegError: if a unit has no label yet or a label does not fit it; then nothing is changed.
         """
-        if unknown := [unit for unit in units.tolist() if unit not in self._counts]:
+        bought = self.pool.bought.tolist()
+        if unknown := [unit for unit in units.tolist() if unit not in bought]:
             raise RalsegError(f"unit {self.pool.records(np.array(unknown[:1]))[0]} has no label to correct; answer it")
-        boxes, images = self.pool.boxes(units), self.pool.images[self.pool.locate(units)[0]].tolist()
-        for unit, image, box, label in zip(units.tolist(), images, boxes.tolist(), labels, strict=True):
-            size = self.pool.store.size(image)
-            counts = self.labels.correct(image, size, box, label)
-            self.class_counts += counts - self._counts[unit]
-            self._counts[unit] = counts
-            self.fresh.append((image, ((box[0] + box[2] / 2) / size[0], (box[1] + box[3] / 2) / size[1])))
+        places = self._fitting(units, labels)
+        for unit, place, label in zip(units.tolist(), places, labels, strict=True):
+            self.unit_counts[bought.index(unit)] = self.labels.correct(*place, label)
         self._note(_Move("correct", units, [np.array(label) for label in labels]))
 
     def learned(self) -> None:
@@ -157,6 +144,21 @@ class Campaign:
         if len(set(units.tolist())) < len(units) or not set(units.tolist()) <= set(self.pending):
             named = self.pool.records(units)
             raise RalsegError(f"units {named[:3]}... are not all pending; answer what was asked for, each unit once")
+
+    def _fitting(self, units: np.ndarray, labels: Sequence[np.ndarray]) -> list[tuple[int, tuple[int, int], list[int]]]:
+        """Image, its size and the box of each unit, once all labels are known to fit; the units count as fresh then."""
+        images, boxes = self.pool.images[self.pool.locate(units)[0]].tolist(), self.pool.boxes(units).tolist()
+        places = [(image, self.pool.store.size(image), box) for image, box in zip(images, boxes, strict=True)]
+        for place, label in zip(places, labels, strict=True):
+            self.labels.check(*place, label)
+        for image, (height, width), (y, x, h, w) in places:
+            self.fresh.append((image, ((y + h / 2) / height, (x + w / 2) / width)))
+        return places
+
+    def _settle(self, units: np.ndarray) -> None:
+        """Units are no longer pending."""
+        settled = set(units.tolist())
+        self.pending = [unit for unit in self.pending if unit not in settled]
 
     def _note(self, move: "_Move") -> None:
         self._moves.append(move)

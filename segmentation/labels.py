@@ -83,6 +83,8 @@ class PartialLabels:
         y, x, height, width = box
         if values.shape != (height, width) or y < 0 or x < 0 or y + height > size[0] or x + width > size[1]:
             raise RalsegError(f"image {image}: labels {values.shape} do not fit box {(y, x, height, width)} of {size}")
+        if values.dtype != np.uint8:
+            raise RalsegError(f"image {image}: labels are {values.dtype}; give uint8 ids, {IGNORE} where not labelled")
         known = values[values != IGNORE]
         if known.size and known.max() >= self.classes:
             raise RalsegError(
