@@ -1,5 +1,6 @@
 """Fixtures that every floor uses."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -58,3 +59,32 @@ def write_camvid(root: Path, size: tuple[int, int] = (180, 240)) -> Path:
 def camvid_tree(tmp_path: Path) -> Path:
     """A generated tree in SegNet's layout: 24, 7 and 6 images of 180 x 240 (height x width) from CamVid's clips."""
     return write_camvid(tmp_path / "camvid")
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch) -> Path:
+    """A cache of this test alone."""
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def refused(tmp_path, capfd, own_cache) -> Callable[..., str]:
+    """Goes through a door and gives the one line that it says; the run folder must stay as empty as it was.
+
+    The door is "train" or "evaluate"; overrides follow. Those that name a run folder come after the default one.
+    """
+    from ralseg import evaluate_policy, train_agent
+
+    doors = {"train": train_agent.main, "evaluate": evaluate_policy.main}
+
+    def go(door: str, *overrides: str) -> str:
+        run = tmp_path / "run"
+        assert doors[door]([f"run={run}", *overrides]) == 2
+        said = capfd.readouterr().err.strip().splitlines()
+        assert len(said) == 1, said
+        assert "Traceback" not in said[0]
+        assert not run.exists() or not list(run.rglob("*"))
+        return said[0]
+
+    return go

@@ -20,7 +20,9 @@ from ralseg.envs import RegionSelectionEnv, World
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks import SmallFPN
 
-DOORS = {"train": ralseg.train_agent.main, "evaluate": ralseg.evaluate_policy.main}
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+DOORS = ("train", "evaluate")
 STREETS = [
     "dataset.images=40",
     "dataset.size=[96,128]",
@@ -33,27 +35,6 @@ STREETS = [
     "game.budget=2",
 ]
 COUNTS = "protocol.counts={state: 4, train: 8, compare: 10, dev: 2}"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def refused(tmp_path, capfd):
-    """Goes through a door and gives the one line that it says; the run folder must stay as empty as it was."""
-
-    def go(door, *overrides):
-        run = tmp_path / "run"
-        assert DOORS[door]([*overrides, f"run={run}"]) == 2
-        said = capfd.readouterr().err.strip().splitlines()
-        assert len(said) == 1, said
-        assert "Traceback" not in said[0]
-        assert not run.exists() or not list(run.rglob("*"))
-        return said[0]
-
-    return go
 
 
 def first(folder):
@@ -276,7 +257,7 @@ def test_a_run_folder_of_another_run(tmp_path, capfd):
 
 
 def test_help_says_what_there_is(capsys):
-    for main in DOORS.values():
+    for main in (ralseg.train_agent.main, ralseg.evaluate_policy.main):
         assert main(["--help"]) == 0
         said = capsys.readouterr().out
         assert "game: frozen, full, partial, ralis_cityscapes" in said
