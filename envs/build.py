@@ -24,19 +24,21 @@ class EnvFactory:
         role: decides which pool is played on.
         credit: whether `info` holds gradient credit, which costs a tenth of a step or so.
         reference: whether `info` holds the score of `game.reference`, which costs little.
+        data: see `World`.
     """
 
     config: Mapping[str, Any]
     role: Role = "train"
     credit: bool = True
     reference: bool = True
+    data: str | None = None
 
     def __call__(self) -> RegionSelectionEnv:
         """A new environment."""
         # Worker processes share the cores; in the caller's own process the number of threads is the caller's choice.
         if parent_process() is not None:
             single_thread()
-        return RegionSelectionEnv(World(self.config).game(self.role, self.credit, self.reference))
+        return RegionSelectionEnv(World(self.config, self.data).game(self.role, self.credit, self.reference))
 
 
 def make_env(

@@ -42,9 +42,12 @@ class World:
 
     Args:
         config: a composed configuration, plain values.
+        data: `ImageStore.digest` of the only images and labels that will do, those that a run was begun with; None
+            takes any.
     """
 
     config: Mapping[str, Any]
+    data: str | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -56,8 +59,18 @@ class World:
 
     @cached_property
     def store(self) -> ImageStore:
-        """All images of the data set, decoded once."""
-        return ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
+        """All images of the data set, decoded once.
+
+        Raises:
+            RalsegError: if a file is bad, or they are not those of `data`.
+        """
+        store = ImageStore(self.dataset, self.dataset.names, self.config["input_scale"])
+        if self.data not in (None, store.digest):
+            raise RalsegError(
+                f"{self.dataset.name}: images or labels changed while this run read them; run the same command again "
+                "when they change no more"
+            )
+        return store
 
     @cached_property
     def splits(self) -> Splits:

@@ -49,15 +49,16 @@ def local_processes(count: int) -> Executor:
     return execute
 
 
-_player: Player
+_plan: Plan
+_player: Player | None = None
 
 
 def _start(plan: Plan) -> None:
     # Ctrl-C reaches every process of the terminal, and the parent deals with it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    global _player
-    _player = Player(plan)
+    global _plan
+    _plan = plan
 
 
 def _end_with_parent() -> None:
@@ -68,4 +69,7 @@ def _end_with_parent() -> None:
 
 
 def _play(job: Job) -> Played:
+    global _player
+    # Made with the first run, not at the start, whose errors would break the pool without a word of what is wrong.
+    _player = _player or Player(_plan)
     return _player.play(job)

@@ -32,6 +32,8 @@ class Plan:
         splits: sets that are evaluated, "dev" or "test".
         fit: how networks are trained to convergence.
         commit: of the code.
+        data: `ImageStore.digest` of the images and labels; other ones are refused, so that a run ends where the data
+            changes meanwhile.
     """
 
     config: Mapping[str, Any]
@@ -39,6 +41,7 @@ class Plan:
     splits: tuple[str, ...]
     fit: FitOptions
     commit: str
+    data: str
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Player:
 
     def __init__(self, plan: Plan) -> None:
         single_thread()
-        self.plan, self.world = plan, World(plan.config)
+        self.plan, self.world = plan, World(plan.config, plan.data)
         self._specs: dict[str, ObservationSpec] = {}
 
     @cached_property

@@ -1,13 +1,21 @@
 """The log of readings of the test set: when, why, by which code."""
 
 import csv
+import io
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from ralseg.foundation import RalsegError
+from filelock import FileLock
 
+from ralseg.foundation import RalsegError, made_folder, unwritable
+
+READINGS = "test_readings.csv"
+"""The log's name where no other is asked for; it lies in the folder of the comparison."""
 HEADER = ["date", "commit", "why", "policies", "runs"]
 
 
@@ -26,8 +34,28 @@ def code_version() -> str:
         return f"v{version('ralseg')}"
 
 
+def check_log(path: Path, setting: str = "readings") -> None:
+    """Refuse a log that cannot be written, before anything is played; nothing is left of the attempt.
+
+    Args:
+        path: see `log_reading`.
+        setting: the setting that names it, for messages.
+
+    Raises:
+        RalsegError: if the file cannot be written or is not such a log.
+    """
+    with _held(path, setting):
+        new = not path.exists()
+        _begun(path)
+        if new:
+            path.unlink()
+
+
 def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
     """Append one reading of the test set; called before the reading, so that a killed comparison counts, too.
+
+    Comparisons that write the same log at once wait for each other. A last line that was cut off stays, as a line of
+    its own.
 
     Args:
         path: the CSV file of the log; created with a header if it does not exist.
@@ -36,19 +64,48 @@ def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
         runs: number of games that end in a reading.
 
     Raises:
-        RalsegError: if the file is not such a log.
+        RalsegError: if the file cannot be written or is not such a log.
     """
-    path, commit = Path(path), code_version()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", newline="") as file:
+    path, line = Path(path), io.StringIO()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    csv.writer(line, lineterminator="\n").writerow([now, code_version(), why, policies, runs])
+    with _held(path, "readings"):
+        start = _begun(path)
+        size = path.stat().st_size
+        try:
+            with path.open("ab") as file:
+                file.write((start + line.getvalue()).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, size)
+            raise
+
+
+@contextmanager
+def _held(path: Path, setting: str) -> Iterator[None]:
+    """Holds a log against other processes; what the system says of its place becomes one line."""
+    try:
+        with made_folder(path.parent):
+            lock = FileLock(path.with_name(f".{path.name}.lock"))
+            with lock:
+                try:
+                    yield
+                finally:
+                    Path(lock.lock_file).unlink(missing_ok=True)
+    except OSError as error:
+        raise unwritable(path, error, f"choose another file with {setting}=<file>") from error
+
+
+def _begun(path: Path) -> str:
+    """What has to be written before the next line: the header of a new log, or the end of a line that was cut off."""
+    with path.open("a+b") as file:
         file.seek(0)
-        first = file.readline().strip()
-        if first and first.split(",") != HEADER:
-            raise RalsegError(f"{path}: not a log of test readings (its columns are {first}); move it away")
-        writer = csv.writer(file, lineterminator="\n")
-        if not first:
-            writer.writerow(HEADER)
-        writer.writerow([datetime.now(UTC).isoformat(timespec="seconds"), commit, why, policies, runs])
+        text = file.read()
+    first = text.split(b"\n")[0].decode(errors="replace").strip()
+    if first and first.split(",") != HEADER:
+        raise RalsegError(f"{path}: not a log of test readings (its columns are {first[:100]}); move it away")
+    return f"{','.join(HEADER)}\n" if not first else "" if text.endswith(b"\n") else "\n"
 
 
 def _git(folder: Path, *arguments: str) -> str:

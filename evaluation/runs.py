@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ralseg.configs.identity import identity
-from ralseg.envs import Pool, World
+from ralseg.envs import World
+from ralseg.evaluation.data_record import check_data, write_data
 from ralseg.evaluation.executors import Executor, local_processes
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import Job, Plan
-from ralseg.evaluation.policies import NamedPolicy, check_policies, make_policies
-from ralseg.evaluation.readings import code_version, log_reading
+from ralseg.evaluation.policies import NamedPolicy, make_policies
+from ralseg.evaluation.readings import READINGS, check_log, code_version, log_reading
+from ralseg.evaluation.request import SPLITS, checked_request
 from ralseg.evaluation.results import (
     ALL,
     SUPERVISED,
@@ -27,12 +29,10 @@ from ralseg.evaluation.results import (
     load_results,
     write_bought,
 )
-from ralseg.foundation import RalsegError, write_json
+from ralseg.evaluation.run_folder import opened
+from ralseg.foundation import write_json
 from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import FitOptions
-
-SPLITS = ("dev", "test")
-READINGS = "results/test_readings.csv"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def compare(
     supervised: bool = False,
     fit: FitOptions | None = None,
     why: str = "",
-    readings: str | Path = READINGS,
+    readings: str | Path | None = None,
     command: str | None = None,
     executor: Executor | None = None,
     on_run: Callable[[RunDone], None] | None = None,
@@ -83,7 +83,8 @@ def compare(
     Args:
         config: a composed configuration of either door, plain values.
         policies: see `make_policies`; or policies made elsewhere, which must be picklable with more than one process.
-        folder: gets `results.csv`, `comparison.json`, `bought/` and `gallery/`.
+        folder: gets `results.csv`, `comparison.json`, `data.json`, `bought/` and `gallery/`; it is held against other
+            processes meanwhile (see `ralseg.foundation.owned`).
         draws: runs of every policy; run i meets the draws of seed i.
         budgets: where the network is evaluated, in `game.budget_measure`; None: at `game.budget` alone; 0 is theta_0.
             In units each but the largest is a multiple of `game.slates`; in other measures the network is evaluated at
@@ -95,7 +96,7 @@ def compare(
         supervised: whether one network is also trained in this way with all labels of D_V.
         fit: how networks are trained to convergence; None: the defaults.
         why: the purpose of reading test, for the log; by default the command and the policies.
-        readings: the log of readings of test.
+        readings: the log of readings of test; None: `test_readings.csv` in the folder.
         command: the command line, for the report.
         executor: plays the runs, in the place of `processes` on this machine; see `ralseg.evaluation.executors`.
         on_run: called after every run.
@@ -103,7 +104,8 @@ def compare(
 
     Raises:
         RalsegError: if an argument is out of range, a policy cannot play this game or has learned on images that it
-            would be judged on, the folder's results are damaged or of another data set, or a process was killed.
+            would be judged on, the folder is in use, cannot be written, or holds damaged results, those of other data
+            or other files, the data changes meanwhile, or a process was killed.
     """
     ready = [policy for policy in policies if isinstance(policy, NamedPolicy)]
     entries: Any = policies
@@ -111,112 +113,65 @@ def compare(
         entries = [entry for entry in policies if entry not in ready]
     named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
-    config, budgets = _with_budgets(config, budgets)
-    for name, value, least in (("draws", draws, 1), ("processes", processes, 1), ("fit.draws", fit_draws, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise RalsegError(f"{name}={value!r} is out of range; it is a whole number, {least} or more")
-    check_policies(named, config)
-    world = World(config)
-    world.check(observed=False)
-    world.check_noises(reducer.noise for entry in named for reducer in entry.policy.needs)
-    splits, notes = playable_splits(world, splits)
-    pool = Pool(world.store, world.images("compare"), world.unit)
-    _check_budgets(world, pool, budgets)
-    for entry in named:
-        _check_unseen(entry, world, splits)
-    plan = Plan(config, tuple(budgets), splits, fit, code_version())
+    log = Path(readings or folder / READINGS)
+    asked = {"draws": draws, "budgets": budgets, "splits": splits, "processes": processes, "fit_draws": fit_draws}
+    request = checked_request(config, named, **asked)
+    world, splits, pool = request.world, request.splits, request.pool
+    plan = Plan(request.config, request.budgets, splits, fit, code_version(), world.store.digest)
     jobs = _jobs(plan, named, draws, fit_draws, supervised)
-    store = ResultsStore(folder, world.dataset.classes)
-    waiting = [job for job in jobs if not _is_done(job, plan, store, folder)]
-    write_json(
-        folder / "comparison.json",
-        {
-            "config": config,
-            "classes": world.dataset.classes,
-            "policies": list(dict.fromkeys(job.name for job in jobs)),
-            "references": [entry.name for entry in named if entry.sees_truth],
-            "splits": splits,
-            "budgets": budgets,
-            "fit": asdict(fit),
-            "run_ids": [run_id for job in jobs for run_id in (job.run_id, job.fit_id) if run_id],
-            "pool": {
-                "units": len(pool),
-                "class_pixels": revealed(world.store, pool.images.tolist()).class_counts.tolist(),
-            },
-            "command": command,
-            "gallery": [world.store.names[image] for image in gallery_images(world)],
-            "notes": [*world.notes, *notes],
-        },
-    )
-    if waiting:
-        # Trained here once, so that the processes find it in the cache.
-        world.theta0("compare", on_pretraining and partial(on_pretraining, "theta_0"))
-        needs = {reducer.name for job in waiting if job.policy for reducer in job.policy.policy.needs}
-        if "reducible_loss" in needs:
-            world.informed("compare", on_pretraining and partial(on_pretraining, "informed network"))
-        names = " ".join(dict.fromkeys(job.name for job in waiting))
+    with opened(folder, "comparison"):
+        check_data(folder, world)
         if "test" in splits:
-            log_reading(readings, why or f"evaluate_policy {names}", names, len(waiting))
-    begun = None
-    execute = executor or local_processes(processes)
-    for number, (job, (rows, bought, maps)) in enumerate(execute(plan, waiting), 1):
-        if bought is not None and job.run_id is not None:
-            write_bought(folder, job.run_id, bought)
-            write_maps(folder, job.run_id, maps)
-        store.put(rows)
-        if on_run is not None:
-            # Counted from the first run's end: what comes before it, processes and caches, is paid once.
-            begun = begun or time.perf_counter()
-            left = (time.perf_counter() - begun) / (number - 1) * (len(waiting) - number) if number > 1 else None
-            on_run(RunDone(job.name, job.seed, rows, len(jobs) - len(waiting) + number, len(jobs), left))
-    return load_results(folder)
-
-
-def _with_budgets(config: Mapping[str, Any], budgets: Sequence[float] | None) -> tuple[dict[str, Any], list[float]]:
-    budgets = [config["game"]["budget"]] if budgets is None else budgets
-    if isinstance(budgets, str) or not budgets or any(isinstance(b, bool | str) or b < 0 for b in budgets):
-        raise RalsegError(f"budgets={budgets} is not a list of numbers, 0 or more, e.g. budgets=[240,480]")
-    budgets = sorted(set(budgets))
-    return {**config, "game": {**config["game"], "budget": budgets[-1]}}, budgets
-
-
-def _check_budgets(world: World, pool: Pool, budgets: Sequence[float]) -> None:
-    options = world.game_options
-    most = {"units": len(pool), "pixels": pool.pixels, "share": 1}[options.budget_measure]
-    if budgets[-1] > most:
-        raise RalsegError(f"budget {budgets[-1]} is more than D_V has, {most} {options.budget_measure}; lower it")
-    uneven = [budget for budget in budgets[:-1] if budget % options.slates]
-    if options.budget_measure == "units" and uneven:
-        raise RalsegError(
-            f"budget {uneven[0]} is no multiple of game.slates={options.slates}, the units that a turn buys; "
-            "only the largest budget may be uneven"
+            check_log(log)
+        store = ResultsStore(folder, world.dataset.classes)
+        waiting = [job for job in jobs if not _is_done(job, plan, store, folder)]
+        write_json(
+            folder / "comparison.json",
+            {
+                "config": request.config,
+                "classes": world.dataset.classes,
+                "policies": list(dict.fromkeys(job.name for job in jobs)),
+                "references": [entry.name for entry in named if entry.sees_truth],
+                "splits": splits,
+                "budgets": request.budgets,
+                "fit": asdict(fit),
+                "run_ids": [run_id for job in jobs for run_id in (job.run_id, job.fit_id) if run_id],
+                "pool": {
+                    "units": len(pool),
+                    "class_pixels": revealed(world.store, pool.images.tolist()).class_counts.tolist(),
+                },
+                "command": command,
+                "gallery": [world.store.names[image] for image in gallery_images(world)],
+                "notes": [*world.notes, *request.notes],
+            },
         )
+        write_data(folder, world)
+        if waiting:
+            _train_once(world, waiting, on_pretraining)
+            names = " ".join(dict.fromkeys(job.name for job in waiting))
+            if "test" in splits:
+                log_reading(log, why or f"evaluate_policy {names}", names, len(waiting))
+        begun = None
+        execute = executor or local_processes(processes)
+        for number, (job, (rows, bought, maps)) in enumerate(execute(plan, waiting), 1):
+            if bought is not None and job.run_id is not None:
+                write_bought(folder, job.run_id, bought)
+                write_maps(folder, job.run_id, maps)
+            store.put(rows)
+            if on_run is not None:
+                # Counted from the first run's end: what comes before it, processes and caches, is paid once.
+                begun = begun or time.perf_counter()
+                left = (time.perf_counter() - begun) / (number - 1) * (len(waiting) - number) if number > 1 else None
+                on_run(RunDone(job.name, job.seed, rows, len(jobs) - len(waiting) + number, len(jobs), left))
+        return load_results(folder)
 
 
-def playable_splits(world: World, splits: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The splits that the protocol has, of those asked for, and a note on each that is left out.
-
-    Raises:
-        RalsegError: for an unknown split, or if none is left.
-    """
-    if isinstance(splits, str) or not splits or not set(splits) <= set(SPLITS):
-        raise RalsegError(f"splits={splits} is unknown; choose from [{', '.join(SPLITS)}]")
-    kept = tuple(split for split in SPLITS if split in splits and world.images(split))
-    if not kept:
-        raise RalsegError("splits=[dev], but the protocol has no dev; add test or choose another protocol")
-    return kept, [f"the protocol has no {split}; it is left out" for split in splits if split not in kept]
-
-
-def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> None:
-    """Refuse a policy that would buy, or be judged on, an image that it learned on."""
-    if entry.training is None or not entry.training.shares_images_with(world.config):
-        return
-    judging = {name for role in ("compare", *played) for name in getattr(world.splits, role)}
-    if seen := entry.training.learned_on & judging:
-        raise RalsegError(
-            f"{entry.name} learned on {len(seen)} images that it would be judged on, e.g. {min(seen)!r}; "
-            "set protocol as in its training"
-        )
+def _train_once(world: World, waiting: Sequence[Job], on_pretraining: Callable[[str, int, int], None] | None) -> None:
+    """Train what all runs need, so that the processes find it in the cache."""
+    world.theta0("compare", on_pretraining and partial(on_pretraining, "theta_0"))
+    needs = {reducer.name for job in waiting if job.policy for reducer in job.policy.policy.needs}
+    if "reducible_loss" in needs:
+        world.informed("compare", on_pretraining and partial(on_pretraining, "informed network"))
 
 
 def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: int, supervised: bool) -> list[Job]:

@@ -1,11 +1,12 @@
-"""What every other package builds on: the error, atomic files, bounded caches, random streams, checked settings."""
+"""What every other package builds on: the error, atomic files, owned folders, caches, random streams, settings."""
 
 if __name__ != "ralseg.foundation":
     raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
 
 from ralseg.foundation.errors import RalsegError
-from ralseg.foundation.files import atomic_write, read_json, write_json
+from ralseg.foundation.files import atomic_write, made_folder, read_json, unwritable, write_json
 from ralseg.foundation.kept import Kept
+from ralseg.foundation.ownership import owned
 from ralseg.foundation.seeds import generator, integer, sequence
 from ralseg.foundation.settings import Count, Positive, PositiveShare, Range, Settings, Share, checked, settings
 
@@ -22,8 +23,11 @@ __all__ = [
     "checked",
     "generator",
     "integer",
+    "made_folder",
+    "owned",
     "read_json",
     "sequence",
     "settings",
+    "unwritable",
     "write_json",
 ]

@@ -3,13 +3,18 @@
 import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ralseg.foundation.errors import RalsegError
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
+"""Names of the temporary files of `atomic_write`."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -21,26 +26,71 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         mode: "wb", or "w" for text.
 
     Raises:
-        RalsegError: if the disk is full; the old file, if any, is untouched.
+        RalsegError: if the disk is full or the place cannot be written; the old file, if any, is untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
+    with _named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unlike the private files of `tempfile`, this one gets the permissions that the umask allows.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
+    try:
         with os.fdopen(handle, mode) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            with _named(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with _named(path):
+            os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise RalsegError(
-                f"{path}: no space left on the disk; free some and start again, nothing is lost"
-            ) from error
+        with suppress(OSError):
+            temporary.unlink()
+        # Small buffers hide a full disk until the file is closed, large writes of the block meet it at once.
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise unwritable(path, error) from error
         raise
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left below a folder; no other process may be writing there."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; at the end of the block, those that were made and are empty are removed."""
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for place in made:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def unwritable(path: str | Path, error: OSError, mend: str = "choose a place that can be written") -> RalsegError:
+    """The error of a place that cannot be written.
+
+    Args:
+        path: the place.
+        error: what the system said.
+        mend: what to do, unless the disk is full.
+    """
+    if error.errno in FULL:
+        return RalsegError(f"{path}: no space left on the disk; free some and start again, nothing is lost")
+    reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+    return RalsegError(f"{path}: cannot be written ({reason}); {mend}")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -59,11 +109,13 @@ def read_json(path: str | Path) -> Any:
     """Read the value that a JSON file holds.
 
     Raises:
-        RalsegError: if the file is missing or is not JSON.
+        RalsegError: if the file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise RalsegError(f"{path}: no such file") from error
+    except OSError as error:
+        raise RalsegError(f"{path}: cannot be read ({error.strerror}); restore it or its permissions") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RalsegError(f"{path}: not JSON ({error}); restore or delete it") from error

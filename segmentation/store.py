@@ -7,14 +7,17 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pooch
 
-from ralseg.foundation import RalsegError, read_json, write_json
+from ralseg.foundation import RalsegError, read_json, unwritable, write_json
+from ralseg.foundation.files import FULL
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
 LAYOUT = 3
@@ -23,6 +26,12 @@ LAYOUT = 3
 RESIDENT_BYTES = 1 << 28
 """After this many bytes of a file have been read, its pages are released. They stay in the cache of the operating
 system as long as it has room, and are read again from there."""
+
+BUILDING = ".building-"
+"""How the folder of a store begins while it is built."""
+ABANDONED = 24 * 3600.0
+"""Seconds without a change after which a store that was never finished is removed."""
+ELSEWHERE = "set RALSEG_CACHE to a folder that can be written"
 
 
 class ImageStore:
@@ -66,13 +75,18 @@ class ImageStore:
             self._build(fingerprints)
             for stale in self.folder.parent.glob(f"{dataset.name}-{key}-*"):
                 if stale != self.folder:
+                    # Who reads it has mapped its files and goes on with them.
                     shutil.rmtree(stale, ignore_errors=True)
         self._open()
 
     def _build(self, fingerprints: list[str]) -> None:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=self.folder.parent))
         try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=BUILDING, dir=self.folder.parent))
+        except OSError as error:
+            raise unwritable(self.folder.parent, error, ELSEWHERE) from error
+        try:
+            _remove_abandoned(self.folder.parent)
             building = temporary / "store"
             building.mkdir()
             sizes, input_sizes, contents = [], [], []
@@ -88,22 +102,39 @@ class ImageStore:
                     sizes.append(label.shape)
                     input_sizes.append(image.shape[:2])
                     contents.append(_content(image, label))
+            for name, fingerprint in zip(self.names, fingerprints, strict=True):
+                if self.dataset.fingerprint(name) != fingerprint:
+                    raise RalsegError(
+                        f"{self.dataset.name}: image or label {name!r} changed while it was read; run the same command "
+                        "again when it changes no more"
+                    )
             np.save(building / "class_counts.npy", counts)
             meta = {"names": self.names, "fingerprints": fingerprints, "contents": contents}
             write_json(building / "meta.json", meta | {"sizes": sizes, "input_sizes": input_sizes})
             os.rename(building, self.folder)
         except OSError as error:
-            if error.errno == errno.ENOSPC:
+            if error.errno in FULL:
                 raise RalsegError(
                     f"{self.folder.parent}: no space left on the disk; free some, or set RALSEG_CACHE to another disk"
                 ) from error
             # Another process was faster, and its store has the same content.
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
+                raise unwritable(self.folder.parent, error, ELSEWHERE) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _open(self) -> None:
+        try:
+            self._map()
+        except (FileNotFoundError, RalsegError) as error:
+            if self.folder.is_dir():
+                raise
+            raise RalsegError(
+                f"{self.folder} was removed, perhaps by a process that found the images changed; run the same command "
+                "again when they change no more"
+            ) from error
+
+    def _map(self) -> None:
         meta = read_json(self.folder / "meta.json")
         self._sizes = np.array(meta["sizes"], np.int64).reshape(-1, 2)
         self._input_sizes = np.array(meta["input_sizes"], np.int64).reshape(-1, 2)
@@ -112,9 +143,10 @@ class ImageStore:
         self._image_ends = 3 * self._input_sizes.prod(1).cumsum()
         self._images = _mapped(self.folder / "images.bin", self._image_ends)
         self._labels = _mapped(self.folder / "labels.bin", self._label_ends)
+        self._counts = np.load(self.folder / "class_counts.npy", allow_pickle=False)
 
     def __getstate__(self) -> dict:
-        return {key: value for key, value in self.__dict__.items() if key not in ("_images", "_labels")}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_images", "_labels", "_counts")}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -160,9 +192,22 @@ class ImageStore:
         """SHA-256 of image i and label i as stored, in hexadecimal; it does not depend on paths or times."""
         return self._contents[i]
 
+    @property
+    def digest(self) -> str:
+        """What all names and contents together are known by, in hexadecimal."""
+        return _digest([self.names, self._contents])
+
     def class_counts(self) -> np.ndarray:
         """The pixels of each class in each label, int64 (len(self), C); void is not counted."""
-        return np.load(self.folder / "class_counts.npy", allow_pickle=False)
+        return self._counts.copy()
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Remove what processes that were killed while they built a store left, in good time after it."""
+    for folder in cache.glob(f"{BUILDING}*"):
+        with suppress(OSError):
+            if time.time() - max(path.stat().st_mtime for path in (folder, *folder.rglob("*"))) > ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class MappedFile:

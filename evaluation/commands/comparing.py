@@ -11,9 +11,11 @@ import numpy as np
 from rich.console import Console
 
 from ralseg.envs import World
+from ralseg.evaluation.data_record import check_data
 from ralseg.evaluation.policies import NamedPolicy, make_policies
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
+from ralseg.evaluation.run_folder import opened
 from ralseg.evaluation.runs import RunDone, compare
 from ralseg.evaluation.text import terminal
 from ralseg.foundation import Range, Settings, settings
@@ -50,27 +52,31 @@ def compare_and_report(
         RalsegError: see `compare`.
     """
     console = console or Console(width=None if sys.stdout.isatty() else 120)
-    fit = settings(FitPlan, config["fit"], "fit")
-    results = compare(
-        config,
-        [*extra, *make_policies(config["policies"])] if config["policies"] else extra,
-        folder,
-        draws=config["draws"],
-        budgets=config["budgets"],
-        splits=config["splits"],
-        processes=config["processes"],
-        fit_draws=fit.draws,
-        supervised=fit.supervised,
-        fit=fit.options,
-        why=config["why"],
-        readings=config["readings"],
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
-        on_pretraining=lambda what, step, steps: _tell_pretraining(console, what, step, steps),
-    )
-    for note in results.comparison["notes"]:
-        console.print(f"Note: {note}", highlight=False, markup=False)
-    console.print(terminal(write_report(results, World(config).dataset)))
+    fit, folder = settings(FitPlan, config["fit"], "fit"), Path(folder)
+    with opened(folder, "comparison"):
+        results = compare(
+            config,
+            [*extra, *make_policies(config["policies"])] if config["policies"] else extra,
+            folder,
+            draws=config["draws"],
+            budgets=config["budgets"],
+            splits=config["splits"],
+            processes=config["processes"],
+            fit_draws=fit.draws,
+            supervised=fit.supervised,
+            fit=fit.options,
+            why=config["why"],
+            readings=config["readings"],
+            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
+            on_pretraining=lambda what, step, steps: _tell_pretraining(console, what, step, steps),
+        )
+        for note in results.comparison["notes"]:
+            console.print(f"Note: {note}", highlight=False, markup=False)
+        # The pictures of the report are made from the files of the data set, not from what was played on.
+        world = World(config)
+        check_data(folder, world)
+        console.print(terminal(write_report(results, world.dataset)))
     console.print(f"Everything is in {folder}", highlight=False)
     return results
 

@@ -14,13 +14,15 @@ from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.configs.identity import identity
 from ralseg.envs import EnvFactory, Pool, World
-from ralseg.evaluation.commands.comparing import compare_and_report
+from ralseg.evaluation.commands.comparing import FitPlan, compare_and_report
+from ralseg.evaluation.data_record import check_data, write_data
 from ralseg.evaluation.policies import make_policies, make_policy
-from ralseg.evaluation.runs import playable_splits
+from ralseg.evaluation.readings import READINGS, check_log
+from ralseg.evaluation.request import checked_request
+from ralseg.evaluation.run_folder import COMPARISON, opened, run_folder
 from ralseg.evaluation.training_record import CONFIG, write_record
 from ralseg.foundation import Count, RalsegError, Range, Settings, read_json, settings
 from ralseg.segmentation.devices import single_thread
-from ralseg.segmentation.learners import FitOptions
 
 SILENCE = 5.0
 """Seconds between progress lines where the output is no terminal."""
@@ -70,30 +72,27 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     console = Console(width=None if sys.stdout.isatty() else 120)
     options = agent_options(config["agent"])
     training = settings(TrainingOptions, config["training"], "training")
-    comparison = config["comparison"]
-    settings(FitOptions, comparison["fit"]["options"], "comparison.fit.options")
-    if comparison["policies"]:
-        make_policies(comparison["policies"])
+    folder = run_folder(config)
     world = World(config)
     world.check()
-    playable_splits(world, comparison["splits"])
     _check_agent(options, world)
     _check_networks(options, training, world)
-    folder = Path(config["run"])
-    _check_folder(folder, config)
-    splits, cut = world.splits, config["game"]["learn"]["cut"]
-    console.print(
-        f"{world.dataset.name}: D_S {len(splits.state)}, D_T {len(splits.train)}, D_R {len(splits.reward)}, "
-        f"D_V {len(splits.compare)} images; game {cut}, loss {config['loss']}; run folder {folder}",
-        highlight=False,
-    )
-    for note in world.notes:
-        console.print(f"Note: {note}", highlight=False, markup=False)
-    write_record(folder, world, overrides)
-    with _Ticker(console) as ticker:
-        _learn(world, options, training, folder, ticker)
-    learned = replace(make_policy(f"run:{folder}"), name="learned")
-    compare_and_report({**config, **comparison}, folder / "comparison", console, [learned])
+    _check_comparison(config)
+    # The comparison has a folder that `evaluate_policy.py` could be given, too.
+    with opened(folder, "training"), opened(folder / COMPARISON, "comparison"):
+        _check_folder(folder, config)
+        check_data(folder, world)
+        check_data(folder / COMPARISON, world)
+        if "test" in config["comparison"]["splits"]:
+            check_log(Path(config["comparison"]["readings"] or folder / COMPARISON / READINGS), "comparison.readings")
+        _announce(world, folder, console)
+        write_record(folder, world, overrides)
+        write_data(folder, world)
+        with _Ticker(console) as ticker:
+            _learn(world, options, training, folder, ticker)
+        check_data(folder, World(config))
+        learned = replace(make_policy(f"run:{folder}"), name="learned")
+        compare_and_report({**config, **config["comparison"]}, folder / COMPARISON, console, [learned])
     console.print(
         f"The policy is in {folder}. Compare it further: evaluate_policy.py 'policies=[random,run:{folder}]' ...",
         highlight=False,
@@ -102,14 +101,34 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     )
 
 
+def _announce(world: World, folder: Path, console: Console) -> None:
+    splits, cut = world.splits, world.config["game"]["learn"]["cut"]
+    console.print(
+        f"{world.dataset.name}: D_S {len(splits.state)}, D_T {len(splits.train)}, D_R {len(splits.reward)}, "
+        f"D_V {len(splits.compare)} images; game {cut}, loss {world.config['loss']}; run folder {folder}",
+        highlight=False,
+    )
+    for note in world.notes:
+        console.print(f"Note: {note}", highlight=False, markup=False)
+
+
+def _check_comparison(config: Mapping[str, Any]) -> None:
+    """Refuse a comparison that could not be played after the training."""
+    comparison = config["comparison"]
+    fit = settings(FitPlan, comparison["fit"], "comparison.fit")
+    policies = make_policies(comparison["policies"]) if comparison["policies"] else []
+    asked = {name: comparison[name] for name in ("draws", "budgets", "splits", "processes")}
+    checked_request({**config, **comparison}, policies, fit_draws=fit.draws, where="comparison.", **asked)
+
+
 def _learn(world: World, options: Any, training: TrainingOptions, folder: Path, ticker: "_Ticker") -> None:
     config = world.config
     # What no agent learns from is not computed; Stable-Baselines3's learn from the env's reward alone.
     signal = {} if isinstance(options, SB3Options) else asdict(options.signal)
     hindsight = {"credit": bool(signal.get("credit")), "reference": bool(signal.get("reference"))}
     configs = [{**config, "seed": config["seed"] + n} for n in range(training.networks)]
-    factories = [EnvFactory(one, "train", **hindsight) for one in configs]
-    for one in map(World, configs):
+    factories = [EnvFactory(one, "train", **hindsight, data=world.store.digest) for one in configs]
+    for one in (World(one, world.store.digest) for one in configs):
         # Trained here once, so that the games' processes find them in the cache.
         one.theta0("train", ticker.pretraining("theta_0"))
         if hindsight["reference"] and one.game_options.reference == "reducible_loss":
@@ -185,7 +204,10 @@ def _check_folder(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / CONFIG
     if not path.exists():
         return
-    before, now = identity(read_json(path)["config"], "folder"), identity(config, "folder")
+    record = read_json(path)
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise RalsegError(f"{path}: not the configuration of a training; choose another folder with run=<folder>")
+    before, now = identity(record["config"], "folder"), identity(config, "folder")
     differing = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     if differing:
         raise RalsegError(
