@@ -54,9 +54,7 @@ def save_checkpoint(
         "priority_extremes": [float(replay.highest), float(replay.lowest)] if prioritised else None,
     }
     write_json(folder / CHECKPOINT, record | counters)
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != f"state-{round_:05d}.safetensors":
-            old.unlink()
+    _remove_other_states(folder, round_)
 
 
 def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQN, replay: Replay) -> None:
@@ -93,6 +91,8 @@ def load_checkpoint(folder: Path, record: dict[str, Any], algorithm: BatchModeDQ
         replay.rng.bit_generator.state = record["generators"]["replay"]
     except (KeyError, RuntimeError) as error:
         raise RalsegError(f"{path}: does not fit this training; start in another folder") from error
+    # What was killed between writing its last state and removing the one before would keep both.
+    _remove_other_states(folder, record["round"])
 
 
 def read_record(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -157,6 +157,12 @@ def _load_optimiser(algorithm: BatchModeDQN, flat: dict[str, torch.Tensor]) -> N
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def _remove_other_states(folder: Path, round_: int) -> None:
+    for state in folder.glob("state-*.safetensors"):
+        if state.name != f"state-{round_:05d}.safetensors":
+            state.unlink()
 
 
 def _write(path: Path, content: bytes) -> None:

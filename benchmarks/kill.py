@@ -43,7 +43,7 @@ RUN = [
 ]  # fmt: skip
 CHANGING = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate")
 PHASES = {
-    "run/comparison/report.html": "reporting",
+    "run/comparison/summary.json": "reporting",
     "run/comparison/results.csv": "comparing and fitting",
     "run/policy.json": "before the first run of the comparison",
     "run/checkpoint/checkpoint.json": "training",
@@ -75,15 +75,15 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         if status:
             raise RalsegError(f"the run that is not killed ends with status {status}")
         seconds, whole = time.perf_counter() - begun, _files(place / "run")
-        moments = [{"moment": float(rng.uniform(0, seconds))} for _ in range(max(1, round(KILLS * share)))]
-        before = [{"change": int(rng.integers(changes))} for _ in range(max(1, round(CHANGES * share)))]
-        for kill in (*moments, *before):
+        kills: list[dict[str, Any]] = [
+            *({"moment": float(rng.uniform(0, seconds))} for _ in range(max(1, round(KILLS * share)))),
+            *({"change": int(rng.integers(changes))} for _ in range(max(1, round(CHANGES * share)))),
+        ]
+        for kill in kills:
             shutil.rmtree(place)
             place.mkdir()
             killed, _ = _run(place, overrides, **kill)
-            at = next(
-                (phase for file, phase in PHASES.items() if (place / file).exists()), "before anything is written"
-            )
+            at = next((phase for file, phase in PHASES.items() if (place / file).exists()), "preparing")
             status, _ = _run(place, overrides)
             left = _files(place / "run")
             other = sorted(name for name in whole.keys() | left.keys() if whole.get(name) != left.get(name))

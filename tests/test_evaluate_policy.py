@@ -39,9 +39,9 @@ def test_a_comparison_from_the_command_line(capsys, tmp_path):
     files = {path.name for path in Path("runs/x").iterdir()}
     assert files == {
         "results.csv", "comparison.json", "summary.json", "summary.md", "report.html", "curves.png", "class_shares.png",
-        "bought.png", "bought", "gallery", "tensorboard",
+        "bought.png", "bought", "gallery", "tensorboard", "data.json", "test_readings.csv",
     }  # fmt: skip
-    assert "evaluate_policy random class_truth" in Path("results/test_readings.csv").read_text()
+    assert "evaluate_policy random class_truth" in Path("runs/x/test_readings.csv").read_text()
     before = read_json("runs/x/summary.json")
     assert main(TINY) == 0
     assert "draw 1:" not in capsys.readouterr().out and read_json("runs/x/summary.json") == before

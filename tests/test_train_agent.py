@@ -66,7 +66,8 @@ def files(folder):
 def test_the_run_folder(played):
     folder, _ = played
     assert {path.name for path in folder.iterdir()} == {
-        "config.json", "splits.json", "policy.json", "policy.safetensors", "checkpoint", "tensorboard", "comparison",
+        "config.json", "splits.json", "data.json", "policy.json", "policy.safetensors", "checkpoint", "tensorboard",
+        "comparison",
     }  # fmt: skip
     record = read_json(folder / "config.json")
     assert record["overrides"] == TINY and record["config"]["agent"]["warm_up"] == 2
