@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, opened, paired, png_size
+from ralseg.segmentation.datasets.base import IGNORE
+from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, paired
+from ralseg.segmentation.datasets.images import deep_pixels, opened, png_header, undamaged
+from ralseg.segmentation.datasets.masks import palette_of
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, CITYSCAPES_IDS, CITYSCAPES_VOID, colors_of
 
 IMAGE, LABEL = "_leftImg8bit.png", "_gtFine_labelIds.png"
@@ -45,6 +47,10 @@ class Cityscapes(FileDataset):
             self.subsets[subset] = tuple(sorted(image.name.removesuffix(IMAGE) for image in images))
         self.names = tuple(sorted(self.files))
 
+    def read_ids(self, path: Path) -> np.ndarray:
+        """See `FileDataset.read_ids`; trainIds in the place of labelIds are refused."""
+        return _label_ids(path, super().read_ids(path))
+
 
 def cityscapes_files(root: str | Path, subset: str, name: str, city: str | None = None) -> tuple[Path, Path]:
     """The paths of an image and its label; without a city, it is taken from the first part of the name."""
@@ -78,7 +84,7 @@ class GTAV(FileDataset):
         self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
         found = _spread(_images(root / "images", "*.png", "images/ and labels/"), images)
         files = {image.stem: paired(image, root / "labels" / image.name) for image in found}
-        self.files = {name: pair for name, pair in files.items() if png_size(pair[0]) == png_size(pair[1])}
+        self.files = {name: pair for name, pair in files.items() if png_header(pair[0])[0] == png_header(pair[1])[0]}
         if not self.files:
             raise RalsegError(f"{root}: no label has its image's size; restore the labels")
         if left_out := sorted(files.keys() - self.files.keys()):
@@ -89,11 +95,10 @@ class GTAV(FileDataset):
 
     def read_ids(self, path: Path) -> np.ndarray:
         """See `FileDataset.read_ids`; a palette in an order other than Cityscapes' is refused."""
-        with opened(path) as file:
-            # Image.getpalette would decode the pixels, too.
-            palette = file.palette.getdata()[1] if file.mode == "P" and file.palette else b""
-        _check_palette(path, np.frombuffer(palette, np.uint8).reshape(-1, 3))
-        return super().read_ids(path)
+        palette = palette_of(path)
+        if palette is not None:
+            _check_palette(path, palette)
+        return _label_ids(path, super().read_ids(path))
 
 
 SYNTHIA_IDS = {
@@ -141,19 +146,16 @@ class Synthia(FileDataset):
         _unsplit(self)
 
     def read_ids(self, path: Path) -> np.ndarray:
-        """See `FileDataset.read_ids`; uint16, read by OpenCV because Pillow would keep only the upper 8 of 16 bits."""
-        with opened(path):
-            pass
-        stored = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if stored is None:
-            raise RalsegError(f"{path}: the image is damaged; replace the file")
-        if stored.dtype != np.uint16 or stored.ndim != 3:
-            bits, channels = 8 * stored.dtype.itemsize, 1 if stored.ndim == 2 else stored.shape[2]
+        """See `FileDataset.read_ids`; uint16."""
+        bits = png_header(path)[1]
+        with opened(path) as file, undamaged(path):
+            stored = deep_pixels(file, path) if bits == 16 else np.asarray(file)
+        if bits != 16 or stored.ndim != 3:
             raise RalsegError(
                 f"{path}: a label of SYNTHIA is a PNG with channels of 16 bits, this one has {bits} bits and "
-                f"{channels} channels; use the file as it was downloaded"
+                f"{1 if stored.ndim == 2 else stored.shape[2]} channels; use the file as it was downloaded"
             )
-        return stored[..., -1]
+        return stored[..., 0]
 
 
 def _images(folder: Path, pattern: str, layout: str) -> list[Path]:
@@ -179,6 +181,17 @@ def _unsplit(dataset: FileDataset) -> None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _label_ids(path: Path, ids: np.ndarray) -> np.ndarray:
+    """Refuse a label that can only hold trainIds: 255 is no labelId, and the trainIds of classes are 0 to 18."""
+    present = np.flatnonzero(np.bincount(ids.ravel()))
+    if present[-1] == IGNORE and (present[:-1] < len(CITYSCAPES)).all():
+        raise RalsegError(
+            f"{path}: the label holds trainIds (0 to 18 and 255) where labelIds belong; use the file as it was "
+            "downloaded, or read trainIds with dataset=folder"
+        )
+    return ids
 
 
 def _check_palette(path: Path, palette: np.ndarray) -> None:

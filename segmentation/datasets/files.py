@@ -1,6 +1,5 @@
 """Data sets whose images and labels are files: reading, checking and fingerprints."""
 
-import struct
 import zlib
 from collections.abc import Sequence
 from functools import cached_property
@@ -8,50 +7,68 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from ralseg.foundation import RalsegError, checked
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
+from ralseg.segmentation.datasets.color_table import UNKNOWN
+from ralseg.segmentation.datasets.images import SIDEWAYS, gone, header, read_rgb
+from ralseg.segmentation.datasets.masks import read_mask
 
-UNKNOWN = -1
 Unknown = Literal["refuse", "void"]
 """How an id that is in no table is treated: as an error or as void, but never as a class."""
 
 
 class FileDataset(Dataset):
-    """A data set of image files and label files; labels hold ids, by default in one 8-bit channel.
+    """A data set of image files and label files; labels hold ids, by default in one channel.
 
-    Subclasses set the attributes of `Dataset` and the following two before use.
+    Subclasses set the attributes of `Dataset` and the first two of the following before use.
 
     Attributes:
         files: image name -> (path of the image, path of the label or None if there is no label).
         label_ids: int16 (256,) or longer: id in a label file -> id inside ralseg, `IGNORE` or `UNKNOWN`.
+        depth: number of bits that are used in images of 16 bits per channel; None: such images are refused.
+        turn: whether the EXIF orientation of images is applied.
     """
 
     files: dict[str, tuple[Path, Path | None]]
     label_ids: np.ndarray
+    depth: int | None = None
+    turn: bool = True
 
     def size(self, name: str) -> tuple[int, int]:
         """See `Dataset.size`; only the file's header is read."""
         self._check_name(name)
-        with opened(self.files[name][0]) as image:
-            return image.height, image.width
+        return header(self.files[name][0], self.turn)[0]
 
     def load(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """See `Dataset.load`; a missing label is all `IGNORE`."""
         self._check_name(name)
         image_path, label_path = self.files[name]
-        with opened(image_path) as file:
-            image = _pixels(file.convert("RGB"), image_path) if file.mode != "RGB" else _pixels(file, image_path)
+        image = read_rgb(image_path, self.depth, self.turn)
         if label_path is None:
             return image, np.full(image.shape[:2], IGNORE, np.uint8)
         label = self._load_label(label_path)
         if label.shape != image.shape[:2]:
-            raise RalsegError(
-                f"{label_path}: the label is {label.shape[0]} x {label.shape[1]} (height x width) but the image "
-                f"{image_path} is {image.shape[0]} x {image.shape[1]}; export the label at the image's own size"
-            )
+            raise self._of_another_size(label.shape, label_path, image_path)
         return image, label
+
+    def _of_another_size(self, label: tuple[int, ...], label_path: Path, image_path: Path) -> RalsegError:
+        shown, orientation = header(image_path, self.turn)
+        text = (
+            f"{label_path}: the label is {label[0]} x {label[1]} (height x width) but the image {image_path} is "
+            f"{shown[0]} x {shown[1]}"
+        )
+        if orientation in SIDEWAYS and label == shown[::-1] and self.turn:
+            return RalsegError(
+                f"{text}, as its EXIF orientation {orientation} is applied; export the label of the displayed image, "
+                "or (dataset=folder) say `exif: ignore` in classes.yaml if no label belongs to a displayed image"
+            )
+        if orientation in SIDEWAYS and label == shown[::-1]:
+            return RalsegError(
+                f"{text}, as `exif: ignore` leaves its EXIF orientation {orientation} out; take that line out of "
+                "classes.yaml"
+            )
+        return RalsegError(f"{text}; export the label at the image's own size")
 
     def read_ids(self, path: Path) -> np.ndarray:
         """The ids of a label file as stored, (H, W) unsigned integers; for a palette image they are its indices.
@@ -59,17 +76,18 @@ class FileDataset(Dataset):
         Raises:
             RalsegError: if the file is missing, damaged or of a wrong kind.
         """
-        with opened(path) as file:
-            if file.mode not in ("L", "P"):
-                raise RalsegError(
-                    f"{path}: a label must be a PNG with one 8-bit channel of class ids, this one is of mode "
-                    f"{file.mode}; export ids, not colours"
-                )
-            return _pixels(file, path)
+        values = read_mask(path).values
+        if values.ndim == 3:
+            raise RalsegError(f"{path}: the label holds colours where class ids are expected; {self._about_colors()}")
+        return values
+
+    def _about_colors(self) -> str:
+        return "export ids in one channel, not colours"
 
     def _load_label(self, path: Path) -> np.ndarray:
         stored = self.read_ids(path)
-        label = self.label_ids[stored]
+        # An id beyond the table is treated as the table's last one, which is never a class where a file may hold more.
+        label = np.take(self.label_ids, stored, mode="clip")
         unknown = label == UNKNOWN
         if unknown.any():
             y, x = np.unravel_index(unknown.argmax(), unknown.shape)
@@ -81,42 +99,18 @@ class FileDataset(Dataset):
         return label.astype(np.uint8)
 
     def fingerprint(self, name: str) -> str:
-        """See `Dataset.fingerprint`: sizes and modification times of image and label, and the table of ids."""
+        """See `Dataset.fingerprint`: sizes and modification times of image and label, and how they are read."""
         self._check_name(name)
         try:
             stats = [path.stat() for path in self.files[name] if path is not None]
         except FileNotFoundError as error:
-            raise _gone(error.filename) from error
+            raise gone(error.filename) from error
         return " ".join([*(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats), self._meaning])
 
     @cached_property
     def _meaning(self) -> str:
+        """A short text that changes with what the files' numbers mean."""
         return f"{zlib.crc32(self.label_ids.tobytes()):08x}"
-
-
-def _gone(path: str | Path) -> RalsegError:
-    return RalsegError(f"{path}: the file is gone; restore it or start again without it")
-
-
-def opened(path: Path) -> Image.Image:
-    """Open an image file without reading its pixels yet.
-
-    Raises:
-        RalsegError: if the file is missing or not an image.
-    """
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise _gone(path) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RalsegError(f"{path}: not an image that can be read ({error}); replace the file") from error
-
-
-def _pixels(file: Image.Image, path: Path) -> np.ndarray:
-    try:
-        return np.asarray(file)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
-        raise RalsegError(f"{path}: the image is damaged ({error}); replace the file") from error
 
 
 def paired(image: Path, label: Path) -> tuple[Path, Path]:
@@ -129,23 +123,6 @@ def paired(image: Path, label: Path) -> tuple[Path, Path]:
         if not path.is_file():
             raise RalsegError(f"{path}: the {what} is missing; restore it, or remove its partner")
     return image, label
-
-
-def png_size(path: Path) -> tuple[int, int]:
-    """The (height, width) in the header of a PNG file, many times faster than by opening it as an image.
-
-    Raises:
-        RalsegError: if the file is missing or not a PNG.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(24)
-    except FileNotFoundError as error:
-        raise _gone(path) from error
-    if len(head) < 24 or head[:8] != b"\x89PNG\r\n\x1a\n" or head[12:16] != b"IHDR":
-        raise RalsegError(f"{path}: not a PNG image; replace the file")
-    width, height = struct.unpack(">II", head[16:])
-    return height, width
 
 
 def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "refuse", size: int = 256) -> np.ndarray:

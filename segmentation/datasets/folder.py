@@ -2,28 +2,36 @@
 
 import math
 import re
+import zlib
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets.base import IGNORE
+from ralseg.segmentation.datasets.class_list import ClassList, read_class_list, read_text, short
+from ralseg.segmentation.datasets.color_table import UNKNOWN, ColorTable
 from ralseg.segmentation.datasets.files import FileDataset, label_table
-from ralseg.segmentation.datasets.palettes import spread_colors
-
-SUFFIXES = (".png", ".jpg", ".jpeg")
-KEYS = ("classes", "ignore", "subsets", "groups")
+from ralseg.segmentation.datasets.folder_files import find_files, some
+from ralseg.segmentation.datasets.images import SIDEWAYS, TURNS, header
+from ralseg.segmentation.datasets.masks import palette_of, read_mask
 
 
 class Folder(FileDataset):
-    """Images in images/ (PNG or JPEG, any sizes), labels of the same names in labels/ (PNG of ids), and classes.yaml.
+    """Images in images/ (PNG or JPEG, any sizes), labels of the same names in labels/ (PNG), and classes.yaml.
 
     classes.yaml is a list of {name, id, color (optional)}, or a mapping of
 
-    - classes: that list; the position of a class in it is its id inside ralseg;
-    - ignore: the id of void in the label files, 255 by default;
+    - classes: that list; the position of a class in it is its id inside ralseg. Where each class has a color, labels
+      may hold colours, and a class needs no id;
+    - ignore: the id of void in the label files, 255 by default unless a class has it; ignore_color: its colour;
+    - palette: `colors` (default: where each class has a color, the colours of a palette decide) or `ids`;
+    - depth: number of bits that are used in images of 16 bits per channel;
+    - exif: `apply` (default) or `ignore` the orientation of images;
+    - label_suffix: what the name of a label has behind the name of its image, e.g. _mask;
     - subsets: train, val, test -> a text file with one name per line, or a list of names;
     - groups: a regular expression, whose match at the start of a name is the image's group.
 
@@ -33,126 +41,171 @@ class Folder(FileDataset):
         require_labels: whether a missing label is an error; otherwise the whole image counts as unlabelled.
 
     Raises:
-        RalsegError: if classes.yaml is missing or wrong, there are no images, a label is missing or a size unreadable.
+        RalsegError: if classes.yaml is missing or wrong, there are no images or labels, or a header is unreadable.
     """
 
     name = "folder"
 
-    def __init__(self, root: str | Path, unit_size: tuple[int, int] | None = None, require_labels: bool = True):
+    def __init__(self, root: str | Path, unit_size: tuple[int, int] | None = None, require_labels: bool = False):
         root = Path(root).expanduser()
+        if not root.is_dir():
+            raise RalsegError(f"{root}: no such folder; set dataset.root to the folder of images/ and labels/")
         self.identity = str(root.resolve())
-        settings = _settings(root / "classes.yaml")
-        self._read_classes(root / "classes.yaml", settings)
-        self.files = _files(root, require_labels)
+        self._list = read_class_list(root)
+        self._root = root
+        self.classes, self.colors = self._list.names, self._list.colors
+        self.depth, self.turn = self._list.depth, self._list.turn
+        self.label_ids = _table(self._list)
+        self.files, notes = find_files(root, self._list.label_suffix, require_labels)
         self.names = tuple(sorted(self.files))
-        self.groups = _groups(root / "classes.yaml", settings.get("groups"), self.names)
-        self.subsets = _subsets(root, settings.get("subsets") or {}, self.groups)
-        height, width = unit_size or self._usual_unit()
+        self.groups = _groups(root / "classes.yaml", self._list.groups, self.names)
+        self.subsets = _subsets(root, self._list.subsets, self.groups)
+        heads = {name: header(image, self.turn) for name, (image, _) in self.files.items()}
+        self.notes = (*notes, *self._note_on_turned(heads))
+        self._check_palettes()
+        height, width = unit_size or _usual_unit([size for size, _ in heads.values()])
         self.unit_size = height, width
 
-    def _read_classes(self, path: Path, settings: dict[str, Any]) -> None:
-        entries = settings.get("classes")
-        if not isinstance(entries, list) or not entries:
-            raise RalsegError(f"{path}: no classes; list them as '- {{name: road, id: 0}}'")
-        ignore = settings.get("ignore", IGNORE)
-        if not _is_byte(ignore):
-            raise RalsegError(f"{path}: ignore is {ignore!r}; give the id of void in the labels, 0 to 255")
-        ids: list[int] = []
-        names: list[str] = []
-        colors = spread_colors(len(entries))
-        for place, entry in enumerate(entries):
-            if not isinstance(entry, dict) or "name" not in entry or not _is_byte(entry.get("id")):
-                raise RalsegError(f"{path}, class {place + 1}: {entry!r}; give a name and an id from 0 to 255")
-            name, id_ = str(entry["name"]), entry["id"]
-            if name in names or id_ in ids or id_ == ignore:
-                raise RalsegError(f"{path}, class {place + 1}: name {name!r} or id {id_} is taken; give each once")
-            names.append(name)
-            ids.append(id_)
-            color = entry.get("color")
-            if color is not None:
-                if not isinstance(color, list) or len(color) != 3 or not all(map(_is_byte, color)):
-                    raise RalsegError(f"{path}, class {name!r}: color is {color!r}; give [red, green, blue], 0 to 255")
-                colors[place] = color
-        if len(ids) > IGNORE:
-            raise RalsegError(f"{path}: {len(ids)} classes; at most {IGNORE} are possible besides void")
-        self.classes, self.colors, self.label_ids = tuple(names), colors, label_table(ids, (ignore,))
+    def _note_on_turned(self, heads: Mapping[str, tuple[tuple[int, int], int]]) -> list[str]:
+        """On images whose label would fit them turned or not, so that nothing else can tell."""
+        if not self.turn:
+            return []
+        turned = [
+            name
+            for name, ((height, width), orientation) in heads.items()
+            if orientation in TURNS and (orientation not in SIDEWAYS or height == width) and self.files[name][1]
+        ]
+        if not turned:
+            return []
+        return [
+            f"{len(turned)} images are turned by their EXIF orientation, and their labels fit either way: {some(turned)}; if "
+            " the labels belong to the images as they are stored, say `exif: ignore` in classes.yaml"
+        ]
 
-    def _usual_unit(self) -> tuple[int, int]:
-        height, width = np.median([self.size(name) for name in self.names], axis=0)
-        return max(1, math.ceil(height / 4)), max(1, math.ceil(width / 6))
+    def _check_palettes(self) -> None:
+        """Where indices are ids, an index must have one colour in all label files, as far as their palettes go."""
+        ids = [id_ for id_ in self._list.ids if id_ is not None]
+        if self._list.by_color or self._list.palette_is_ids or not ids:
+            return
+        first: dict[int, tuple[list[int], Path]] = {}
+        for _, label in self.files.values():
+            palette = None if label is None else palette_of(label)
+            if palette is None:
+                continue
+            for id_ in (id_ for id_ in ids if id_ < len(palette)):
+                color, path = first.setdefault(id_, (palette[id_].tolist(), label))
+                if palette[id_].tolist() != color:
+                    raise RalsegError(
+                        f"{label}: index {id_} of the palette has the colour {palette[id_].tolist()}, in {path} {color}; "
+                        "give each class its color in classes.yaml, or say `palette: ids` if the indices are ids anyway"
+                    )
+
+    def _load_label(self, path: Path) -> np.ndarray:
+        mask = read_mask(path)
+        if mask.values.ndim == 3 and all(self._list.given):
+            return self._of_colors(path, mask.values)
+        if mask.palette is not None and self._list.by_color:
+            return self._of_palette(path, mask.values, mask.palette)
+        return super()._load_label(path)
+
+    def _about_colors(self) -> str:
+        return (
+            "export ids in one channel, or give each class its color in classes.yaml (CVAT's labelmap.txt beside it does "
+            "so, too)"
+        )
+
+    def _of_colors(self, path: Path, colors: np.ndarray) -> np.ndarray:
+        """The label of a map of colours, uint8 (H, W, 3)."""
+        label = self._color_table(colors)
+        if (unknown := label == UNKNOWN).any():
+            y, x = np.unravel_index(unknown.argmax(), unknown.shape)
+            raise RalsegError(
+                f"{path}: the colour {colors[y, x].tolist()} at y={y}, x={x} is that of no class; add it to "
+                "classes.yaml as a class, or as ignore_color if it is void"
+            )
+        return label.astype(np.uint8)
+
+    def _of_palette(self, path: Path, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
+        """The label of palette indices, by the colours of the palette."""
+        table = np.full(256, UNKNOWN, np.int16)
+        table[: len(palette)] = self._color_table(palette)
+        if (ignore := self._list.ignore) is not None and ignore < len(table) and table[ignore] == UNKNOWN:
+            table[ignore] = IGNORE
+        label = table[indices]
+        if (unknown := label == UNKNOWN).any():
+            y, x = np.unravel_index(unknown.argmax(), unknown.shape)
+            index = int(indices[y, x])
+            color = palette[index].tolist() if index < len(palette) else "none"
+            raise RalsegError(
+                f"{path}: the palette's colour of index {index} at y={y}, x={x} is {color}, that of no class; add it "
+                "to classes.yaml as a class, or as ignore_color if it is void, or say there `palette: ids` if the indices "
+                "are the ids"
+            )
+        return label.astype(np.uint8)
+
+    @cached_property
+    def _color_table(self) -> ColorTable:
+        colors, ids = self.colors, [*range(len(self.classes))]
+        if self._list.ignore_color is not None:
+            colors, ids = np.vstack([colors, np.array(self._list.ignore_color, np.uint8)]), [*ids, IGNORE]
+        return ColorTable(colors, ids, self._root / "classes.yaml")
+
+    @cached_property
+    def _meaning(self) -> str:
+        how = (self._list.depth, self._list.turn, self._list.ignore_color, self._list.by_color)
+        colors = self.colors.tolist() if all(self._list.given) else None
+        return f"{zlib.crc32(self.label_ids.tobytes() + repr((how, colors)).encode()):08x}"
 
 
-def _is_byte(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= 255
+def _table(classes: ClassList) -> np.ndarray:
+    """Id in a label file -> id inside ralseg; a class without an id is only found by its colour."""
+    table = label_table((), () if classes.ignore is None else (classes.ignore,), size=2**16)
+    for place, id_ in enumerate(classes.ids):
+        if id_ is not None:
+            table[id_] = place
+    return table
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise RalsegError(f"{path}: cannot be read ({error.strerror}); list each class's name and id there") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RalsegError(f"{path}: not YAML ({error}); correct it") from error
-    settings = {"classes": value} if isinstance(value, list) else value
-    if not isinstance(settings, dict):
-        raise RalsegError(f"{path}: no classes; list them as '- {{name: road, id: 0}}'")
-    for key in settings:
-        if key not in KEYS:
-            raise RalsegError(f"{path}: unknown key {key!r}; the known ones are {', '.join(KEYS)}")
-    return settings
+def _usual_unit(sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    height, width = np.median(sizes, axis=0)
+    return max(1, math.ceil(height / 4)), max(1, math.ceil(width / 6))
 
 
-def _files(root: Path, require_labels: bool) -> dict[str, tuple[Path, Path | None]]:
-    folder = root / "images"
-    images = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-    if not images:
-        raise RalsegError(f"{folder}: no images; put PNG or JPEG files there")
-    files: dict[str, tuple[Path, Path | None]] = {}
-    for image in images:
-        if image.stem in files:
-            raise RalsegError(f"{image}: {files[image.stem][0].name} has the same name; rename one of them")
-        label = root / "labels" / f"{image.stem}.png"
-        if label.is_file():
-            files[image.stem] = (image, label)
-        elif require_labels:
-            raise RalsegError(f"{label}: the label of {image.name} is missing; add it, or set require_labels=false")
-        else:
-            files[image.stem] = (image, None)
-    return files
-
-
-def _groups(path: Path, pattern: str | None, names: tuple[str, ...]) -> dict[str, str]:
+def _groups(path: Path, pattern: Any, names: tuple[str, ...]) -> dict[str, str]:
     if pattern is None:
         return dict.fromkeys(names, "all")
     try:
         matches = {name: re.match(pattern, name) for name in names}
-    except (re.error, TypeError) as error:
-        raise RalsegError(f"{path}: groups is {pattern!r}, no regular expression ({error}); correct it") from error
+    except (re.error, TypeError, RecursionError, OverflowError) as error:
+        raise RalsegError(f"{path}: groups is {short(pattern)}, no regular expression ({error}); correct it") from error
     groups = {}
     for name, match in matches.items():
         if match is None:
-            raise RalsegError(f"{path}: groups {pattern!r} does not match {name!r}; widen it or rename the image")
+            raise RalsegError(f"{path}: groups {short(pattern)} does not match {name!r}; widen it or rename the image")
         groups[name] = match.group()
     return groups
 
 
-def _subsets(root: Path, lists: Any, known: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    path = root / "classes.yaml"
-    if not isinstance(lists, dict):
-        raise RalsegError(f"{path}: subsets is {lists!r}; map train, val and test to a text file or to a list of names")
+def _subsets(root: Path, lists: Mapping[str, Any], known: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     subsets: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     for subset, listed in lists.items():
+        path = root / "classes.yaml"
         if isinstance(listed, str):
             path = root / listed
+            if not path.resolve().is_relative_to(root.resolve()):
+                raise RalsegError(f"{path}: the list of subset {subset} is outside of {root}; move it into the folder")
             if not path.is_file():
                 raise RalsegError(f"{path}: the list of subset {subset} is missing; write one name per line there")
-            listed = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            listed = [line.strip() for line in read_text(path, "write one name per line there").splitlines()]
+            listed = [line for line in listed if line]
         if not isinstance(listed, list):
-            raise RalsegError(f"{path}: subset {subset} is {listed!r}; give a text file or a list of names")
+            raise RalsegError(f"{path}: subset {subset} is {short(listed)}; give a text file or a list of names")
         for name in listed:
-            if name not in known:
-                raise RalsegError(f"{path}: subset {subset} lists {name!r}, but there is no such image; correct it")
+            if not isinstance(name, str) or name not in known:
+                raise RalsegError(
+                    f"{path}: subset {subset} lists {short(name)}, but there is no such image; names have no suffix"
+                )
             if name in owner:
                 raise RalsegError(f"{path}: {name!r} is in {owner[name]} and in {subset}; list it once")
             owner[name] = subset

@@ -98,7 +98,7 @@ class FileContract(DatasetContract):
     def test_a_label_of_colours_is_refused(self, dataset):
         _, path = dataset.files[dataset.names[0]]
         cv2.imwrite(str(path), np.zeros((*dataset.size(dataset.names[0]), 3), np.uint8))
-        with pytest.raises(RalsegError, match="mode RGB; export ids"):
+        with pytest.raises(RalsegError, match="holds colours where class ids are expected"):
             dataset.load(dataset.names[0])
 
     def test_damaged_files_are_refused(self, dataset):
@@ -339,9 +339,10 @@ class TestFolder(FileContract):
 
     def test_labels_may_be_missing_where_allowed(self, dataset, tmp_path):
         (tmp_path / "field/labels/a_0.png").unlink()
-        with pytest.raises(RalsegError, match=r"a_0\.png: the label of a_0\.jpg is missing.*require_labels"):
-            Folder(tmp_path / "field")
-        partly = Folder(tmp_path / "field", require_labels=False)
+        with pytest.raises(RalsegError, match=r"a_0\.png: the label of a_0\.jpg is missing.*dataset\.require_labels=false"):
+            Folder(tmp_path / "field", require_labels=True)
+        partly = Folder(tmp_path / "field")
+        assert partly.notes == ("1 of 6 images have no label: they are pool, and nothing is measured there",)
         image, label = partly.load("a_0")
         assert image.shape == (44, 72, 3)
         assert (label == IGNORE).all()
@@ -358,18 +359,18 @@ class TestFolder(FileContract):
             ({"subsets": {"train": ["c_9"]}}, "subset train lists 'c_9'"),
             ({"subsets": {"train": ["a_0"], "val": ["a_0"]}}, "'a_0' is in train and in val"),
             ({"subsets": {"train": "none.txt"}}, r"none\.txt: the list of subset train is missing"),
-            ({"subsets": {"train": 3}}, "subset train is 3; give a text file or a list"),
+            ({"subsets": {"train": {"a": 3}}}, r"subset train is \{'a': '3'\}; give a text file or a list"),
             ({"subsets": ["train"]}, r"subsets is \['train'\]; map"),
             ({"groups": "x"}, "groups 'x' does not match 'a_0'"),
             ({"groups": "("}, "no regular expression"),
             ({"voids": 1}, "unknown key 'voids'; the known ones are classes"),
-            ({"ignore": 300}, "ignore is 300"),
+            ({"ignore": 65536}, "ignore is '65536'; give the id of void in the labels, 0 to 65535"),
             ({"classes": []}, "no classes"),
             ({"classes": [{"name": "a"}]}, "class 1: .*give a name and an id"),
             ({"classes": [{"name": "a", "id": 1}, {"name": "b", "id": 1}]}, "class 2: name 'b' or id 1 is taken"),
             ({"classes": [{"name": "a", "id": 1}, {"name": "a", "id": 2}]}, "class 2: name 'a' or id 2 is taken"),
-            ({"classes": [{"name": "a", "id": 0}]}, "class 1: name 'a' or id 0 is taken"),
-            ({"classes": [{"name": "a", "id": 1, "color": [0, 0]}]}, r"class 'a': color is \[0, 0\]"),
+            ({"classes": [{"name": "a", "id": 0}]}, "ignore is 0, which is the id of a class, too"),
+            ({"classes": [{"name": "a", "id": 1, "color": [0, 0]}]}, r"the color of 'a' is \['0', '0'\]; give \[red"),
         ],
     )
     def test_bad_settings(self, tmp_path, settings, message):
