@@ -78,8 +78,8 @@ class Folder(FileDataset):
         if not turned:
             return []
         return [
-            f"{len(turned)} images are turned by their EXIF orientation, and their labels fit either way: {some(turned)}; if "
-            " the labels belong to the images as they are stored, say `exif: ignore` in classes.yaml"
+            f"{len(turned)} images are turned by an EXIF orientation, and their labels fit either way: {some(turned)}; "
+            "if the labels belong to the images as they are stored, say `exif: ignore` in classes.yaml"
         ]
 
     def _check_palettes(self) -> None:
@@ -96,7 +96,7 @@ class Folder(FileDataset):
                 color, path = first.setdefault(id_, (palette[id_].tolist(), label))
                 if palette[id_].tolist() != color:
                     raise RalsegError(
-                        f"{label}: index {id_} of the palette has the colour {palette[id_].tolist()}, in {path} {color}; "
+                        f"{label}: index {id_} is the colour {palette[id_].tolist()}, in {path} {color}; "
                         "give each class its color in classes.yaml, or say `palette: ids` if the indices are ids anyway"
                     )
 
@@ -110,8 +110,8 @@ class Folder(FileDataset):
 
     def _about_colors(self) -> str:
         return (
-            "export ids in one channel, or give each class its color in classes.yaml (CVAT's labelmap.txt beside it does "
-            "so, too)"
+            "export ids in one channel, or give each class its color in classes.yaml (CVAT's labelmap.txt beside it "
+            "does so, too)"
         )
 
     def _of_colors(self, path: Path, colors: np.ndarray) -> np.ndarray:
@@ -138,8 +138,8 @@ class Folder(FileDataset):
             color = palette[index].tolist() if index < len(palette) else "none"
             raise RalsegError(
                 f"{path}: the palette's colour of index {index} at y={y}, x={x} is {color}, that of no class; add it "
-                "to classes.yaml as a class, or as ignore_color if it is void, or say there `palette: ids` if the indices "
-                "are the ids"
+                "to classes.yaml as a class, or as ignore_color if it is void, or say there `palette: ids` if the "
+                "indices are the ids"
             )
         return label.astype(np.uint8)
 

@@ -1,0 +1,257 @@
+"""Splits that are drawn at random, in proportion to the groups of a data set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.grouped_draw import apportion, draw_by_group
+from ralseg.segmentation.splits import MAY_BE_EMPTY, POOLS, ROLES, Splits, rows_of
+
+CANDIDATES = 4096
+"""Number of random draws of D_S, of which the one most similar to D_T is used."""
+
+USUAL_SHARES = {"reward": 0.1, "test": 0.15}
+"""Shares of the training images for roles that neither the fractions nor the official subsets give."""
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """The images that roles are drawn from.
+
+    Attributes:
+        names: the training images, each content once.
+        labelled: (n,) bool, whether an image has a labelled pixel.
+        val: the labelled images of the official val.
+        test: the labelled images of the official test.
+        notes: on what is left out.
+    """
+
+    names: tuple[str, ...]
+    labelled: np.ndarray
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def drawable(dataset: Dataset, class_counts: np.ndarray, contents: Mapping[str, str] | None = None) -> Drawable:
+    """The images that roles can be drawn from: those of train, or of no subset if there is no train.
+
+    Args:
+        dataset: the data set.
+        class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+        contents: image name -> a digest of its pixels; of images that are the same, one is drawn from.
+
+    Raises:
+        RalsegError: if no image has a labelled pixel.
+    """
+    elsewhere = {name for subset, names in dataset.subsets.items() if subset != "train" for name in names}
+    training = dataset.subsets.get("train") or tuple(name for name in dataset.names if name not in elsewhere)
+    has_label = dict(zip(dataset.names, class_counts.any(1).tolist(), strict=True))
+    if not any(has_label[name] for name in training):
+        raise RalsegError(f"splits: no training image of {dataset.name} has a labelled pixel; label some")
+    notes: list[str] = []
+    if contents is not None:
+        copies = _copies(sorted(training, key=lambda name: not has_label[name]), sorted(elsewhere), contents)
+        training = tuple(name for name in training if name not in copies)
+        if copies:
+            first = ", ".join(f"{name} (of {other})" for name, other in sorted(copies.items())[:3])
+            notes.append(f"{len(copies)} training images are copies of others and are left out: {first}")
+    official = {}
+    for subset in ("val", "test"):
+        names = dataset.subsets.get(subset, ())
+        official[subset] = tuple(name for name in names if has_label[name])
+        if left_out := len(names) - len(official[subset]):
+            notes.append(f"{left_out} of {len(names)} images of {subset} have no label and are left out")
+    labelled = np.array([has_label[name] for name in training])
+    return Drawable(training, labelled, official["val"], official["test"], tuple(notes))
+
+
+def _copies(names: Sequence[str], before: Sequence[str], contents: Mapping[str, str]) -> dict[str, str]:
+    """Name -> the earlier image, of `before` or of `names`, that has the same content."""
+    first = {contents[name]: name for name in reversed(before)}
+    copies = {}
+    for name in names:
+        other = first.setdefault(contents[name], name)
+        if other != name:
+            copies[name] = other
+    return copies
+
+
+def counts_of(fractions: Mapping[str, float], source: Drawable) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Numbers of images from shares, and a note if shares were added.
+
+    What a role needs labels for is a share of the labelled images; images without a label join the two pools in
+    proportion to their shares. A needed role gets one image or more. If there is no official val or test to take D_R
+    or test from and no share for it, it gets its `USUAL_SHARES`, and where the shares exceed 1 by that, the others give
+    way in proportion.
+
+    Raises:
+        RalsegError: if a share is no number from 0, they add up to more than 1, or there are too few labelled images.
+    """
+    shares = dict(fractions)
+    numbers = all(isinstance(s, int | float) and not isinstance(s, bool) and s >= 0 for s in shares.values())
+    if not numbers or not sum(shares.values()) <= 1 + 1e-9:
+        raise RalsegError(f"protocol.fractions={shares} must be numbers of 0 or more that add up to at most 1")
+    if nothing := [role for role, share in shares.items() if not share and role not in MAY_BE_EMPTY]:
+        raise RalsegError(f"protocol.fractions.{nothing[0]} is 0; every role but dev and twin needs images")
+    official = {"reward": source.val, "test": source.test or (source.val if "reward" in shares else ())}
+    added = {role: share for role, share in USUAL_SHARES.items() if role not in shares and not official[role]}
+    if added:
+        rest = min(1.0, (1 - sum(added.values())) / max(sum(shares.values()), 1e-9))
+        shares = {role: rest * share for role, share in shares.items()} | added
+    images = int(source.labelled.sum())
+    counts = {role: int(images * share + 1e-9) for role, share in shares.items()}
+    needed = [role for role in shares if role not in MAY_BE_EMPTY]
+    if len(needed) > images:
+        raise RalsegError(
+            f"splits: {images} images with a label are too few to draw from; at least {len(needed)} are needed, one "
+            f"each for {', '.join(needed)}"
+        )
+    counts |= {role: max(1, counts[role]) for role in needed}
+    while sum(counts.values()) > images:
+        counts[max(counts, key=lambda role: counts[role])] -= 1
+    if images < len(source.names) and all(shares.get(role) for role in POOLS):
+        pools = np.array([shares[role] for role in POOLS]) * 1e6
+        unlabelled = apportion(pools.astype(np.int64), len(source.names) - images)
+        counts |= {role: counts[role] + int(n) for role, n in zip(POOLS, unlabelled, strict=True)}
+    said = ", ".join(f"{role} {count}" for role, count in counts.items())
+    lacking = " and ".join({"reward": "val for D_R", "test": "test"}[role] for role in added)
+    return counts, (
+        f"the data set has no {lacking}; all roles are drawn from the same images: {said}",
+    ) if added else ()
+
+
+def make_splits(
+    dataset: Dataset,
+    counts: Mapping[str, int],
+    seed: int,
+    class_counts: np.ndarray,
+    exact: bool = False,
+    unseen: str | None = None,
+    source: Drawable | None = None,
+) -> Splits:
+    """Draw splits from the training subset in proportion to its groups.
+
+    D_T is drawn first. D_S is, of those of `CANDIDATES` draws that have the most classes, the one with the class shares
+    nearest to those of D_T (L1). The other roles are drawn without further conditions. Images without a label are drawn
+    for D_T and D_V alone, where labelled images do not suffice. Roles that `counts` does not name come from the
+    official subsets: D_R is every second image of val by name (the first, the third and so on), its twin is the rest of val, and
+    test is test, or val if there is no test and D_R is drawn.
+
+    Args:
+        dataset: the data set.
+        counts: role -> number of images to draw; state, train and compare are required.
+        seed: seed of the draw.
+        class_counts: int (len(dataset.names), C), the pixels of each class in each label.
+        exact: whether the counts must use up the training subset.
+        unseen: a group (clip, city) of the training subset that no policy may learn from: D_V and dev are drawn from it
+            alone, all other roles from the other groups.
+        source: the images to draw from; None: `drawable` of the data set.
+
+    Raises:
+        RalsegError: if a count is missing, negative or too large, or the group is unknown.
+    """
+    source = source or drawable(dataset, class_counts)
+    for role in ("state", *POOLS):
+        if role not in counts:
+            raise RalsegError(f"protocol: counts lacks {role!r}; give state, train, compare")
+    for role, count in counts.items():
+        least = 0 if role in MAY_BE_EMPTY else 1
+        if not isinstance(count, int) or isinstance(count, bool) or count < least:
+            raise RalsegError(f"protocol.counts.{role}={count!r} must be a number of images, {least} or more")
+    pool, total = source.names, sum(counts.values())
+    if total > len(pool) or (exact and total < len(pool)):
+        raise RalsegError(
+            f"protocol.counts add up to {total} images, {dataset.name} has {len(pool)} to draw from; "
+            f"{'they must use all of them' if exact else 'lower a count'}"
+        )
+    drawn = _draw(dataset, source, counts, generator(seed, "split"), class_counts, unseen)
+    official = {"dev": (), "reward": source.val[::2], "twin": source.val[1::2], "test": source.test}
+    if "reward" in drawn:
+        # A D_R that was drawn elsewhere has no twin frames, and val is free.
+        official |= {"twin": (), "test": source.test or source.val}
+    splits = Splits(**(official | drawn), notes=source.notes)
+    if unseen is not None and unseen in {dataset.groups[name] for name in splits.reward}:
+        raise RalsegError(
+            f"splits: D_R has images of group {unseen}, which is to stay unseen; name reward in the counts, so that it "
+            "is drawn from the other groups"
+        )
+    splits.check(dataset, class_counts)
+    return splits
+
+
+def _draw(
+    dataset: Dataset,
+    source: Drawable,
+    counts: Mapping[str, int],
+    rng: np.random.Generator,
+    class_counts: np.ndarray,
+    unseen: str | None,
+) -> dict[str, tuple[str, ...]]:
+    pool, rows = source.names, rows_of(dataset, source.names)
+    named, groups = np.unique([dataset.groups[name] for name in pool], return_inverse=True)
+    if unseen is not None and unseen not in named:
+        raise RalsegError(
+            f"protocol.unseen: no group {unseen!r} to leave unseen; the training images have {', '.join(named)}"
+        )
+    apart = groups == named.tolist().index(unseen) if unseen is not None else None
+    labelled = _with_labels(dataset, counts, int(source.labelled.sum()))
+    free = np.ones(len(pool), bool)
+    chosen: dict[str, np.ndarray] = {}
+
+    def left(role: str, count: int, among: np.ndarray) -> np.ndarray:
+        found = np.flatnonzero(
+            free & among if apart is None else free & among & (apart == (role in ("compare", "dev")))
+        )
+        if count > len(found):
+            where = f"in group {unseen}" if role in ("compare", "dev") else f"outside group {unseen}"
+            raise RalsegError(
+                f"splits: protocol.counts.{role} is {counts[role]}, {len(found)} images are left {where}; lower it"
+            )
+        return found
+
+    later = [role for role in ROLES if role in counts and role not in ("train", "state")]
+    for role in ("train", "state", *later):
+        found = left(role, labelled[role], source.labelled)
+        if role == "state":
+            draws = draw_by_group(groups[found], counts[role], CANDIDATES, rng)
+            picked = found[_nearest(class_counts[rows[found]], draws, class_counts[rows[chosen["train"]]].sum(0))]
+        else:
+            picked = found[draw_by_group(groups[found], labelled[role], 1, rng)[0]]
+        chosen[role] = picked
+        free[picked] = False
+    for role in POOLS:
+        if more := counts[role] - labelled[role]:
+            found = left(role, more, ~source.labelled)
+            picked = found[draw_by_group(groups[found], more, 1, rng)[0]]
+            chosen[role] = np.concatenate([chosen[role], picked])
+            free[picked] = False
+    return {role: tuple(pool[i] for i in sorted(picked)) for role, picked in chosen.items()}
+
+
+def _with_labels(dataset: Dataset, counts: Mapping[str, int], images: int) -> dict[str, int]:
+    """How many images of each role are to have a label: all, but in the pools those that are left."""
+    pools = [counts[role] for role in POOLS]
+    left = images - sum(counts.values()) + sum(pools)
+    if left >= sum(pools):
+        return dict(counts)
+    if left < len(POOLS):
+        raise RalsegError(
+            f"splits: {images} images of {dataset.name} have a label, {images - left + len(POOLS)} are needed: one "
+            "each for train and compare, and all of the other roles; label more, or lower protocol.counts or fractions"
+        )
+    train = min(max(1, int(apportion(np.array(pools), left)[0])), left - 1)
+    return {**counts, "train": train, "compare": left - train}
+
+
+def _nearest(counts: np.ndarray, draws: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Of the draws with the most classes, the one whose class shares are nearest to the target's."""
+    sums = counts[draws].sum(1)
+    present = (sums > 0).sum(1)
+    complete = present == present.max()
+    sums = sums[complete]
+    distance = np.abs(sums / sums.sum(1, keepdims=True) - target / target.sum()).sum(1)
+    return draws[complete][distance.argmin()]
