@@ -24,8 +24,9 @@ from ralseg.segmentation.devices import compute_dtype
 from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.pretraining import Theta0Options, theta0
+from ralseg.segmentation.protocols import splits_from_config
 from ralseg.segmentation.sources import Source, check_noise
-from ralseg.segmentation.splits import Splits, splits_from_config
+from ralseg.segmentation.splits import Splits
 from ralseg.segmentation.store import ImageStore, cache_folder
 
 Role = Literal["train", "compare"]
@@ -75,7 +76,8 @@ class World:
     @cached_property
     def splits(self) -> Splits:
         """The role of each image."""
-        return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts())
+        contents = {name: self.store.picture(i) for i, name in enumerate(self.store.names)}
+        return splits_from_config(self.config["protocol"], self.dataset, self.store.class_counts(), contents)
 
     @property
     def notes(self) -> list[str]:

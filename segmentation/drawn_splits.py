@@ -8,7 +8,7 @@ import numpy as np
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.grouped_draw import apportion, draw_by_group
-from ralseg.segmentation.splits import MAY_BE_EMPTY, POOLS, ROLES, Splits, rows_of
+from ralseg.segmentation.splits import MAY_BE_EMPTY, POOLS, ROLES, Splits, check_keys, rows_of
 
 CANDIDATES = 4096
 """Number of random draws of D_S, of which the one most similar to D_T is used."""
@@ -49,16 +49,18 @@ def drawable(dataset: Dataset, class_counts: np.ndarray, contents: Mapping[str, 
     """
     elsewhere = {name for subset, names in dataset.subsets.items() if subset != "train" for name in names}
     training = dataset.subsets.get("train") or tuple(name for name in dataset.names if name not in elsewhere)
-    has_label = dict(zip(dataset.names, class_counts.any(1).tolist(), strict=True))
-    if not any(has_label[name] for name in training):
-        raise RalsegError(f"splits: no training image of {dataset.name} has a labelled pixel; label some")
+    has_label = {name: bool(count.any()) for name, count in zip(dataset.names, class_counts, strict=True)}
     notes: list[str] = []
+    copies: dict[str, str] = {}
     if contents is not None:
         copies = _copies(sorted(training, key=lambda name: not has_label[name]), sorted(elsewhere), contents)
         training = tuple(name for name in training if name not in copies)
         if copies:
             first = ", ".join(f"{name} (of {other})" for name, other in sorted(copies.items())[:3])
             notes.append(f"{len(copies)} training images are copies of others and are left out: {first}")
+    if not any(has_label[name] for name in training):
+        apart = f", apart from {len(copies)} copies of others" if copies else ""
+        raise RalsegError(f"splits: no training image of {dataset.name} has a labelled pixel{apart}; label some")
     official = {}
     for subset in ("val", "test"):
         names = dataset.subsets.get(subset, ())
@@ -138,8 +140,8 @@ def make_splits(
     D_T is drawn first. D_S is, of those of `CANDIDATES` draws that have the most classes, the one with the class shares
     nearest to those of D_T (L1). The other roles are drawn without further conditions. Images without a label are drawn
     for D_T and D_V alone, where labelled images do not suffice. Roles that `counts` does not name come from the
-    official subsets: D_R is every second image of val by name (the first, the third and so on), its twin is the rest of val, and
-    test is test, or val if there is no test and D_R is drawn.
+    official subsets: D_R is every second image of val by name (the first, the third and so on), its twin is the rest of
+    val, and test is test, or val if there is no test and D_R is drawn.
 
     Args:
         dataset: the data set.
@@ -155,9 +157,7 @@ def make_splits(
         RalsegError: if a count is missing, negative or too large, or the group is unknown.
     """
     source = source or drawable(dataset, class_counts)
-    for role in ("state", *POOLS):
-        if role not in counts:
-            raise RalsegError(f"protocol: counts lacks {role!r}; give state, train, compare")
+    check_keys(counts, "counts", ROLES, needed=("state", *POOLS))
     for role, count in counts.items():
         least = 0 if role in MAY_BE_EMPTY else 1
         if not isinstance(count, int) or isinstance(count, bool) or count < least:

@@ -1,7 +1,7 @@
 """The splits that the group `protocol` of a configuration describes: drawn, or listed in a file."""
 
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 from ralseg.foundation import RalsegError, read_json
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.drawn_splits import counts_of, drawable, make_splits
-from ralseg.segmentation.splits import ROLES, Splits, rows_of
+from ralseg.segmentation.splits import POOLS, ROLES, Splits, check_keys, rows_of
 
 PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -115,11 +115,12 @@ def splits_from_config(
     if kind not in KINDS:
         raise RalsegError(f"protocol.kind={kind!r} is unknown; choose from {', '.join(KINDS)}")
     needed = ("seed",) if kind == "generated" else ("path",)
-    _check_keys(protocol, f"kind {kind}", ("kind", "name", *KINDS[kind]), needed)
+    check_keys(protocol, f"kind {kind}", ("kind", "name", *KINDS[kind]), needed)
     if kind == "generated":
         splits = _generated(protocol, dataset, class_counts, contents)
     else:
-        splits = (read_splits if kind == "lists" else ralis_splits)(protocol["path"], dataset)
+        path = protocol["path"]
+        splits = read_splits(path, dataset) if kind == "lists" else ralis_splits(dataset, path)
         splits.check(dataset, class_counts)
     notes = [*splits.notes, *_lacking(splits, dataset, class_counts)]
     if contents is not None:
@@ -133,7 +134,8 @@ def _generated(
     if (protocol.get("counts") is None) == (protocol.get("fractions") is None):
         raise RalsegError("protocol: kind generated takes either protocol.counts or protocol.fractions; give one")
     given = "fractions" if protocol.get("counts") is None else "counts"
-    _check_keys(protocol[given], given, ROLES, needed=())
+    if given == "fractions":
+        check_keys(protocol[given], given, ROLES, needed=("state", *POOLS))
     source = drawable(dataset, class_counts, contents)
     counts, notes = (protocol["counts"], ()) if given == "counts" else counts_of(protocol["fractions"], source)
     chosen = protocol.get("exact", False), protocol.get("unseen")
@@ -177,14 +179,3 @@ def _repeated(splits: Splits, contents: Mapping[str, str]) -> list[str]:
         return []
     name, other = repeated[0]
     return [f"{len(repeated)} images have the content of another one, e.g. {name} that of {other}"]
-
-
-def _check_keys(value: Mapping, where: str, known: Sequence[str], needed: Sequence[str]) -> None:
-    if not isinstance(value, Mapping):
-        raise RalsegError(f"protocol: {where} is {value!r}; it must be a group of {', '.join(known)}")
-    for key in value:
-        if key not in known:
-            raise RalsegError(f"protocol: {where} has an unknown key {key!r}; the known ones are {', '.join(known)}")
-    for key in needed:
-        if key not in value:
-            raise RalsegError(f"protocol: {where} lacks {key!r}; give {', '.join(needed)}")

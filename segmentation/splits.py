@@ -107,3 +107,25 @@ def rows_of(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
     """The places of some images in `dataset.names`, int64 (len(names),)."""
     places = {name: i for i, name in enumerate(dataset.names)}
     return np.array([places[name] for name in names], np.int64)
+
+
+def check_keys(value: Mapping, where: str, known: Sequence[str], needed: Sequence[str]) -> None:
+    """Check the keys of a part of `protocol`.
+
+    Args:
+        value: the part.
+        where: what it is, for messages.
+        known: the keys that it may have.
+        needed: those that it must have.
+
+    Raises:
+        RalsegError: if it is no mapping, a key is unknown, or one is missing.
+    """
+    if not isinstance(value, Mapping):
+        raise RalsegError(f"protocol: {where} is {value!r}; it must be a group of {', '.join(known)}")
+    for key in value:
+        if key not in known:
+            raise RalsegError(f"protocol: {where} has an unknown key {key!r}; the known ones are {', '.join(known)}")
+    for key in needed:
+        if key not in value:
+            raise RalsegError(f"protocol: {where} lacks {key!r}; give {', '.join(needed)}")

@@ -20,7 +20,7 @@ from ralseg.foundation import RalsegError, read_json, unwritable, write_json
 from ralseg.foundation.files import FULL
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
-LAYOUT = 3
+LAYOUT = 4
 """Part of the key; to be raised whenever the content of the files below changes."""
 
 RESIDENT_BYTES = 1 << 28
@@ -89,12 +89,13 @@ class ImageStore:
             _remove_abandoned(self.folder.parent)
             building = temporary / "store"
             building.mkdir()
-            sizes, input_sizes, contents = [], [], []
+            sizes, input_sizes, contents, pictures = [], [], [], []
             counts = np.empty((len(self), len(self.dataset.classes)), np.int64)
             # Unlike memory maps, files make a full disk an error that can be caught, not a signal.
             with open(building / "images.bin", "wb") as images, open(building / "labels.bin", "wb") as labels:
                 for row, name in enumerate(self.names):
                     image, label = self.dataset.load(name)
+                    pictures.append(_content(image))
                     image = shrink(image, self.scale)
                     images.write(image.tobytes())
                     labels.write(label.tobytes())
@@ -109,7 +110,7 @@ class ImageStore:
                         "again when it changes no more"
                     )
             np.save(building / "class_counts.npy", counts)
-            meta = {"names": self.names, "fingerprints": fingerprints, "contents": contents}
+            meta = {"names": self.names, "fingerprints": fingerprints, "contents": contents, "pictures": pictures}
             write_json(building / "meta.json", meta | {"sizes": sizes, "input_sizes": input_sizes})
             os.rename(building, self.folder)
         except OSError as error:
@@ -138,7 +139,7 @@ class ImageStore:
         meta = read_json(self.folder / "meta.json")
         self._sizes = np.array(meta["sizes"], np.int64).reshape(-1, 2)
         self._input_sizes = np.array(meta["input_sizes"], np.int64).reshape(-1, 2)
-        self._contents = meta["contents"]
+        self._contents, self._pictures = meta["contents"], meta["pictures"]
         self._label_ends = self._sizes.prod(1).cumsum()
         self._image_ends = 3 * self._input_sizes.prod(1).cumsum()
         self._images = _mapped(self.folder / "images.bin", self._image_ends)
@@ -196,6 +197,10 @@ class ImageStore:
     def digest(self) -> str:
         """What all names and contents together are known by, in hexadecimal."""
         return _digest([self.names, self._contents])
+
+    def picture(self, i: int) -> str:
+        """SHA-256 of image i alone, before it was resized, in hexadecimal: the same for copies under other names."""
+        return self._pictures[i]
 
     def class_counts(self) -> np.ndarray:
         """The pixels of each class in each label, int64 (len(self), C); void is not counted."""
@@ -263,9 +268,9 @@ def shrink(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _content(image: np.ndarray, label: np.ndarray) -> str:
+def _content(*arrays: np.ndarray) -> str:
     held = hashlib.sha256()
-    for pixels in (image, label):
+    for pixels in arrays:
         held.update(repr(pixels.shape).encode())
         held.update(np.ascontiguousarray(pixels).data)
     return held.hexdigest()

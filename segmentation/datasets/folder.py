@@ -89,8 +89,7 @@ class Folder(FileDataset):
             return
         first: dict[int, tuple[list[int], Path]] = {}
         for _, label in self.files.values():
-            palette = None if label is None else palette_of(label)
-            if palette is None:
+            if label is None or (palette := palette_of(label)) is None:
                 continue
             for id_ in (id_ for id_ in ids if id_ < len(palette)):
                 color, path = first.setdefault(id_, (palette[id_].tolist(), label))

@@ -13,7 +13,7 @@ from ralseg.segmentation.datasets import GTAV, IGNORE, Cityscapes, Streets, Synt
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, CITYSCAPES_IDS, CITYSCAPES_VOID
 from ralseg.segmentation.datasets.streets_as_cityscapes import main as write_as_cityscapes
 from ralseg.segmentation.datasets.streets_as_cityscapes import write_streets
-from ralseg.segmentation.splits import splits_from_config
+from ralseg.segmentation.protocols import splits_from_config
 from tests.segmentation.test_datasets import FileContract
 
 ORIGINAL = Path(__file__).parents[3] / "shared/data/splits/ralis_cityscapes.json"
@@ -27,7 +27,7 @@ def write(path, array):
 
 def write_cityscapes(root, names, subset="train"):
     """Names such as bremen_000000_000019 as they are shared; every label holds all ids from 0 to 33."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(len(subset))
     for name in names:
         city = name.split("_")[0]
         label = np.sort(rng.integers(0, 34, SIZE, np.uint8), axis=0)
@@ -270,7 +270,7 @@ class TestTheOriginalsLists:
         counts = np.ones((len(listed.names), 19), np.int64)
         counts[:, 16] = 0
         splits = splits_from_config({"kind": "ralis", "path": ORIGINAL}, listed, counts)
-        assert splits.notes[1] == "D_S has no pixel of train"
+        assert splits.notes[1] == "no label has a pixel of train"
 
     def test_any_other_overlap_is_refused(self, listed, tmp_path):
         lists = read_json(ORIGINAL)

@@ -339,7 +339,9 @@ class TestFolder(FileContract):
 
     def test_labels_may_be_missing_where_allowed(self, dataset, tmp_path):
         (tmp_path / "field/labels/a_0.png").unlink()
-        with pytest.raises(RalsegError, match=r"a_0\.png: the label of a_0\.jpg is missing.*dataset\.require_labels=false"):
+        with pytest.raises(
+            RalsegError, match=r"a_0\.png: the label of a_0\.jpg is missing.*dataset\.require_labels=false"
+        ):
             Folder(tmp_path / "field", require_labels=True)
         partly = Folder(tmp_path / "field")
         assert partly.notes == ("1 of 6 images have no label: they are pool, and nothing is measured there",)

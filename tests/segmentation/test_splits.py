@@ -9,16 +9,10 @@ from omegaconf import OmegaConf
 
 from ralseg.foundation import RalsegError, generator, write_json
 from ralseg.segmentation.datasets import CamVid, Streets
+from ralseg.segmentation.drawn_splits import make_splits
 from ralseg.segmentation.grouped_draw import apportion, draw_by_group
-from ralseg.segmentation.splits import (
-    ROLES,
-    Splits,
-    class_counts,
-    make_splits,
-    ralis_splits,
-    read_splits,
-    splits_from_config,
-)
+from ralseg.segmentation.protocols import ralis_splits, read_splits, splits_from_config
+from ralseg.segmentation.splits import ROLES, Splits, class_counts, rows_of
 from ralseg.segmentation.store import ImageStore
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -133,9 +127,9 @@ def test_images_of_no_subset_are_for_training(dataset, counts):
     ("change", "message"),
     [
         ({"dev": 5}, "add up to 25 images, camvid has 24 to draw from; lower a count"),
-        ({"state": 0}, r"counts\.state is 0; give a number of images, 1 or more"),
-        ({"dev": -1}, r"counts\.dev is -1; give a number of images, 0 or more"),
-        ({"train": 2.5}, r"counts\.train is 2\.5"),
+        ({"state": 0}, r"protocol\.counts\.state=0 must be a number of images, 1 or more"),
+        ({"dev": -1}, r"protocol\.counts\.dev=-1 must be a number of images, 0 or more"),
+        ({"train": 2.5}, r"protocol\.counts\.train=2\.5"),
         ({"trees": 1}, "unknown key 'trees'; the known ones are state, train"),
     ],
 )
@@ -154,13 +148,17 @@ def test_more_bad_counts(dataset, counts):
 def test_classes_that_no_d_s_has(dataset, counts):
     without = counts.copy()
     without[:, 9] = 0
-    with pytest.raises(RalsegError, match="left for D_S has no pixel of pedestrian"):
-        make_splits(dataset, COUNTS, 0, without)
-    # Each class in an image of its own: three images never hold all eleven.
+    protocol = {"kind": "generated", "seed": 0}
+    splits = splits_from_config({**protocol, "counts": COUNTS}, dataset, without)
+    assert splits.notes == ("no label has a pixel of pedestrian",)
+    assert ((without[rows_of(dataset, splits.state)].sum(0) > 0) == (np.arange(11) != 9)).all()
+    # Each class in an image of its own: three images never hold all eleven, but always three.
     single = np.eye(11, dtype=np.int64)[np.arange(len(dataset.names)) % 11]
-    with pytest.raises(RalsegError, match=r"draws of 3 images for D_S none has every class; raise counts\.state"):
-        make_splits(dataset, {"state": 3, "train": 1, "compare": 1}, 0, single)
-    with pytest.raises(RalsegError, match="D_T have no labelled pixel"):
+    splits = splits_from_config({**protocol, "counts": {"state": 3, "train": 1, "compare": 1}}, dataset, single)
+    assert (single[rows_of(dataset, splits.state)].sum(0) > 0).sum() == 3
+    assert splits.notes[0].startswith("D_S has no pixel of ")
+    assert splits.notes[0].count(",") == 7
+    with pytest.raises(RalsegError, match="no training image of camvid has a labelled pixel; label some"):
         make_splits(dataset, COUNTS, 0, 0 * counts)
 
 
@@ -205,10 +203,26 @@ class TestCheck:
     def test_dev_and_twin_may_be_empty(self, value, dataset, counts):
         Splits.from_dict(value | {"dev": [], "twin": []}).check(dataset, counts)
 
-    def test_a_class_that_d_s_lacks(self, value, dataset, counts):
+    def test_a_class_that_d_s_lacks(self, value, dataset, counts, tmp_path):
         counts = counts.copy()
         counts[[dataset.names.index(name) for name in value["state"]], 6] = 0
-        with pytest.raises(RalsegError, match="D_S has no pixel of sign"):
+        write_json(tmp_path / "lists.json", value)
+        splits = splits_from_config({"kind": "lists", "path": tmp_path / "lists.json"}, dataset, counts)
+        assert splits.notes == ("D_S has no pixel of sign",)
+
+    @pytest.mark.parametrize(
+        ("role", "use"),
+        [
+            ("state", "learned or measured"),
+            ("compare", "answer would be void"),
+            ("dev", "measured"),
+            ("test", "measured"),
+        ],
+    )
+    def test_a_set_without_labels(self, value, dataset, counts, role, use):
+        counts = counts.copy()
+        counts[rows_of(dataset, value[role])] = 0
+        with pytest.raises(RalsegError, match=f"no image of {role} has a labelled pixel, so .*{use}"):
             Splits.from_dict(value).check(dataset, counts)
 
     def test_wrong_keys(self, value):
@@ -272,14 +286,17 @@ class TestConfig:
     @pytest.mark.parametrize(
         ("protocol", "message"),
         [
-            ({}, "kind is None; the known ones are generated, ralis, lists"),
-            ({"kind": "random"}, "kind is 'random'; the known ones"),
+            ({}, "protocol.kind=None is unknown; choose from generated, ralis, lists"),
+            ({"kind": "random"}, "protocol.kind='random' is unknown"),
             ({"kind": "ralis"}, "kind ralis lacks 'path'"),
             ({"kind": "ralis", "path": "x", "seed": 0}, "unknown key 'seed'; the known ones are kind, name, path"),
             ({"kind": "generated", "counts": COUNTS}, "lacks 'seed'"),
-            ({"kind": "generated", "seed": 0}, "either counts or fractions"),
-            ({"kind": "generated", "seed": 0, "fractions": {"state": 0.6, "train": 0.6}}, "add up to at most 1"),
-            ({"kind": "generated", "seed": 0, "fractions": {"state": -0.6}}, "must be 0 or more"),
+            ({"kind": "generated", "seed": 0}, "either protocol.counts or protocol.fractions"),
+            (
+                {"kind": "generated", "seed": 0, "fractions": {"state": 0.6, "train": 0.6, "compare": 0}},
+                "add up to at most 1",
+            ),
+            ({"kind": "generated", "seed": 0, "fractions": {"state": 0.6}}, "fractions lacks 'train'"),
         ],
     )
     def test_bad_protocols(self, fake, fake_counts, protocol, message):
@@ -313,7 +330,7 @@ def test_an_unseen_group_is_for_comparing_alone(fake, fake_counts):
     with pytest.raises(RalsegError, match=r"counts\.compare is 80, 62 images are left in group A; lower it"):
         splits_from_config({**protocol, "unseen": "A"}, fake, fake_counts)
     protocol["counts"]["train"] = 300
-    with pytest.raises(RalsegError, match=r"the counts add up to"):
+    with pytest.raises(RalsegError, match=r"protocol\.counts add up to 411 images"):
         splits_from_config({**protocol, "unseen": "A"}, fake, fake_counts)
 
 
@@ -329,7 +346,7 @@ def test_real_camvid(camvid_root, tmp_path):
     dataset = CamVid(camvid_root)
     store = ImageStore(dataset, dataset.subsets["train"], 0.1, tmp_path)
     rows = [dataset.names.index(name) for name in store.names]
-    counts = np.zeros((len(dataset.names), 11), np.int64)
+    counts = np.ones((len(dataset.names), 11), np.int64)
     counts[rows] = store.class_counts()
     splits = splits_from_config(OmegaConf.load(CONFIGS / "protocol/camvid.yaml"), dataset, counts)
     assert np.abs(shares(dataset, counts, splits.state) - shares(dataset, counts, splits.train)).sum() < 0.05
@@ -356,3 +373,142 @@ def test_seats_by_hand():
     assert apportion([3, 3, 3], 4).tolist() == [2, 1, 1]
     assert apportion([5, 0, 2], 7).tolist() == [5, 0, 2]
     assert apportion([4, 4], 0).tolist() == [0, 0]
+
+
+def fractions_of(dataset, counts, **fractions):
+    protocol = {"kind": "generated", "fractions": fractions, "seed": 0}
+    return splits_from_config(protocol, dataset, counts)
+
+
+USUAL = {"state": 0.03, "train": 0.27, "compare": 0.54, "dev": 0.16}
+
+
+class Small(Fake):
+    """A folder of some images without subsets."""
+
+    name = "folder"
+    classes = ("a", "b")
+
+    def __init__(self, images):
+        self.names = tuple(f"{i:04d}" for i in range(images))
+        self.subsets, self.groups = {}, dict.fromkeys(self.names, "all")
+
+
+@pytest.mark.parametrize(
+    ("images", "sizes"),
+    [
+        (5, [1, 1, 1, 0, 1, 0, 1]),
+        (8, [1, 1, 3, 0, 1, 0, 1]),
+        (40, [1, 8, 16, 4, 4, 0, 6]),
+        (100, [2, 20, 40, 12, 10, 0, 15]),
+    ],
+)
+def test_the_usual_fractions_split_any_folder(images, sizes):
+    dataset = Small(images)
+    splits = fractions_of(dataset, np.ones((images, 2), np.int64), **USUAL)
+    assert [len(getattr(splits, role)) for role in ROLES] == sizes
+    assert splits.notes[0].startswith(
+        "the data set has no val for D_R and test; all roles are drawn from the same images: state "
+    )
+
+
+def test_too_few_images():
+    message = "3 images with a label are too few .* 5 are needed, one each for state, train, compare, reward, test"
+    with pytest.raises(RalsegError, match=message):
+        fractions_of(Small(3), np.ones((3, 2), np.int64), **USUAL)
+    with pytest.raises(RalsegError, match=r"protocol\.fractions\.train is 0; every role but dev and twin needs images"):
+        fractions_of(Small(9), np.ones((9, 2), np.int64), **USUAL | {"train": 0})
+
+
+def test_fractions_leave_room_for_what_they_do_not_name():
+    given = {"state": 0.1, "train": 0.2, "compare": 0.3}
+    splits = fractions_of(Small(100), np.ones((100, 2), np.int64), **given)
+    assert [len(getattr(splits, role)) for role in ROLES] == [10, 20, 30, 0, 10, 0, 15]
+    whole = {"state": 0.05, "train": 0.25, "compare": 0.35, "dev": 0.1, "reward": 0.1, "test": 0.15}
+    splits = fractions_of(Small(100), np.ones((100, 2), np.int64), **whole)
+    assert splits.notes == ()
+    assert [len(getattr(splits, role)) for role in ROLES] == [5, 25, 35, 10, 10, 0, 15]
+
+
+@pytest.mark.parametrize("given", ["fractions", "counts"])
+def test_images_without_a_label_are_pool(given):
+    dataset, counts = Small(40), np.zeros((40, 2), np.int64)
+    counts[::4] = 5
+    value = {"state": 0.1, "train": 0.2, "compare": 0.3, "dev": 0.1, "reward": 0.1, "test": 0.2}
+    if given == "counts":
+        value = {"state": 1, "train": 14, "compare": 21, "dev": 1, "reward": 1, "test": 2}
+    splits = splits_from_config({"kind": "generated", given: value, "seed": 0}, dataset, counts)
+    labelled = {name for name, count in zip(dataset.names, counts, strict=True) if count.any()}
+    assert [len(getattr(splits, role)) for role in ROLES] == [1, 14, 21, 1, 1, 0, 2]
+    for role in ("state", "dev", "reward", "test"):
+        assert set(getattr(splits, role)) <= labelled
+    assert [len(labelled & {*getattr(splits, role)}) for role in ("train", "compare")] == [2, 3]
+    everything = [name for names in splits.to_dict().values() for name in names]
+    assert sorted(everything) == list(dataset.names)
+
+
+def test_too_few_labels():
+    counts = np.zeros((40, 2), np.int64)
+    counts[:5] = 1
+    value = {"state": 2, "train": 9, "compare": 9, "dev": 1, "reward": 1, "test": 1}
+    with pytest.raises(RalsegError, match="5 images of folder have a label, 7 are needed"):
+        splits_from_config({"kind": "generated", "counts": value, "seed": 0}, Small(40), counts)
+
+
+def test_official_subsets_lose_what_has_no_label(dataset, counts):
+    counts = counts.copy()
+    val, test = dataset.subsets["val"], dataset.subsets["test"]
+    counts[rows_of(dataset, [val[1], *test[:4]])] = 0
+    splits = splits_from_config({"kind": "generated", "counts": COUNTS, "seed": 0}, dataset, counts)
+    assert splits.reward == (val[0], val[3], val[5])
+    assert splits.test == test[4:]
+    assert splits.notes == (
+        "1 of 7 images of val have no label and are left out",
+        "4 of 6 images of test have no label and are left out",
+    )
+
+
+class TestCopies:
+    @pytest.fixture
+    def contents(self, dataset):
+        return {name: name for name in dataset.names}
+
+    def test_one_of_each_is_drawn(self, dataset, counts, contents):
+        train, val = dataset.subsets["train"], dataset.subsets["val"]
+        contents[train[7]] = contents[train[3]]
+        contents[train[9]] = contents[val[2]]
+        protocol = {"kind": "generated", "counts": COUNTS | {"dev": 2}, "seed": 0}
+        splits = splits_from_config(protocol, dataset, counts, contents)
+        assert splits.notes == (
+            f"2 training images are copies of others and are left out: {train[7]} (of {train[3]}), {train[9]} (of "
+            f"{val[2]})",
+        )
+        used = {*splits.state, *splits.train, *splits.compare, *splits.dev}
+        assert used == {*train} - {train[7], train[9]}
+
+    def test_the_copy_with_a_label_is_kept(self, dataset, counts, contents):
+        train = dataset.subsets["train"]
+        counts = counts.copy()
+        counts[rows_of(dataset, [train[3]])] = 0
+        contents[train[7]] = contents[train[3]]
+        protocol = {"kind": "generated", "counts": COUNTS | {"dev": 2}, "seed": 0}
+        assert f"{train[3]} (of {train[7]})" in splits_from_config(protocol, dataset, counts, contents).notes[0]
+
+    @pytest.mark.parametrize("role", ["dev", "test"])
+    def test_none_may_judge_what_was_learned(self, dataset, counts, contents, tmp_path, role):
+        lists = make_splits(dataset, COUNTS, 0, counts).to_dict()
+        write_json(tmp_path / "lists.json", lists)
+        contents[lists[role][0]] = contents[lists["compare"][1]]
+        with pytest.raises(
+            RalsegError, match=f"{lists[role][0]}' of {role} is the same picture as '{lists['compare'][1]}"
+        ):
+            splits_from_config({"kind": "lists", "path": tmp_path / "lists.json"}, dataset, counts, contents)
+
+    def test_others_are_noted(self, dataset, counts, contents, tmp_path):
+        lists = make_splits(dataset, COUNTS, 0, counts).to_dict()
+        write_json(tmp_path / "lists.json", lists)
+        contents[lists["test"][0]] = contents[lists["test"][1]]
+        splits = splits_from_config({"kind": "lists", "path": tmp_path / "lists.json"}, dataset, counts, contents)
+        assert splits.notes == (
+            f"1 images have the content of another one, e.g. {lists['test'][1]} that of {lists['test'][0]}",
+        )

@@ -227,7 +227,10 @@ def test_shrinking():
 def test_partly_labelled_folders(tmp_path):
     root = tmp_path / "field"
     (root / "images").mkdir(parents=True)
-    cv2.imwrite(str(root / "images/a.png"), np.zeros((8, 9, 3), np.uint8))
+    (root / "labels").mkdir()
+    for name in "ab":
+        cv2.imwrite(str(root / f"images/{name}.png"), np.zeros((8, 9, 3), np.uint8))
+    cv2.imwrite(str(root / "labels/b.png"), np.zeros((8, 9), np.uint8))
     (root / "classes.yaml").write_text("- {name: a, id: 0}\n")
-    store = ImageStore(Folder(root, require_labels=False), ["a"], cache_dir=tmp_path / "cache")
+    store = ImageStore(Folder(root), ["a"], cache_dir=tmp_path / "cache")
     assert (store.label(0) == 255).all()
