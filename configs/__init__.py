@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Hydra takes half a second to import: it is imported where something is composed.
 
-OPEN = re.compile(r"protocol\.(counts|fractions|unseen)\b")
+OPEN = re.compile(r"protocol\.(counts|fractions|unseen|path|seed)\b")
 """Settings that a protocol may have although its file does not name them; `splits_from_config` checks them."""
 
 
@@ -39,9 +39,19 @@ def composed(door: str, overrides: Sequence[str] = (), complete: bool = True) ->
 
     try:
         config = _composed(door, [f"++{o}" if OPEN.match(o) else o for o in overrides])
-        return _plain(OmegaConf.to_container(config, resolve=True, throw_on_missing=complete))
+        plain = _plain(OmegaConf.to_container(config, resolve=True, throw_on_missing=complete))
+        return {**plain, "protocol": _of_one_kind(plain["protocol"], overrides)}
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RalsegError(_explained(door, overrides, error)) from error
+
+
+def _of_one_kind(protocol: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A protocol without what its file says for another kind, or in the other form, than the overrides choose."""
+    named = {match[1] for override in overrides if (match := re.match(r"\+*protocol\.(\w+)", override))}
+    dropped = {"counts"} if "fractions" in named else {"fractions"} if "counts" in named else set()
+    if "kind" in named:
+        dropped |= {"path"} if protocol["kind"] == "generated" else {"counts", "fractions", "seed", "exact", "unseen"}
+    return {key: value for key, value in protocol.items() if key not in dropped - named}
 
 
 def _composed(door: str, overrides: Sequence[str] = ()) -> "DictConfig":

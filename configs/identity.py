@@ -32,6 +32,10 @@ COUNTS: dict[str, tuple[Purpose, ...]] = {
 CAME_LATER = {"learner": "supervised", "source": "stages"}
 """Groups that older records lack -> the choice that these records were made with."""
 
+RECORDED_AS = {"dataset.require_labels": True}
+"""Setting -> the value that records have. It decides whether a run is refused, not what comes of it, and its default is
+another one now."""
+
 NAMES_IMAGES = ("_target_", "root", "seed", "size", "variant")
 """Settings of a data set by which a name stands for an image. Its others choose among images, or how to read them."""
 
@@ -55,7 +59,11 @@ def identity(config: Mapping[str, Any], of: Purpose) -> dict[str, Any]:
 def _counting(value: Any, of: Purpose, path: str) -> Any:
     if isinstance(value, Mapping):
         parts = ((key, part, f"{path}.{key}".lstrip(".")) for key, part in value.items())
-        return {key: _counting(part, of, name) for key, part, name in parts if of in COUNTS.get(name, (of,))}
+        return {
+            key: RECORDED_AS.get(name, _counting(part, of, name))
+            for key, part, name in parts
+            if of in COUNTS.get(name, (of,))
+        }
     return [_counting(part, of, path) for part in value] if isinstance(value, list | tuple) else value
 
 
