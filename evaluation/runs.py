@@ -72,6 +72,7 @@ def compare(
     readings: str | Path | None = None,
     command: str | None = None,
     executor: Executor | None = None,
+    on_start: Callable[[World], None] | None = None,
     on_run: Callable[[RunDone], None] | None = None,
     on_pretraining: Callable[[str, int, int], None] | None = None,
 ) -> Results:
@@ -99,6 +100,7 @@ def compare(
         readings: the log of readings of test; None: `test_readings.csv` in the folder.
         command: the command line, for the report.
         executor: plays the runs, in the place of `processes` on this machine; see `ralseg.evaluation.executors`.
+        on_start: called with the world when all is checked, before anything is written.
         on_run: called after every run.
         on_pretraining: called with (what, step, steps) while theta_0, or a network that a reference needs, is trained.
 
@@ -123,6 +125,8 @@ def compare(
         check_data(folder, world)
         if "test" in splits:
             check_log(log)
+        if on_start is not None:
+            on_start(world)
         store = ResultsStore(folder, world.dataset.classes)
         waiting = [job for job in jobs if not _is_done(job, plan, store, folder)]
         write_json(

@@ -96,8 +96,11 @@ def test_the_comparison(played):
 
 def test_progress_and_what_to_do_next_are_printed(played):
     _, output = played
-    first = output.splitlines()[0]
-    assert first == "streets: D_S 5, D_T 5, D_R 4, D_V 6 images; game partial, loss plain; run folder runs/x"
+    data, images, void, classes, *_ = output.splitlines()
+    assert data == "streets: 40 images, 96 x 128 (height x width); all with labels"
+    assert images == "images: D_S 5, D_T 5, D_V 6, dev 2, D_R 4, twin 4, test 5"
+    assert void.startswith("void: ") and classes.startswith("classes in % of the labelled pixels: sky ")
+    assert "game partial, loss plain; run folder runs/x" in output
     for text in ("theta_0: step 3/3", "episode 2/2, step 4: mIoU", "10/10 class_truth, draw 1: mIoU dev"):
         assert text in output
     assert "evaluate_policy.py 'policies=[random,run:runs/x]'" in output.splitlines()[-1]

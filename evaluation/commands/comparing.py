@@ -20,6 +20,7 @@ from ralseg.evaluation.runs import RunDone, compare
 from ralseg.evaluation.text import terminal
 from ralseg.foundation import Range, Settings, settings
 from ralseg.segmentation.learners import FitOptions
+from ralseg.segmentation.overview import overview
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ def compare_and_report(
             why=config["why"],
             readings=config["readings"],
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            # The door of training has shown the data before.
+            on_start=None if extra else lambda world: show_data(world, console),
             on_run=lambda run: console.print(progress_line(run), highlight=False, markup=False, soft_wrap=True),
             on_pretraining=lambda what, step, steps: _tell_pretraining(console, what, step, steps),
         )
@@ -79,6 +82,12 @@ def compare_and_report(
         console.print(terminal(write_report(results, world.dataset)))
     console.print(f"Everything is in {folder}", highlight=False)
     return results
+
+
+def show_data(world: World, console: Console) -> None:
+    """Show what the data set holds, so that a shifted or wrong label map is seen at once."""
+    for line in overview(world.store, world.splits):
+        console.print(line, highlight=False, markup=False)
 
 
 def progress_line(run: RunDone) -> str:

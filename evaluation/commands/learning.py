@@ -14,7 +14,7 @@ from ralseg.agents.progress import Progress
 from ralseg.agents.query_network import PublishedQueryNetwork
 from ralseg.configs.identity import identity
 from ralseg.envs import EnvFactory, Pool, World
-from ralseg.evaluation.commands.comparing import FitPlan, compare_and_report
+from ralseg.evaluation.commands.comparing import FitPlan, compare_and_report, show_data
 from ralseg.evaluation.data_record import check_data, write_data
 from ralseg.evaluation.policies import make_policies, make_policy
 from ralseg.evaluation.readings import READINGS, check_log
@@ -102,12 +102,9 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
 
 
 def _announce(world: World, folder: Path, console: Console) -> None:
-    splits, cut = world.splits, world.config["game"]["learn"]["cut"]
-    console.print(
-        f"{world.dataset.name}: D_S {len(splits.state)}, D_T {len(splits.train)}, D_R {len(splits.reward)}, "
-        f"D_V {len(splits.compare)} images; game {cut}, loss {world.config['loss']}; run folder {folder}",
-        highlight=False,
-    )
+    show_data(world, console)
+    cut = world.config["game"]["learn"]["cut"]
+    console.print(f"game {cut}, loss {world.config['loss']}; run folder {folder}", highlight=False)
     for note in world.notes:
         console.print(f"Note: {note}", highlight=False, markup=False)
 
