@@ -24,11 +24,11 @@ def overview(store: ImageStore, splits: Splits) -> list[str]:
     """
     counts = store.class_counts()
     sizes = np.array([store.size(i) for i in range(len(store))])
-    labelled = counts.any(1)
+    labelled = counts.sum(1) > 0
     total, pixels = counts[labelled].sum(0), sizes.prod(1)[labelled].sum()
     bare = "all with labels" if labelled.all() else f"{labelled.sum()} with labels"
     roles = {TITLES.get(role, role): getattr(splits, role) for role in ROLES}
-    held = dict(zip(store.names, labelled.tolist(), strict=True))
+    held = {name: bool(labelled[i]) for i, name in enumerate(store.names)}
     shares = ", ".join(
         f"{name} {_percent(count, total.sum())}" for name, count in zip(store.dataset.classes, total, strict=True)
     )
