@@ -32,19 +32,20 @@ from ralseg.tools.mutations import Mutation, mutated, mutations
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks/results/mutants.json"
-CHOOSING = ("acquisitions", "selection", "compositions", "coverage", "spread", "overlap")
-CHOICES = [f"agents/test_{name}.py" for name in CHOOSING]
-TESTS: dict[str, list[str]] = {
-    "features/*.py": ["features/test_*.py", *CHOICES],
-    "agents/acquisitions/*.py": [*CHOICES, "features/test_view.py", "test_acquisition_docs.py"],
-    "agents/replay.py": ["agents/test_batch_dqn.py"],
-    "agents/batch_dqn.py": ["agents/test_batch_dqn.py"],
-    "envs/ledger.py": ["envs/test_ledger.py", "envs/test_game.py"],
-    "envs/targets.py": ["envs/test_credit.py", "envs/test_observer.py"],
-    "envs/credit.py": ["envs/test_credit.py", "envs/test_observer.py"],
-    "segmentation/metrics.py": ["segmentation/test_metrics.py"],
+NAMES = ("acquisitions", "selection", "compositions", "coverage", "spread", "overlap")
+CHOOSING = [f"agents/test_{name}.py" for name in NAMES]
+CREDIT = ["envs/test_credit.py", "envs/test_observer.py"]
+TESTS: dict[str, tuple[list[str], list[str]]] = {
+    "features/*.py": (["features/test_*.py"], CHOOSING),
+    "agents/acquisitions/*.py": (CHOOSING, ["features/test_view.py", "test_acquisition_docs.py"]),
+    "agents/replay.py": (["agents/test_batch_dqn.py"], []),
+    "agents/batch_dqn.py": (["agents/test_batch_dqn.py"], []),
+    "envs/ledger.py": (["envs/test_ledger.py"], ["envs/test_game.py"]),
+    "envs/targets.py": (CREDIT, []),
+    "envs/credit.py": (CREDIT, []),
+    "segmentation/metrics.py": (["segmentation/test_metrics.py"], []),
 }
-"""Files of the core, and the tests below tests/ that check them."""
+"""Files of the core, with the tests below tests/ that are about them and more that use them."""
 
 
 class Changed(SourceFileLoader, MetaPathFinder):
@@ -145,16 +146,18 @@ def try_file(
 
 
 def core(quick: bool) -> Iterator[tuple[str, list[list[str]]]]:
-    """Each file of the core with arguments for pytest: first its own tests, then all quick ones, then the slow ones."""
-    for pattern, tests in TESTS.items():
-        found = [test.relative_to(ROOT).as_posix() for name in tests for test in sorted(ROOT.glob(f"tests/{name}"))]
+    """Each file of the core with arguments for pytest: its own first, then other quick ones, then the slow."""
+    for pattern, (about, further) in TESTS.items():
+        close, far = (
+            [test.relative_to(ROOT).as_posix() for name in names for test in sorted(ROOT.glob(f"tests/{name}"))]
+            for names in (about, further)
+        )
         for path in sorted(ROOT.glob(pattern)):
-            own = [test for test in found if path.stem in test]
-            rest = [test for test in found if test not in own]
-            batches = [["-m", "not slow", *batch] for batch in (own, rest) if batch]
-            batches += [] if quick else [["-m", "slow", *own, *rest]]
+            own = [test for test in close if path.stem in test]
+            batches = [own, [test for test in close if test not in own], *([] if quick else [far])]
+            marked = [["-m", "not slow", *batch] for batch in batches if batch]
             if path.name != "__init__.py":
-                yield path.relative_to(ROOT).as_posix(), batches
+                yield path.relative_to(ROOT).as_posix(), [*marked, *([] if quick else [["-m", "slow", *close, *far]])]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -163,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="*", help="files of the core, as features/grid.py; all if none is named")
     parser.add_argument("--sample", type=int, default=25, help="the most mutations of a file (25)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
-    parser.add_argument("--quick", action="store_true", help="leave out the slow tests")
+    parser.add_argument("--quick", action="store_true", help="only the quick tests that are about a file")
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file, which is read first if it is there")
     chosen = parser.parse_args(arguments)
     os.chdir(ROOT)

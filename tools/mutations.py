@@ -72,7 +72,8 @@ def _places(node: ast.AST) -> Iterator[tuple[tuple[Any, Any], ast.AST]]:
     for name, value in ast.iter_fields(node):
         if name in FIELDS_LEFT_OUT or (isinstance(node, ast.Raise) and name == "exc"):
             continue
-        holder, keys = (value, range(len(value))) if isinstance(value, list) else (vars(node), [name])
+        holder: Any = value if isinstance(value, list) else vars(node)
+        keys = range(len(value)) if isinstance(value, list) else [name]
         for key in keys:
             child = holder[key]
             if isinstance(child, ast.AST) and not isinstance(child, ast.JoinedStr | ast.Import | ast.ImportFrom):

@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
                         "label_cost_of_policy": 0 if seed is None else 500, "class_entropy": 1.0,
                         "commit": "c0ffee" * 6, "seconds_choosing": 0.5,
                     }  # fmt: skip
-                    rows.append(row | {f"iou_{c}": miou / 100 - 0.1 * i for i, c in enumerate(CLASSES)})
+                    rows.append(row | {f"iou_{c}": miou / 100 + 0.1 * (1 - i) for i, c in enumerate(CLASSES)})
             units = [["one", 0, 0, 15, 20], ["one", 15, 20, 15, 20]] if draw % 2 == 0 else []
             bought = {"policy": name, "training_seed": seed, "seed": draw, "units": units, "counts": list(BUDGETS)}
             write_bought(folder, run, bought | {"class_pixels": [[9 * b, 3 * b, b] for b in BUDGETS]})
