@@ -50,6 +50,11 @@ class Folder(FileDataset):
         height, width = unit_size or self._usual_unit()
         self.unit_size = height, width
 
+    @property
+    def title(self) -> str:
+        """The folder's name."""
+        return Path(self.identity).name or self.name
+
     def _read_classes(self, path: Path, settings: dict[str, Any]) -> None:
         entries = settings.get("classes")
         if not isinstance(entries, list) or not entries:

@@ -21,10 +21,10 @@ from ralseg.stats import (
     labels_saved,
     paired_interval,
     penalty_matrix,
-    probability_of_improvement,
+    share_of_paired_wins,
 )
 
-STATISTICS = {"difference": paired_interval, "probability_of_improvement": probability_of_improvement}
+STATISTICS = {"difference": paired_interval, "share_of_paired_wins": share_of_paired_wins}
 CLASSES = ["road", "pole", "sign"]
 BUDGETS = [100, 200, 400]
 
@@ -107,7 +107,7 @@ def test_figures_of_an_entry_are_those_of_stats(saved, curves):
     assert (found["training_seeds"], found["draws"], found["learned"]) == (5, 8, True)
     assert found["miou"] == pytest.approx(ours.mean())
     assert found["best_heuristic"] == "entropy"
-    assert list(found["difference"]) == list(found["probability_of_improvement"]) == ["random", "margin", "entropy"]
+    assert list(found["difference"]) == list(found["share_of_paired_wins"]) == ["random", "margin", "entropy"]
     for base in ("random", "margin", "entropy"):
         played = 5 if base == "entropy" else 8
         less = (ours - curves[base][..., 2] + 5)[:, :played]
