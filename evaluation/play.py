@@ -130,7 +130,7 @@ class Player:
         game.reset(job.seed)
         pictured = self.pictured if job.seed == DRAW else []
         before = self.first_maps if pictured else []
-        seconds, rows, counts, class_pixels = 0.0, [], [], []
+        seconds, rows, counts, clicks, class_pixels = 0.0, [], [], [], []
         for budget in self.plan.budgets:
             while not game.over and game.ledger.paid(measure) < budget * (1 - 1e-12):
                 begun = time.perf_counter()
@@ -145,6 +145,7 @@ class Player:
             if job.fit_id is not None:
                 rows += self._rows(job.fit_id, "+fit", self._fitted(game.labels, job.seed), shared)
             counts.append(paid["units"])
+            clicks.append(paid["clicks"])
             class_pixels.append(pixels.tolist())
         pairs = zip(before, class_maps(game.learner, pictured), strict=True)
         names = [self.world.store.names[image] for image in pictured]
@@ -154,6 +155,7 @@ class Player:
             "seed": job.seed,
             "units": game.pool.records(game.pool.bought),
             "counts": counts,
+            "clicks": clicks,
             "class_pixels": class_pixels,
         }
         return rows, bought, dict(zip(names, pairs, strict=True))

@@ -46,7 +46,7 @@ class ResultsStore:
             the fully supervised row is `ALL`.
 
     Raises:
-        RalsegError: if the file is damaged or of other classes.
+        RalsegError: if the file is damaged or of other classes, or a mIoU is not the mean of its row's IoUs.
     """
 
     def __init__(self, folder: str | Path, classes: Sequence[str]) -> None:
@@ -89,7 +89,15 @@ class ResultsStore:
                     row[name] = _parsed(name, kind, text)
                 except ValueError as error:
                     raise RalsegError(f"{self.path} line {number}: {name} is {text!r}; {mend}") from error
+            self._check_miou(row, f"{self.path} line {number}", mend)
             self.rows[row["run_id"], row["budget_units"], row["split"]] = row
+
+    def _check_miou(self, row: Row, where: str, mend: str) -> None:
+        ious = [value for name, value in row.items() if name.startswith("iou_") and not math.isnan(value)]
+        mean = 100 * sum(ious) / max(len(ious), 1)
+        # A mIoU is written with four decimals, in percent, and each IoU with six.
+        if ious and abs(row["miou"] - mean) > 2e-4:
+            raise RalsegError(f"{where}: miou is {row['miou']}, but the mean of its iou columns is {mean:.4f}; {mend}")
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,8 @@ class Results:
 
         Returns:
             `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x, height, width), and at
-            each budget `counts` (units bought) and `class_pixels` (their true pixels per class). None where the file is
-            not there: results are shared without `bought/`.
+            each budget `counts` (units bought), `clicks` and `class_pixels` (their true pixels per class); runs of
+            earlier versions lack `clicks`. None where the file is not there: results are shared without `bought/`.
 
         Raises:
             RalsegError: if the file is damaged.

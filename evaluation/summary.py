@@ -30,7 +30,7 @@ from ralseg.stats import (
     complete,
     interquartile_mean,
     paired_interval,
-    probability_of_improvement,
+    share_of_paired_wins,
     two_set_mean,
 )
 
@@ -67,7 +67,7 @@ def summarise(results: Results) -> dict[str, Any]:
           - `rank`: mean rank among the contenders, 1 is best; None for references;
           - `best_heuristic`: its name, that with the highest `miou` here; None without heuristics;
           - `difference`: baseline -> interval of the paired difference;
-          - `probability_of_improvement`: baseline -> interval of the share of paired runs that the policy wins, 0 to 1,
+          - `share_of_paired_wins`: baseline -> interval of the share of paired runs that the policy wins, 0 to 1,
             a tie being half a win;
           - `share_of_supervised`: share of the mIoU of the fully supervised network of the same training; None where
             that was not trained;
@@ -160,8 +160,8 @@ def _entries(
                 "rank": ranks.get(runs.name),
                 "best_heuristic": best,
                 "difference": {base: measured(paired_interval, of["miou"], resamples) for base, of in less.items()},
-                "probability_of_improvement": {
-                    base: measured(probability_of_improvement, of["miou"], resamples) for base, of in less.items()
+                "share_of_paired_wins": {
+                    base: measured(share_of_paired_wins, of["miou"], resamples) for base, of in less.items()
                 },
                 "share_of_supervised": None if not supervised else miou / supervised,
                 "share_of_reference": _share_of_reference(runs, named, winnable, resamples),

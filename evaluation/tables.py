@@ -34,8 +34,8 @@ GLOSSARY = {
     "five training seeds a bootstrap over seeds and draws, from two to four a t interval over the seeds' means, with "
     "one a t interval over its draws",
     "rank": "mean rank among the policies that see no true labels, in the same run; 1 is best",
-    "beats": "probability of improvement, which here is the share of the paired runs in which the policy has the "
-    "higher mIoU; a tie is half a win",
+    "beats": "share of paired wins: of the paired runs, those in which the policy has the higher mIoU; a tie is half a "
+    "win; rliable's probability of improvement differs, as it compares every run with every other",
     "area": "area under the curve of mIoU over all budgets, divided by their range, which makes it a mean mIoU",
     "saved": "labels that the policy does not need to reach the mIoU that the best heuristic (by area) ends with, on "
     "curves made non-decreasing; at most, at least, <= and >= mark bounds, where the measured budgets do not tell; the "
@@ -84,7 +84,7 @@ def scores(entries: Sequence[Entry], title: str) -> Table:
     made += _differences(last)
     if best is not None:
         heading = Column(f"beats {best}", note="share of paired wins", on=(PAGE,))
-        made.append((heading, lambda entry: _share(entry["probability_of_improvement"].get(best))))
+        made.append((heading, lambda entry: _share(entry["share_of_paired_wins"].get(best))))
     if any(entry["share_of_supervised"] is not None for entry in last):
         heading = Column("of supervised", "of full supervision")
         made.append((heading, lambda entry: Cell(entry["share_of_supervised"], form=".1f", percent=True)))

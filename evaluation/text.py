@@ -7,6 +7,7 @@ from rich import box, table
 from rich.console import Group
 from rich.text import Text
 
+from ralseg.evaluation.alike import remarks
 from ralseg.evaluation.cells import MARKDOWN, TERMINAL, Table
 from ralseg.evaluation.results import TWO_SET_MEAN
 from ralseg.evaluation.tables import GLOSSARY, of_summary, one_seed
@@ -62,8 +63,9 @@ def footnotes(summary: Mapping[str, Any], billed: bool = True) -> list[str]:
     entries = summary["entries"]
     split = "the mean of dev and test" if entries[-1]["split"] == TWO_SET_MEAN else entries[-1]["split"]
     lines = [
+        *remarks(summary),
         "mIoU in percent. A difference is paired by draw, with its 95 % interval in brackets (a single run has none); "
-        f"it is taken on {split}."
+        f"it is taken on {split}.",
     ]
     learned = any(entry["learned"] for entry in entries)
     named = {

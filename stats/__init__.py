@@ -4,7 +4,7 @@ if __name__ != "ralseg.stats":
     raise ImportError("import ralseg.stats: under the name stats every class would exist a second time")
 
 from ralseg.stats.arrays import complete
-from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, probability_of_improvement
+from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, share_of_paired_wins
 from ralseg.stats.curves import BudgetArea, area_under_budget_curve, monotone_fit
 from ralseg.stats.intervals import Interval, paired_interval, two_set_mean
 from ralseg.stats.labels_saved import LabelsSaved, labels_saved
@@ -27,6 +27,6 @@ __all__ = [
     "monotone_fit",
     "paired_interval",
     "penalty_matrix",
-    "probability_of_improvement",
+    "share_of_paired_wins",
     "two_set_mean",
 ]

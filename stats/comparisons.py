@@ -39,10 +39,13 @@ def interquartile_mean(
     return percentile_interval(float(middle(np.ones(n))), resampled, level, *rng.basis(*values.shape))
 
 
-def probability_of_improvement(
+def share_of_paired_wins(
     differences: np.ndarray, rng: np.random.Generator | Resamples | None = None, level: float = 0.95
 ) -> Interval:
-    """Share of the pairs that a policy wins, 0 to 1; a tie is half a win (after Agarwal et al., NeurIPS 2021, paired).
+    """Share of the pairs that a policy wins, 0 to 1; a tie is half a win.
+
+    It is not rliable's probability of improvement (Agarwal et al., NeurIPS 2021), which compares each run of the one
+    with every run of the other: here run i is only compared with run i, which met the same draws.
 
     An interval of no width, where all pairs were won or lost, says that the bootstrap saw nothing else; no more.
 
@@ -54,7 +57,7 @@ def probability_of_improvement(
     Raises:
         RalsegError: see `interquartile_mean`.
     """
-    won = (np.sign(runs("probability of improvement", differences)) + 1) / 2
+    won = (np.sign(runs("share of paired wins", differences)) + 1) / 2
     rng = shared(rng)
     return percentile_interval(won.mean(), rng.means(won), level, *rng.basis(*won.shape))
 

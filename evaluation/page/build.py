@@ -32,8 +32,8 @@ def page(results: Results, summary: Mapping[str, Any], dataset: Dataset) -> str:
     material = Material(results, summary, dataset)
     many = words.plural(len(material.looks), "policy", "policies")
     return templates().get_template("report.html.jinja").render(
-        title=f"Which {words.unit_word(results.comparison['config'])}s are worth labelling? {many} on {dataset.name}",
-        setting=words.setting(summary, results.comparison, dataset.name),
+        title=f"Which {words.unit_word(results.comparison['config'])}s are worth labelling? {many} on {dataset.title}",
+        setting=words.setting(summary, results.comparison, dataset.title),
         outcome=words.outcome(summary),
         cautions=words.cautions(summary),
         looks=material.looks,
@@ -42,7 +42,7 @@ def page(results: Results, summary: Mapping[str, Any], dataset: Dataset) -> str:
         classes=_classes(material),
         bought=_bought(material),
         scenes=gallery(material),
-        origin=provenance(results, dataset.name),
+        origin=provenance(results, dataset.title),
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ralseg.evaluation.alike import all_alike, claimed, contenders, remarks
 from ralseg.evaluation.cells import ONE_RUN, Cell, difference, labels_saved, share_of_reference, split_name
 from ralseg.evaluation.results import SUPERVISED, TWO_SET_MEAN
 from ralseg.evaluation.tables import one_seed
@@ -55,7 +56,7 @@ def unit_word(config: Mapping[str, Any]) -> str:
 
 def setting(summary: Mapping[str, Any], comparison: Mapping[str, Any], dataset: str) -> str:
     """One or two sentences on what was compared."""
-    config, game, last = comparison["config"], summary["entries"][0]["game"], _last(summary)
+    config, game, last = comparison["config"], summary["entries"][0]["game"], claimed(summary)
     policies = [name for name in comparison["policies"] if name != SUPERVISED]
     first, draws = last[0], {entry["draws"] for entry in last}
     runs = plural(max(draws), "draw") if len(draws) == 1 else f"{min(draws)} to {max(draws)} draws"
@@ -78,24 +79,24 @@ def setting(summary: Mapping[str, Any], comparison: Mapping[str, Any], dataset: 
 
 
 def outcome(summary: Mapping[str, Any]) -> list[list[str]]:
-    """What came out, a sentence each: the best contender, then every learned policy, then what was within reach."""
-    entries = _last(summary)
-    contenders = [entry for entry in entries if not entry["reference"]]
-    if not contenders:
-        return []
-    best = max(contenders, key=lambda entry: entry["miou"])
+    """What came out, a sentence each: the best contender, then every learned policy, then what was within reach.
+
+    Where all contenders are tied, that alone is said.
+    """
+    said = [[remark] for remark in remarks(summary)]
+    contending = contenders(claimed(summary))
+    if not contending or all_alike(contending):
+        return said
+    best = max(contending, key=lambda entry: entry["miou"])
     where = "the " * (best["split"] == TWO_SET_MEAN) + split_name(best["split"])
     cell = Cell.of(best["interval"])
     interval = typeset(f" (95 % interval {cell.ends})") if cell.ends else ""
     figure = f"{typeset(Cell(best['miou']))}{typeset(' %')}{interval}."
-    tied = [[Name(entry["policy"])] for entry in contenders if entry["miou"] == best["miou"]]
-    if len(tied) == len(contenders) > 1:
-        sentences = [[f"All {len(contenders)} contenders have exactly the same mIoU on {where}: {figure}"]]
-    else:
-        have = "has" if len(tied) == 1 else "have"
-        many = plural(len(contenders), "contender")
-        sentences = [[f"Of {many} ", *listed(tied), f" {have} the highest mIoU on {where}: {figure}"]]
-    shown = [entry for entry in contenders if entry["learned"]] or [best]
+    tied = [[Name(entry["policy"])] for entry in contending if entry["miou"] == best["miou"]]
+    have = "has" if len(tied) == 1 else "have"
+    many = plural(len(contending), "contender")
+    sentences = [[f"Of {many} ", *listed(tied), f" {have} the highest mIoU on {where}: {figure}"], *said]
+    shown = [entry for entry in contending if entry["learned"]] or [best]
     sentences += [sentence for entry in shown if (sentence := _against(entry))] + _won(shown)
     names, here = {entry["policy"] for entry in shown}, (best["game"], best["split"])
     saved = [own for own in summary["labels_saved"] if (own["game"], own["split"]) == here and own["policy"] in names]
@@ -104,7 +105,7 @@ def outcome(summary: Mapping[str, Any]) -> list[list[str]]:
 
 def cautions(summary: Mapping[str, Any]) -> list[str]:
     """What a reader must keep in mind."""
-    entries = _last(summary)
+    entries = claimed(summary)
     said = []
     if any(entry["reference"] for entry in entries):
         said.append("References see true labels (dashed, hollow marks): they are neither contenders nor bounds.")
@@ -121,14 +122,6 @@ def cautions(summary: Mapping[str, Any]) -> list[str]:
             "bar than a heuristic chosen beforehand."
         )
     return [*said, *(f"{note[0].upper()}{note[1:]}." for note in summary["notes"])]
-
-
-def _last(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The entries that claims are made on: first game, largest budget, two-set mean where it is there."""
-    game = summary["entries"][0]["game"]
-    own = [entry for entry in summary["entries"] if entry["game"] == game]
-    largest, split = max(entry["budget"] for entry in own), own[-1]["split"]
-    return [entry for entry in own if entry["budget"] == largest and entry["split"] == split]
 
 
 def _against(entry: Mapping[str, Any]) -> list[str]:

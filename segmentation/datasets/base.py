@@ -35,6 +35,11 @@ class Dataset(ABC):
     identity: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """What a report calls it: its name, or that of the folder where the data are a user's own."""
+        return self.name
+
     @abstractmethod
     def size(self, name: str) -> tuple[int, int]:
         """The (height, width) of an image and its label.

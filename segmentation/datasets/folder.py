@@ -66,6 +66,11 @@ class Folder(FileDataset):
         height, width = unit_size or _usual_unit([size for size, _ in heads.values()])
         self.unit_size = height, width
 
+    @property
+    def title(self) -> str:
+        """The folder's name."""
+        return Path(self.identity).name or self.name
+
     def _note_on_turned(self, heads: Mapping[str, tuple[tuple[int, int], int]]) -> list[str]:
         """On images whose label would fit them turned or not, so that nothing else can tell."""
         if not self.turn:

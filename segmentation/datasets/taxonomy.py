@@ -31,6 +31,11 @@ class InTaxonomy(Dataset):
         self.unit_size, self.notes = dataset.unit_size, dataset.notes
         self.identity = f"{dataset.identity} in {self._table.tolist()}"
 
+    @property
+    def title(self) -> str:
+        """That of the data set of the images."""
+        return self._dataset.title
+
     def size(self, name: str) -> tuple[int, int]:
         """See `Dataset.size`."""
         return self._dataset.size(name)

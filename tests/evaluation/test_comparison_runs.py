@@ -56,6 +56,7 @@ def test_rows_are_those_of_a_game_played_by_hand(play, tiny):
     bought = results.bought(results.rows[0]["run_id"])
     assert [tuple(unit) for unit in bought["units"]] == game.pool.records(game.pool.bought)
     assert bought["counts"] == [0, 2, 6]
+    assert bought["clicks"] == [row["clicks"] for row in results.rows if row["split"] == results.rows[0]["split"]]
     assert bought["class_pixels"][-1] == true_pixels(world, game).tolist()
 
 

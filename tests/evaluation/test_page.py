@@ -19,6 +19,7 @@ from ralseg.evaluation.page.words import Name, cautions, outcome, setting, types
 from ralseg.evaluation.pictures import style_of
 from ralseg.evaluation.results import ResultsStore, load_results, write_bought
 from ralseg.evaluation.summary import summarise
+from ralseg.evaluation.text import footnotes
 from ralseg.foundation import RalsegError, write_json
 
 EVIL = 'run:<b>"x"&y</b>'
@@ -35,7 +36,7 @@ FLAGS = [
 class Scenes:
     """A data set of noise, its classes named to break a page."""
 
-    name, classes = "scenes", CLASSES
+    name, title, classes = "scenes", "my scenes", CLASSES
     colors = np.array([[128, 64, 128], [70, 130, 180], [200, 40, 0]], np.uint8)
     groups = {"one": "clip<1>", "two": "clip 2"}
 
@@ -65,7 +66,7 @@ def folder(tmp_path_factory):
                         "label_cost_of_policy": 0 if seed is None else 500, "class_entropy": 1.0,
                         "commit": "c0ffee" * 6, "seconds_choosing": 0.5,
                     }  # fmt: skip
-                    rows.append(row | {f"iou_{c}": miou / 100 - 0.1 * i for i, c in enumerate(CLASSES)})
+                    rows.append(row | {f"iou_{c}": miou / 100 + 0.1 * (1 - i) for i, c in enumerate(CLASSES)})
             units = [["one", 0, 0, 15, 20], ["one", 15, 20, 15, 20]] if draw % 2 == 0 else []
             bought = {"policy": name, "training_seed": seed, "seed": draw, "units": units, "counts": list(BUDGETS)}
             write_bought(folder, run, bought | {"class_pixels": [[9 * b, 3 * b, b] for b in BUDGETS]})
@@ -162,25 +163,39 @@ def test_the_words_say_what_the_summary_says(report):
     assert any("neither contenders nor bounds" in line for line in cautions(summary))
     # Two training seeds: nothing is said of one.
     assert not any("one seed" in line for line in cautions(summary))
-    lead = setting(summary, results.comparison, "scenes").replace("\N{NO-BREAK SPACE}", " ")
+    lead = setting(summary, results.comparison, "my scenes").replace("\N{NO-BREAK SPACE}", " ")
     assert lead.startswith(
-        "4 policies chose which regions of scenes to have labelled: 96 of 960 (10.0 % of the pixels)."
+        "4 policies chose which regions of my scenes to have labelled: 96 of 960 (10.0 % of the pixels)."
     )
     assert lead.endswith("6 draws that all policies share and 2 training seeds of the learned ones, and was "
                          "scored on dev and test, images that nobody could buy.")  # fmt: skip
     text = path.read_text().replace("\N{NO-BREAK SPACE}", " ")
     assert lead in text and f"<li>Of 3 contenders {Name(EVIL).__html__()} has the highest" in text
+    assert text.count("4 policies on my scenes") == 2 and "<dd>my scenes; 960" in text
 
 
 def test_policies_that_are_tied_are_said_to_be(report):
     summary = copy.deepcopy(report[1])
     for own in summary["entries"]:
         own["miou"] = 34.5
-    assert said(summary)[0].startswith(
-        "All 3 contenders have exactly the same mIoU on the mean of dev and test: 34.50 %"
-    )
+    tied = "All alike: the 3 contenders have exactly the same mIoU on the mean of dev and test, 34.50 %."
+    assert said(summary) == [tied] == footnotes(summary)[:1]
     entry(summary, "random", "two_set_mean")["miou"] = 30.0
     assert said(summary)[0].startswith(f"Of 3 contenders margin and {EVIL} have the highest mIoU on the mean")
+
+
+def test_a_network_that_predicts_one_class_is_told(report):
+    summary = copy.deepcopy(report[1])
+    here = [own for own in summary["entries"] if (own["budget"], own["split"]) == (BUDGETS[-1], "two_set_mean")]
+    assert not any("one class" in line for line in [*said(summary), *footnotes(summary)])
+    next(own for own in here if own["policy"] == "margin")["iou"] = dict(zip(CLASSES, (30.0, 0.0, None), strict=True))
+    line = f"The network predicts one class everywhere after what margin bought: only {CLASSES[0]} has an IoU above 0."
+    assert said(summary)[1].startswith(line) and footnotes(summary)[0].startswith(line)
+    for own in here:
+        own["iou"], own["miou"] = dict(zip(CLASSES, (30.0, 0.0, None), strict=True)), 15.0
+    tied, single = said(summary)
+    assert tied.startswith("All alike: the 3 contenders have exactly the same mIoU")
+    assert single.startswith(f"The network predicts one class everywhere: only {CLASSES[0]} has an IoU above 0.")
 
 
 def test_policies_of_one_training_seed_are_named(report):

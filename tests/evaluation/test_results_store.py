@@ -21,7 +21,9 @@ def row(**changes):
 
 def test_rows_come_back_as_they_were(tmp_path):
     store = ResultsStore(tmp_path, CLASSES)
-    store.put([row(), row(budget_units="all", training_seed=3, iou_a=1.0), row(budget_units=0.5, split="test")])
+    store.put(
+        [row(), row(budget_units="all", training_seed=3, iou_a=1.0, miou=56.25), row(budget_units=0.5, split="test")]
+    )
     again = ResultsStore(tmp_path, CLASSES).rows
     assert again.keys() == store.rows.keys() and len(again) == 3
     for key, values in store.rows.items():
@@ -32,7 +34,7 @@ def test_rows_come_back_as_they_were(tmp_path):
 def test_put_replaces_the_same_run_budget_and_split(tmp_path):
     store = ResultsStore(tmp_path, CLASSES)
     store.put([row()])
-    store.put([row(miou=20.0), row(split="test")])
+    store.put([row(miou=20.0, iou_a=0.275), row(split="test")])
     again = ResultsStore(tmp_path, CLASSES).rows
     assert again["r", 4, "dev"]["miou"] == 20.0 and len(again) == 2
 
@@ -44,11 +46,14 @@ def test_put_replaces_the_same_run_budget_and_split(tmp_path):
         (lambda text: text[:-1], "line 2: cut off"),
         (lambda text: text.replace("12.5", "nan"), "line 2: miou is 'nan'"),
         (lambda text: text.replace("12.5", ""), "line 2: miou is ''"),
+        (lambda text: text.replace("12.5,", "12.6,"), "results.csv line 2: miou is 12.6, but the mean of its iou "
+         "columns is 12.5000; restore the file or delete the line"),
+        (lambda text: text.replace("0.125", "0.225"), "line 2: miou is 12.5, but the mean of its iou columns is 22.5"),
         (lambda text: text.replace("random", ""), "line 2: policy is ''"),
         (lambda text: text.replace("iou_a", "iou_b"), "no results on this data set"),
         (lambda text: "", "no results on this data set"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_file_is_refused(tmp_path, damage, message):
     store = ResultsStore(tmp_path, CLASSES)
     store.put([row()])
@@ -57,6 +62,14 @@ def test_a_damaged_file_is_refused(tmp_path, damage, message):
     assert store.path.read_text() != text
     with pytest.raises(RalsegError, match=message):
         ResultsStore(tmp_path, CLASSES)
+
+
+def test_what_rounding_does_to_a_miou_is_no_contradiction(tmp_path):
+    store = ResultsStore(tmp_path, CLASSES)
+    # Four decimals of 25.00005 are 25.0000; no class at all is there in the second.
+    store.put([row(miou=25.0, iou_a=0.250001, **{"iou_traffic, sign": 0.25}), row(seed=1, run_id="s", miou=0.0, **{
+        "iou_a": math.nan, "iou_traffic, sign": math.nan})])  # fmt: skip
+    assert len(ResultsStore(tmp_path, CLASSES).rows) == 2
 
 
 def test_class_entropy():

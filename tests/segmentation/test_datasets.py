@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.datasets import IGNORE, CamVid, Folder, Streets
+from ralseg.segmentation.datasets import IGNORE, CamVid, Folder, InTaxonomy, Streets
 from ralseg.segmentation.datasets.download import CAMVID_SHA256, content_sha256
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, spread_colors
 
@@ -306,6 +306,8 @@ class TestFolder(FileContract):
     def test_what_it_reads(self, dataset):
         assert dataset.names == ("a_0", "a_1", "a_2", "b_3", "b_4", "b_5")
         assert dataset.classes == ("soil", "crop", "weed")
+        assert (dataset.name, dataset.title) == ("folder", "field")
+        assert InTaxonomy(dataset, {"land": ["soil"], "plants": ["crop", "weed"]}).title == "field"
         assert dataset.colors[1].tolist() == [1, 2, 3]
         assert dataset.groups["a_2"] == "a"
         assert dataset.subsets == {"train": ("a_0", "a_2", "b_4"), "val": ("a_1", "b_3")}

@@ -3,7 +3,7 @@ import pytest
 import scipy.stats
 
 from ralseg.foundation import RalsegError
-from ralseg.stats import Resamples, advantage_won, interquartile_mean, probability_of_improvement
+from ralseg.stats import Resamples, advantage_won, interquartile_mean, share_of_paired_wins
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def test_interquartile_mean_is_the_trimmed_mean_of_every_resample(rng):
     assert (found.n, found.method) == (3, "nested bootstrap of few training seeds")
 
 
-def test_probability_of_improvement_by_hand(rng):
+def test_share_of_paired_wins_by_hand(rng):
     """Two wins, a tie and a loss."""
-    found = probability_of_improvement([[0.1, 3, 0, -5]], rng)
+    found = share_of_paired_wins([[0.1, 3, 0, -5]], rng)
     assert found.mean == (1 + 1 + 0.5 + 0) / 4
     assert (found.n, found.method) == (4, "bootstrap over draws, one training seed")
     # Wins of 0, 1/2, 1: their variance over the draws is 3/16, less 1/64.
     assert found.standard_error == pytest.approx((((2 + 0.25) / 4 - 0.625**2) / 4) ** 0.5, rel=0.03)
-    everything = probability_of_improvement(np.ones((5, 2)), rng)
+    everything = share_of_paired_wins(np.ones((5, 2)), rng)
     assert (everything.low, everything.high, everything.method) == (1, 1, "nested bootstrap")
 
 
@@ -73,7 +73,7 @@ def test_no_share_of_what_may_be_nothing(rng, reference):
 
 
 def test_bad_input_is_refused(rng):
-    for statistic in (interquartile_mean, probability_of_improvement):
+    for statistic in (interquartile_mean, share_of_paired_wins):
         with pytest.raises(RalsegError, match="training seeds, draws"):
             statistic([1, 2], rng)
         with pytest.raises(RalsegError, match="2 runs or more"):

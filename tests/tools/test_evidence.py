@@ -22,7 +22,7 @@ def row(policy, draw, split, budget, miou, game="partial"):
     return {
         "run_id": f"{policy}-{draw}-{game}", "policy": policy, "training_seed": 0 if policy.startswith("run") else None,
         "seed": draw, "game": game, "loss": "plain", "split": split, "budget_units": budget, "units": 4, "pixels": 1234,
-        "share": 0.256, "images": 2, "clicks": 6, "label_cost_of_policy": 0, "miou": miou, "iou_a": miou / 100,
+        "share": 0.256, "images": 2, "clicks": 6, "label_cost_of_policy": 0, "miou": miou, "iou_a": miou / 50 - 0.1,
         "iou_b": 0.1, "class_entropy": 0.5, "seconds_choosing": 0.25, "commit": "c",
     }  # fmt: skip
 
@@ -78,7 +78,7 @@ def evidence(tmp_path_factory):
             "one: run:x-* - rank_sum(of=[margin, ripu], weights=[1, 2]), test",
             f"+4.00 [{4 - REACH:+.2f}, {4 + REACH:+.2f}]",
         ),
-        ("one: random, dev, iou a", "42.00"),
+        ("one: random, dev, iou a", "74.00"),
         ("one: random, dev, iou b", "10.00"),
         ("one: random, dev, rare", "10.00"),
         ("one: margin - random, dev, rare", "+0.00 [+0.00, +0.00]"),
@@ -220,5 +220,5 @@ def test_without_rows_there_is_one_for_each_policy(evidence):
     names = ["`random`", "`margin`", "`rank_sum(of=[margin, ripu], weights=[1, 2])`", "`run:x-*`", "*`class_truth`*"]
     lines = evidence.table("one; columns: dev")
     assert [line[0] for line in lines] == ["policy", *names]
-    assert [line[2] for line in evidence.table("one; columns: dev | iou a")][:2] == ["a", "36.50"]
+    assert [line[2] for line in evidence.table("one; columns: dev | iou a")][:2] == ["a", "63.00"]
     assert len(evidence.table("one: partial+fit; columns: dev")) == 2
