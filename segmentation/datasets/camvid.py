@@ -1,9 +1,10 @@
 """CamVid as shared by SegNet's authors: 701 images of 480x360 from four clips, with 11 classes."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.datasets.class_list import read_text, short
 from ralseg.segmentation.datasets.download import CAMVID_SHA256, CAMVID_URL, download_camvid
 from ralseg.segmentation.datasets.files import FileDataset, label_table, paired
 from ralseg.segmentation.datasets.palettes import CAMVID, colors_of
@@ -46,7 +47,7 @@ class CamVid(FileDataset):
             download_camvid(root, url, sha256)
         if not root.is_dir():
             raise RalsegError(
-                f"{root}: no such folder; set the data set's root to CamVid, or download=true to fetch it"
+                f"{root}: no such folder; set dataset.root to CamVid, or dataset.download=true to fetch it"
             )
         self.identity = str(root.resolve())
         if list_files is None:
@@ -74,10 +75,7 @@ def _pairs_of_folder(root: Path, subset: str) -> list[tuple[Path, Path]]:
 
 
 def _pairs_of_list(root: Path, path: Path) -> list[tuple[Path, Path]]:
-    try:
-        lines = [line.split() for line in path.read_text().splitlines()]
-    except OSError as error:
-        raise RalsegError(f"{path}: the list cannot be read ({error.strerror}); correct list_files") from error
+    lines = [line.split() for line in read_text(path, "correct dataset.list_files").splitlines()]
     pairs = []
     for number, parts in enumerate(lines, 1):
         if len(parts) not in (0, 2):
@@ -85,7 +83,15 @@ def _pairs_of_list(root: Path, path: Path) -> list[tuple[Path, Path]]:
                 f"{path}, line {number}: expected 'IMAGE LABEL', found {len(parts)} words; correct the line"
             )
         if parts:
-            pairs.append(paired(*(root.joinpath(*Path(part).parts[-2:]) for part in parts)))
+            pairs.append(paired(*(_within(root, part, f"{path}, line {number}") for part in parts)))
     if not pairs:
         raise RalsegError(f"{path}: the list is empty; give a line 'IMAGE LABEL' per frame")
     return pairs
+
+
+def _within(root: Path, listed: str, where: str) -> Path:
+    """The file that a list means: its last two parts, FOLDER/NAME.png, below the root."""
+    parts = PurePosixPath(listed).parts[-2:]
+    if len(parts) < 2 or {"..", "/"} & {*parts}:
+        raise RalsegError(f"{where}: {short(listed)} does not end in a folder and a file of {root}; correct the line")
+    return root.joinpath(*parts)

@@ -100,7 +100,7 @@ class Folder(FileDataset):
                 color, path = first.setdefault(id_, (palette[id_].tolist(), label))
                 if palette[id_].tolist() != color:
                     raise RalsegError(
-                        f"{label}: index {id_} is the colour {palette[id_].tolist()}, in {path} {color}; "
+                        f"{label}: index {id_} of the palette is {palette[id_].tolist()}, in {path} it is {color}; "
                         "give each class its color in classes.yaml, or say `palette: ids` if the indices are ids anyway"
                     )
 

@@ -158,6 +158,8 @@ class TestCamVid(FileContract):
         [
             ("train/a.png\n", "line 1: expected 'IMAGE LABEL', found 1 words"),
             ("", "the list is empty"),
+            ("../x.png trainannot/a.png\n", r"line 1: '../x.png' does not end in a folder and a file"),
+            ("/a.png trainannot/a.png\n", r"line 1: '/a.png' does not end in a folder and a file"),
             ("train/a.png trainannot/a.png\n", "train/a.png: the image is missing"),
         ],
     )
@@ -168,11 +170,11 @@ class TestCamVid(FileContract):
             CamVid(camvid_tree, list_files={"train": path})
 
     def test_a_missing_list(self, camvid_tree):
-        with pytest.raises(RalsegError, match=r"none\.txt: the list cannot be read"):
+        with pytest.raises(RalsegError, match=r"none\.txt: cannot be read .*; correct dataset.list_files"):
             CamVid(camvid_tree, list_files={"train": camvid_tree / "none.txt"})
 
     def test_a_missing_root(self, tmp_path):
-        with pytest.raises(RalsegError, match=r"nowhere: no such folder; set the data set's root"):
+        with pytest.raises(RalsegError, match=r"nowhere: no such folder; set dataset\.root"):
             CamVid(tmp_path / "nowhere")
 
     def test_a_missing_folder(self, camvid_tree):
