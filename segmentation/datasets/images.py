@@ -2,6 +2,7 @@
 
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,7 +132,8 @@ def _orientation(file: Image.Image, path: Path) -> int:
     # Without the check, Pillow would decode every PNG to search behind its pixels.
     if file.format == "PNG" and "exif" not in file.info:
         return 1
-    with undamaged(path):
+    # Pillow warns of damaged EXIF data; no program turns such an image.
+    with undamaged(path), warnings.catch_warnings(action="ignore"):
         return file.getexif().get(ExifTags.Base.Orientation, 1)
 
 

@@ -293,7 +293,7 @@ class TestLabels:
         Folder(root)
         write_png(root / "labels/b.png", np.zeros((5, 7, 1), int), 8, 3, [(1, 1, 1), (3, 3, 3)])
         with pytest.raises(
-            RalsegError, match=r"b\.png: index 1 of the palette is \[3, 3, 3\], in .*a\.png it is \[2, 2, 2\]"
+            RalsegError, match=r"b\.png: index 1 of the palette is \[3, 3, 3\], in .*a\.png it is \["
         ):
             Folder(root)
         folder(root, more={"palette": "ids"})
