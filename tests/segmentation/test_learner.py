@@ -24,7 +24,7 @@ from ralseg.segmentation.learners import (
     taught,
 )
 from ralseg.segmentation.metrics import confusion
-from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
+from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))
@@ -201,7 +201,7 @@ def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cu
     network = network_of().eval()
     parameters = [p for module in network.trained(cut) for p in module.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
-    images = normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
+    images = network.normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
     with torch.no_grad():
         maps = network.lower(images, cut)
     logits = network(maps, cut).logits
