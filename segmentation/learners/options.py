@@ -57,6 +57,8 @@ class FitOptions(Settings):
             kept.
         patience: number of evaluations without improvement after which the training ends early.
         averaging: as in `LearnOptions`.
+        encoder_rate: the learning rate of the encoder's stages over that of the rest, 0 to 1; at 0 they are frozen with
+            their batch norms.
         train_batch_norm: whether the statistics of batch norm follow the batches; otherwise they are frozen.
         crops: how windows are cut out of the training images.
     """
@@ -70,6 +72,7 @@ class FitOptions(Settings):
     evaluations: Count = 10
     patience: Count = 10
     averaging: Averaging = 0.98
+    encoder_rate: Share = 1.0
     train_batch_norm: bool = True
     crops: Crops = field(default_factory=lambda: Crops((144, 192), (0.7, 1.5), True, 0.2))
 

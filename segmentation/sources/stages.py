@@ -31,10 +31,8 @@ class StagesSource(Source):
         """See `Source.maps`."""
         if variant != PLAIN:
             raise RalsegError(f"the stages of a network have no variant {variant.name!r}; they give plain maps only")
-        return tuple(
-            m[0]
-            for m in self.network.lower(self.network.normalise(to_device(image[None].copy(), self.device)), self.cut)
-        )
+        pixels = self.network.normalise(to_device(image[None].copy(), self.device))
+        return tuple(m[0] for m in self.network.lower(pixels, self.cut))
 
     @cached_property
     def key(self) -> str:

@@ -95,7 +95,7 @@ def test_a_checkpoint_of_timm(tmp_path):
             None,
             r"network\.encoder=resnet19 with network\.weights=None cannot be had \(RuntimeError: Unknown model",
         ),
-        ("convnext_atto", None, r"has stages of strides \(4, 8, 16, 32\), not 2, 4, 8, 16 and 32; choose another"),
+        ("convnext_atto", None, r"has strides \(4, 8, 16, 32\), not 2, 4, 8, 16 and 32; choose another"),
         (LITE0, "nowhere.pth", r"nowhere\.pth: no such checkpoint"),
     ],
 )

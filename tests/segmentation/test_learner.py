@@ -431,6 +431,38 @@ def test_fit_is_deterministic(store, dropout):
     assert not same(weights(0), weights(1))
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
+def test_the_encoder_is_trained_at_its_own_rate(store, rate):
+    """Adam's first step is as long as its learning rate, whatever the gradient."""
+    learner = learner_of(store, "full", network_of(), "float32")
+    before = learner.weights()
+    options = FitOptions(1, learning_rate=1e-3, averaging=0.0, weight_decay=0.0, batch=4, encoder_rate=rate)
+    learner.fit(some_labels(store), options, rng())
+    after = learner.weights()
+    moved = {name: (after[name].float() - before[name].float()).abs().max().item() for name in after}
+    stages = {name: value for name, value in moved.items() if name.startswith("stages")}
+    weights = [value for name, value in stages.items() if name.endswith("weight")]
+    assert max(weights) == pytest.approx(1e-3 * rate, rel=0.01)
+    assert (max(stages.values()) == 0) == (rate == 0), "frozen stages keep the statistics of their batch norms"
+    assert moved["head.weight"] == pytest.approx(1e-3, rel=0.01)
+    assert max(value for name, value in moved.items() if name.endswith("running_mean") and "smooth" in name) > 0
+
+
+def test_schedules_keep_the_rates_in_proportion(store):
+    learner = learner_of(store, "full", network_of(), "float32")
+    rates = []
+    options = FitOptions(9, learning_rate=1e-2, batch=2, encoder_rate=0.25)
+    learner.fit(
+        some_labels(store),
+        options,
+        rng(),
+        on_step=lambda *_: rates.append([group["lr"] for group in learner._steps.optimisers[0].param_groups]),
+    )
+    assert [len(pair) for pair in rates] == [2] * 9
+    np.testing.assert_allclose([slow / fast for fast, slow in rates], 0.25)
+    assert max(fast for fast, _ in rates) == pytest.approx(1e-2, rel=0.05)
+
+
 def test_steps_follow_the_labelled_pixels():
     options = FitOptions(steps=100, steps_per_megapixel=50, max_steps=220)
     assert [options.steps_for(n) for n in (0, 1_000_000, 2_000_000, 9_000_000)] == [100, 150, 200, 220]
