@@ -1,7 +1,7 @@
 """The settings of learners."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 from ralseg.foundation import Count, Range, Settings, Share
 from ralseg.segmentation.augmentation import Crops
@@ -75,6 +75,10 @@ class FitOptions(Settings):
     encoder_rate: Share = 1.0
     train_batch_norm: bool = True
     crops: Crops = field(default_factory=lambda: Crops((144, 192), (0.7, 1.5), True, 0.2))
+
+    def facts(self) -> dict[str, Any]:
+        """The options as JSON values, for digests. At its default, `encoder_rate` is left out: it came later."""
+        return {key: value for key, value in asdict(self).items() if key != "encoder_rate" or value != 1}
 
     def steps_for(self, pixels: int) -> int:
         """The optimiser steps for a number of labelled pixels."""
