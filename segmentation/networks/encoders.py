@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -70,7 +71,7 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
     from timm.models._features import FeatureListNet
 
     try:
-        model = timm.create_model(name, pretrained=weights == "imagenet" and name not in PACKAGED)
+        model: Any = timm.create_model(name, pretrained=weights == "imagenet" and name not in PACKAGED)
         # timm's `features_only` would wrap some models in classes whose modules cannot be split.
         nested = any("." in stage["module"] for stage in model.feature_info)
         chain = FeatureListNet(model, out_indices=tuple(range(len(model.feature_info))), flatten_sequential=nested)
@@ -93,7 +94,7 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
     return Encoder(stages, tuple(info.channels()), tuple(info.reduction()), tuple(data["mean"]), tuple(data["std"]))
 
 
-def _load(model: nn.Module, name: str, weights: str) -> None:
+def _load(model: Any, name: str, weights: str) -> None:
     own = model.state_dict()
     if weights == "imagenet":
         # The package lists the same tensors in the same order under other names.

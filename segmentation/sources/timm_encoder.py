@@ -40,7 +40,7 @@ class TimmSource(Source):
             # Seeded, so that an encoder without pretrained weights is the same in every process.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                model = timm.create_model(
+                model: Any = timm.create_model(
                     encoder, pretrained=pretrained and file is None, features_only=True, out_indices=tuple(levels)
                 )
         except Exception as error:
