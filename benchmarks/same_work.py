@@ -19,7 +19,7 @@ from ralseg.foundation import RalsegError, generator, integer
 from ralseg.segmentation.devices import Precision
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners import LearnerImages, SupervisedLearner
-from ralseg.segmentation.networks import SegmentationNetwork, normalise
+from ralseg.segmentation.networks import SegmentationNetwork
 
 DEFAULTS = (
     "dataset.images=510",
@@ -163,7 +163,7 @@ class SameWork:
     def gflop(self) -> dict[str, float]:
         """Counted operations in 10^9: an image's forward pass, training on the windows, and a step of either kind."""
         network, options = self.network(), self.world.learn_options
-        image = normalise(torch.from_numpy(self.store.image(self.state[0])[None].copy()))
+        image = network.normalise(torch.from_numpy(self.store.image(self.state[0])[None].copy()))
         window = image[..., : options.crops.size[0], : options.crops.size[1]]
         forward = _gflop(lambda: network((image,)))
         training = options.batch * _gflop(lambda: network((window,)).logits.sum().backward())
@@ -178,7 +178,7 @@ class SameWork:
                 module.momentum = None
         with torch.no_grad():
             for image in self.state:
-                network((normalise(torch.from_numpy(self.store.image(image)[None].copy())),))
+                network((network.normalise(torch.from_numpy(self.store.image(image)[None].copy())),))
         return network.state_dict()
 
     def _turns(self, seed: int) -> list[np.ndarray]:

@@ -187,10 +187,10 @@ def _jobs(plan: Plan, policies: Sequence[NamedPolicy], draws: int, fit_draws: in
             cost = entry.training.label_cost if entry.training else 0
             stem = f"{file_name(entry.name)}-{'' if entry.training_seed is None else f's{entry.training_seed}-'}d{seed}"
             own = [*facts, entry.identity]
-            fitted = f"{stem}-fit-{_digest([*own, asdict(plan.fit)])}" if seed < fit_draws else None
+            fitted = f"{stem}-fit-{_digest([*own, plan.fit.facts()])}" if seed < fit_draws else None
             jobs.append(Job(entry, seed, f"{stem}-{_digest(own)}", fitted, cost))
     if supervised:
-        jobs.append(Job(None, 0, None, f"{SUPERVISED}-fit-{_digest([facts[0], asdict(plan.fit)])}"))
+        jobs.append(Job(None, 0, None, f"{SUPERVISED}-fit-{_digest([facts[0], plan.fit.facts()])}"))
     return jobs
 
 

@@ -120,7 +120,7 @@ def theta0(
         "recipe": RECIPE,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
-        "options": asdict(options) | {"use_train": with_train},
+        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts()},
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),

@@ -5,6 +5,7 @@ so that the checkout may be used meanwhile. Children are forked from a process t
 """
 
 import argparse
+import ast
 import contextlib
 import functools
 import hashlib
@@ -12,6 +13,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -36,7 +38,7 @@ NAMES = ("acquisitions", "selection", "compositions", "coverage", "spread", "ove
 CHOOSING = [f"agents/test_{name}.py" for name in NAMES]
 CREDIT = ["envs/test_credit.py", "envs/test_observer.py"]
 TESTS: dict[str, tuple[list[str], list[str]]] = {
-    "features/*.py": (["features/test_*.py"], CHOOSING),
+    "features/*.py": (["features/test_[!a]*.py", "features/test_arrays.py"], CHOOSING),
     "agents/acquisitions/*.py": (CHOOSING, ["features/test_view.py", "test_acquisition_docs.py"]),
     "agents/replay.py": (["agents/test_batch_dqn.py"], []),
     "agents/batch_dqn.py": (["agents/test_batch_dqn.py"], []),
@@ -153,11 +155,21 @@ def core(quick: bool) -> Iterator[tuple[str, list[list[str]]]]:
             for names in (about, further)
         )
         for path in sorted(ROOT.glob(pattern)):
-            own = [test for test in close if path.stem in test]
+            own = _naming(path, close)
             batches = [own, [test for test in close if test not in own], *([] if quick else [far])]
             marked = [["-m", "not slow", *batch] for batch in batches if batch]
             if path.name != "__init__.py":
                 yield path.relative_to(ROOT).as_posix(), [*marked, *([] if quick else [["-m", "slow", *close, *far]])]
+
+
+def _naming(path: Path, tests: Sequence[str]) -> list[str]:
+    """The tests that name something which the file defines, that of the file's own name first."""
+    defined = [
+        node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    named = re.compile(rf"\b({'|'.join([path.stem, *defined])})\b")
+    found = [test for test in tests if named.search((ROOT / test).read_text())]
+    return sorted(found, key=lambda test: path.stem not in test)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.losses import processes
-from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.sources import KeptMaps
 
 Sample = tuple[int, tuple[float, float] | None]
@@ -93,7 +93,7 @@ def window_batches(
         windows.setdefault(window[0].shape, []).append(window)
     return [
         Batch(
-            (normalise(to_device(np.stack([w for w, _ in group]), device)),),
+            (network.normalise(to_device(np.stack([w for w, _ in group]), device)),),
             to_device(np.stack([t for _, t in group]), device),
         )
         for group in windows.values()

@@ -1,7 +1,7 @@
 """The settings of learners."""
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
 from ralseg.foundation import Count, Range, Settings, Share
 from ralseg.segmentation.augmentation import Crops
@@ -57,6 +57,8 @@ class FitOptions(Settings):
             kept.
         patience: number of evaluations without improvement after which the training ends early.
         averaging: as in `LearnOptions`.
+        encoder_rate: the learning rate of the encoder's stages over that of the rest, 0 to 1; at 0 they are frozen with
+            their batch norms.
         train_batch_norm: whether the statistics of batch norm follow the batches; otherwise they are frozen.
         crops: how windows are cut out of the training images.
     """
@@ -70,8 +72,13 @@ class FitOptions(Settings):
     evaluations: Count = 10
     patience: Count = 10
     averaging: Averaging = 0.98
+    encoder_rate: Share = 1.0
     train_batch_norm: bool = True
     crops: Crops = field(default_factory=lambda: Crops((144, 192), (0.7, 1.5), True, 0.2))
+
+    def facts(self) -> dict[str, Any]:
+        """The options as JSON values, for digests. At its default, `encoder_rate` is left out: it came later."""
+        return {key: value for key, value in asdict(self).items() if key != "encoder_rate" or value != 1}
 
     def steps_for(self, pixels: int) -> int:
         """The optimiser steps for a number of labelled pixels."""

@@ -1,7 +1,8 @@
 """Optimiser steps: the trained weights, their optimisers, and their running average."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+from itertools import compress
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ class Steps:
         make_optimisers: makes one or more optimisers of the trained weights.
         averaging: the share of itself that the average keeps in each step.
         clip: largest norm of the gradient.
+        encoder_rate: the learning rate of the encoder's stages over that of the rest; at 0 they are not trained.
 
     Attributes:
         optimisers: the optimisers, in the order of their steps.
@@ -40,15 +42,21 @@ class Steps:
         make_optimisers: MakeOptimisers,
         averaging: float,
         clip: float,
+        encoder_rate: float = 1.0,
     ) -> None:
         network.requires_grad_(False)
         modules, twins = network.trained(cut), average.trained(cut)
-        for module in modules:
-            module.requires_grad_(True)
-        self._trained = [p for module in modules for p in module.parameters()]
-        self._twins = [p for module in twins for p in module.parameters()]
+        encoder = {id(p) for stage in network.stage_modules() for p in stage.parameters()}
+        parameters, averages = ([p for module in part for p in module.parameters()] for part in (modules, twins))
+        chosen = [encoder_rate > 0 or id(p) not in encoder for p in parameters]
+        self._trained, self._twins = (list(compress(part, chosen)) for part in (parameters, averages))
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
         self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
         self.optimisers = make_optimisers(self._trained)
+        if 0 < encoder_rate < 1:
+            for optimiser in self.optimisers:
+                _slow_down(optimiser, encoder, encoder_rate)
         self._averaging, self._clip = averaging, clip
         self.module: nn.Module = network
         if processes() > 1:
@@ -91,6 +99,16 @@ class Steps:
             # Fused optimisers need the memory layout of the weights.
             own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimisers[int(number)].state[parameter][name] = own.to(parameter.device).copy_(value)
+
+
+def _slow_down(optimiser: torch.optim.Optimizer, slow: Set[int], rate: float) -> None:
+    """Give the parameters whose ids are in `slow` a learning rate of their own."""
+    for group in list(optimiser.param_groups):
+        fast = [p for p in group["params"] if id(p) not in slow]
+        rest = [p for p in group["params"] if id(p) in slow]
+        if rest:
+            group["params"] = fast
+            optimiser.add_param_group({**group, "params": rest, "lr": group["lr"] * rate})
 
 
 def above_the_cut(network: SegmentationNetwork, cut: Cut) -> dict[str, Tensor]:

@@ -131,13 +131,15 @@ class SupervisedLearner(Predictor):
         if processes() > 1 and options.train_batch_norm:
             raise RalsegError("batch norm would differ between processes; set fit.options.train_batch_norm=false")
         steps = options.steps_for(int(labels.class_counts.sum()))
-        self._start(options.learning_rate, options.weight_decay, options.averaging)
-        schedules = self.make_schedules(options.learning_rate, steps)
+        self._start(options.learning_rate, options.weight_decay, options.averaging, options.encoder_rate)
+        schedules = self.make_schedules(steps)
         weights = self._weights(labels)
         images, best, stale, taken = labels.images, None, 0, 0
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
+        for stage in self._network.stage_modules() if options.encoder_rate == 0 else ():
+            stage.eval()
         for taken in range(1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
             self._loss = self._step(chosen, options.crops, weights, data, rng)
@@ -224,12 +226,15 @@ class SupervisedLearner(Predictor):
         """The optimisers of the trained weights, which take their steps in this order."""
         return [AdamW(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)]
 
-    def make_schedules(self, learning_rate: float, steps: int) -> list[LRScheduler]:
-        """The schedules of the optimisers' learning rates in `fit`."""
+    def make_schedules(self, steps: int) -> list[LRScheduler]:
+        """The schedules of the optimisers' learning rates in `fit`; the rates that they have now are the highest."""
         if steps <= 2:
             return []
         shape = {"total_steps": steps, "pct_start": max(0.05, 2 / steps)}
-        return [OneCycleLR(optimiser, learning_rate, **shape) for optimiser in self._steps.optimisers]
+        return [
+            OneCycleLR(optimiser, [group["lr"] for group in optimiser.param_groups], **shape)
+            for optimiser in self._steps.optimisers
+        ]
 
     @property
     def _own_stages(self) -> bool:
@@ -240,12 +245,12 @@ class SupervisedLearner(Predictor):
         """Whether steps are taken on windows of images rather than on kept maps."""
         return self._own_stages and self.options.cut == "full"
 
-    def _start(self, learning_rate: float, weight_decay: float, averaging: float) -> None:
+    def _start(self, learning_rate: float, weight_decay: float, averaging: float, encoder_rate: float = 1.0) -> None:
         def optimisers(parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:
             return self.make_optimisers(parameters, learning_rate, weight_decay)
 
         cut: Cut = self.options.cut
-        self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip)
+        self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip, encoder_rate)
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
         self._changed()

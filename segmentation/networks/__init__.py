@@ -1,6 +1,7 @@
 """Segmentation networks: `prediction = network(maps, cut)`."""
 
-from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalise
+from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalised
+from ralseg.segmentation.networks.encoder_fpn import EncoderFPN
 from ralseg.segmentation.networks.inference import InferenceTwin
 from ralseg.segmentation.networks.pixel_mlp import PixelMLP
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
@@ -11,12 +12,13 @@ from ralseg.segmentation.networks.weights import read_tensors
 __all__ = [
     "CUTS",
     "Cut",
+    "EncoderFPN",
     "InferenceTwin",
     "PixelMLP",
     "RalisFPN",
     "SegmentationNetwork",
     "SmallFPN",
     "SmpNetwork",
-    "normalise",
+    "normalised",
     "read_tensors",
 ]

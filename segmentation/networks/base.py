@@ -67,8 +67,16 @@ class SegmentationNetwork(nn.Module):
         self.frozen_head: HypercolumnHead | None = None
 
     stages: nn.ModuleList
+    mean: tuple[float, ...] = IMAGE_MEAN
+    """The mean of the input's channels, in shares of white."""
+    std: tuple[float, ...] = IMAGE_STD
+    """The standard deviation of the input's channels, in shares of white."""
     per_pixel = False
     """Whether each pixel of the logits depends only on the same pixel of the maps."""
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 as the stages take them, channels last in memory."""
+        return normalised(images, self.mean, self.std)
 
     def run_stages(self, x: Tensor, start: int, stop: int) -> list[Tensor]:
         """The outputs of the stages start..stop-1, given the input of stage `start`."""
@@ -260,8 +268,14 @@ def _size(maps: Tensor) -> tuple[int, int]:
     return maps.shape[-2], maps.shape[-1]
 
 
-def normalise(images: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32, normalised as for ImageNet, channels last in memory."""
-    mean = torch.tensor(IMAGE_MEAN, device=images.device) * 255
-    scale = 1 / (torch.tensor(IMAGE_STD, device=images.device) * 255)
-    return ((images - mean) * scale).permute(0, 3, 1, 2)
+def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(B, H, W, 3) uint8 RGB -> (B, 3, H, W) float32 of mean 0 and deviation 1, channels last in memory.
+
+    Args:
+        images: the images.
+        mean: of the channels, in shares of white.
+        std: standard deviation of the channels, in shares of white.
+    """
+    middle = torch.tensor(mean, device=images.device) * 255
+    scale = 1 / (torch.tensor(std, device=images.device) * 255)
+    return ((images - middle) * scale).permute(0, 3, 1, 2)

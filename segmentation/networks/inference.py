@@ -34,7 +34,7 @@ class InferenceTwin:
             assert isinstance(own, nn.Conv2d)
             own.bias = nn.Parameter(own.weight.new_zeros(len(own.weight)), requires_grad=False)
             parent, _, name = norm.rpartition(".")
-            setattr(self.network.get_submodule(parent), name, nn.Identity())
+            setattr(self.network.get_submodule(parent), name, _after(self.network.get_submodule(norm)))
             self._folds.append((source.get_submodule(convolution), source.get_submodule(norm), own))
             folded.add(convolution)
         self.network.to(dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -89,7 +89,7 @@ def _round(exact: Tensor, own: Tensor) -> None:
 def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, str]]:
     """Names of convolutions and of the batch norms that directly follow them, found by passing a small image.
 
-    Modules that run more than once, or do more than a plain batch norm, are left out.
+    Modules that run more than once are left out, and batch norms that do more than to normalise and activate.
 
     Args:
         network: a network in evaluation mode.
@@ -111,13 +111,22 @@ def _convolutions_before_norms(network: SegmentationNetwork) -> list[tuple[str, 
     hooks = [
         module.register_forward_hook(after(name))
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) or type(module) is nn.BatchNorm2d
+        if isinstance(module, nn.Conv2d) or _after(module) is not None
     ]
     with torch.inference_mode():
         network(network.example())
     for hook in hooks:
         hook.remove()
     return [pair for pair in pairs if all(runs[name] == 1 for name in pair)]
+
+
+def _after(norm: nn.Module) -> nn.Module | None:
+    """What a batch norm does after normalising, which is nothing or, in timm's, an activation; None for others."""
+    if type(norm) is nn.BatchNorm2d:
+        return nn.Identity()
+    if isinstance(norm, nn.BatchNorm2d) and isinstance(getattr(norm, "drop", None), nn.Identity):
+        return getattr(norm, "act", None)
+    return None
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ralseg.foundation import Kept
 from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.networks import SegmentationNetwork, normalise
+from ralseg.segmentation.networks import SegmentationNetwork
 from ralseg.segmentation.sources.base import MIRRORED, PLAIN, Source, Variant
 from ralseg.segmentation.sources.map_files import MapFiles
 
@@ -62,7 +62,7 @@ class Pictures:
         if stack is None:
             with torch.inference_mode(False), torch.no_grad():
                 pixels = np.stack([seen(self._images, i, self._variant) for i in images])
-                stack = normalise(to_device(pixels, self._device)).to(self._network.dtype)
+                stack = self._network.normalise(to_device(pixels, self._device)).to(self._network.dtype)
             if again:
                 self._stacks.put(tuple(images), stack, stack.nbytes)
         return (stack,)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.networks import Cut, SegmentationNetwork, normalise
+from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.sources.base import PLAIN, Source, Variant
 
 
@@ -31,7 +31,8 @@ class StagesSource(Source):
         """See `Source.maps`."""
         if variant != PLAIN:
             raise RalsegError(f"the stages of a network have no variant {variant.name!r}; they give plain maps only")
-        return tuple(m[0] for m in self.network.lower(normalise(to_device(image[None].copy(), self.device)), self.cut))
+        pixels = self.network.normalise(to_device(image[None].copy(), self.device))
+        return tuple(m[0] for m in self.network.lower(pixels, self.cut))
 
     @cached_property
     def key(self) -> str:

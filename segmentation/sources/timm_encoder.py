@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.networks import normalise, read_tensors
+from ralseg.segmentation.networks import normalised, read_tensors
 from ralseg.segmentation.sources.base import Source, Variant
 
 
@@ -41,7 +40,7 @@ class TimmSource(Source):
             # Seeded, so that an encoder without pretrained weights is the same in every process.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
-                model = timm.create_model(
+                model: Any = timm.create_model(
                     encoder, pretrained=pretrained and file is None, features_only=True, out_indices=tuple(levels)
                 )
         except Exception as error:
@@ -54,6 +53,7 @@ class TimmSource(Source):
             if missing:
                 raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is not a checkpoint of {encoder}")
         self._model = model.eval().requires_grad_(False)
+        self._input = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         info: Any = model.feature_info
         self.widths, strides = tuple(info.channels()), info.reduction()
         self.stride = strides[0]
@@ -65,4 +65,4 @@ class TimmSource(Source):
     @torch.no_grad()
     def maps(self, image: np.ndarray, variant: Variant) -> tuple[Tensor, ...]:
         """See `Source.maps`."""
-        return tuple(m[0] for m in self._model(normalise(to_device(image[None].copy(), torch.device("cpu")))))
+        return tuple(m[0] for m in self._model(normalised(torch.from_numpy(image[None].copy()), *self._input)))

@@ -5,7 +5,6 @@ from torch.nn import functional
 
 from ralseg.envs import GradientCredit, Pool, World
 from ralseg.envs.targets import Targets
-from ralseg.features import square_root_gain
 from ralseg.features.reduction import reduce_units
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.evaluation import Evaluator
@@ -165,14 +164,6 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
         for parameter, step in zip((learner.head.weight, learner.head.bias), steps, strict=True):
             parameter -= rate * step
     assert (before - loss()) / rate == pytest.approx(rows[unit], rel=0.05)
-
-
-def test_class_truth_by_hand():
-    counts = np.array([[9, 0, 16], [0, 0, 0], [0, 25, 0]])
-    np.testing.assert_allclose(square_root_gain(counts, np.zeros(3)), [7, 0, 5])
-    np.testing.assert_allclose(square_root_gain(counts, np.array([16, 0, 9])), [(5 - 4) + (5 - 3), 0, 5])
-    assert square_root_gain(counts, np.zeros(3)).dtype == np.float32
-    assert square_root_gain(np.zeros((2, 4, 3)), np.zeros(3)).shape == (2, 4)
 
 
 def test_unknown_loss(world):

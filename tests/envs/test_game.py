@@ -2,10 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import EnvFactory, GameOptions, RegionSelectionEnv, World
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, generator
 
 
 def slow_counts(game, units):
@@ -153,6 +154,22 @@ def test_the_same_seed_is_the_same_game(world, game):
         assert same[:3] == first[:3]
         assert all((same[3][key] == first[3][key]).all() for key in first[3])
     assert other_seed[0] != first[0]
+
+
+def test_every_turn_learns_with_draws_of_its_own(world, monkeypatch):
+    game, drawn = world.game("train"), []
+
+    def noted(learner, data, rng):
+        drawn.append(int(rng.integers(1 << 62)))
+        return torch.zeros(())
+
+    monkeypatch.setattr("ralseg.envs.game.taught", noted)
+    for seed in (5, 6, 5):
+        game.reset(seed)
+        for _ in range(2):
+            game.step(np.zeros(3, int))
+    assert drawn[:2] == drawn[4:] and len(set(drawn)) == 4
+    assert drawn[:2] == [int(generator(5, "training", turn).integers(1 << 62)) for turn in (0, 1)]
 
 
 def test_the_two_roles_have_their_own_pools(world):

@@ -11,6 +11,10 @@ def test_measures():
     assert ledger.to_dict() == {"units": 3, "pixels": 100, "clicks": 7, "images": 2, "share": 0.25}
 
 
+def test_nothing_is_paid_at_first():
+    assert set(Ledger(400).to_dict().values()) == {0}
+
+
 @pytest.mark.parametrize(
     ("budget", "measure", "left"),
     [

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from ralseg.features import UnitGrid, predicted_shares, released_counts, released_true_shares, true_shares
+from ralseg.features import (
+    UnitGrid,
+    predicted_shares,
+    released_counts,
+    released_true_shares,
+    square_root_gain,
+    true_shares,
+)
 from ralseg.foundation import RalsegError
 
 GRID = UnitGrid(7, 10, 3, 4)
@@ -34,8 +41,19 @@ def test_shares_sum_to_one_where_overlaps_are_fractional(kind):
 
 
 def test_true_shares_are_zero_where_nothing_is_labelled():
-    np.testing.assert_allclose(true_shares([[1, 3], [0, 0]]), [[0.25, 0.75], [0, 0]])
+    np.testing.assert_allclose(true_shares([[1, 3], [0, 0], [2, 6]]), [[0.25, 0.75], [0, 0], [0.25, 0.75]])
     np.testing.assert_allclose(true_shares([2, 2]), [0.5, 0.5])
+
+
+def test_gain_in_square_roots_by_hand():
+    counts = np.array([[9, 0, 16], [0, 0, 0], [0, 25, 0]])
+    np.testing.assert_allclose(square_root_gain(counts, np.zeros(3)), [7, 0, 5])
+    np.testing.assert_allclose(square_root_gain(counts, np.array([16, 0, 9])), [(5 - 4) + (5 - 3), 0, 5])
+    assert square_root_gain(counts, np.zeros(3)).dtype == np.float32
+    assert square_root_gain(np.zeros((2, 4, 3)), np.zeros(3)).shape == (2, 4)
+    # Sums of pixels are not those of a byte.
+    found = square_root_gain(np.array([[100, 0]], np.uint8), np.array([200, 7], np.uint8))
+    np.testing.assert_allclose(found, [300**0.5 - 200**0.5], rtol=1e-6)
 
 
 def test_released_variants(kind):

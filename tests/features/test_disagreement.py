@@ -186,6 +186,14 @@ def test_released_entropy_is_stretched_image_by_image(kind):
     np.testing.assert_array_equal(found[3], 0)
 
 
+@pytest.mark.parametrize("spread", [0.3, 0.01])
+def test_released_entropy_stretches_an_image_that_is_nearly_even(spread, kind):
+    # Spans far below 1 nat, and far above rounding.
+    found = kind.back(released_entropy_map(kind(spread * LOGITS)))
+    np.testing.assert_array_equal(found.min(axis=(-2, -1)), 0)
+    np.testing.assert_array_equal(found.max(axis=(-2, -1)), 1)
+
+
 @pytest.mark.parametrize("function", [*ALONE, *PAIRED])
 def test_order_of_draws_layout_and_precision_do_not_matter(function, kind):
     logits = () if function in ALONE else (LOGITS,)

@@ -29,6 +29,11 @@ def test_pools_are_adaptive_pools_of_each_box(sizes, bins, kind):
     np.testing.assert_array_equal(kind.back(entropy_pools(kind(values[1]), grid, bins)), found[1])
 
 
+def test_no_image_has_no_pools(kind):
+    found = kind.back(entropy_pools(kind(np.zeros((0, 36, 48), np.float32)), UnitGrid(36, 48, 12, 16), 2))
+    assert found.shape == (0, 9, 12)
+
+
 def test_released_pools_drop_the_remainder(kind):
     grid = UnitGrid(180, 160, 90, 80)
     values = np.random.default_rng(1).random((3, 180, 160)).astype(np.float32)

@@ -103,6 +103,11 @@ def test_edges():
     np.testing.assert_allclose(edges[1:] / edges[:-1], 400**0.1, rtol=1e-5)
 
 
+def test_one_bin_and_one_class_are_enough():
+    np.testing.assert_array_equal(kl_histogram(P, Q, [0, 1]), np.ones((13, 1)))
+    np.testing.assert_array_equal(kl_histogram([[3], [1]], [[2]], [0, 1, 2], 0), [[1, 0], [1, 0]])
+
+
 def test_bad_shares_are_refused():
     with pytest.raises(RalsegError, match="do not match"):
         kl_histogram(P, Q[:, :4], linear_edges())
@@ -113,7 +118,10 @@ def test_bad_shares_are_refused():
         kl_histogram(P, Q, linear_edges(), 0)
     with pytest.raises(RalsegError, match="all zeros"):
         released_histogram(np.zeros((1, 5)), Q + 1e-7)
-    with pytest.raises(RalsegError, match="ascend"):
-        kl_histogram(P, Q, [1, 0])
+    with pytest.raises(RalsegError, match="infinite"):
+        kl_histogram([[0.5, 0.5, 0]], [[0.5, 0.5, 0]], linear_edges(), 0)
+    for edges in ([1, 0], [0, 1, 0.5], [0]):
+        with pytest.raises(RalsegError, match="ascend"):
+            kl_histogram(P, Q, edges)
     with pytest.raises(RalsegError, match="smoothing -1"):
         kl_histogram(P, Q, linear_edges(), -1)

@@ -11,7 +11,6 @@ from ralseg.segmentation.augmentation import Strong, cut_mixed
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.learners import SupervisedLearner
 from ralseg.segmentation.losses import cross_entropy
-from ralseg.segmentation.networks import normalise
 
 
 class MeanTeacher(SupervisedLearner):
@@ -43,4 +42,4 @@ class MeanTeacher(SupervisedLearner):
 
     def lower(self, windows):
         with torch.no_grad():
-            return self._network.lower(normalise(to_device(windows, self.device)), self.options.cut)
+            return self._network.lower(self._network.normalise(to_device(windows, self.device)), self.options.cut)

@@ -24,7 +24,7 @@ from ralseg.segmentation.learners import (
     taught,
 )
 from ralseg.segmentation.metrics import confusion
-from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork, normalise
+from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))
@@ -201,7 +201,7 @@ def test_one_step_is_adamw_on_the_cross_entropy_of_the_labelled_pixels(store, cu
     network = network_of().eval()
     parameters = [p for module in network.trained(cut) for p in module.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1)
-    images = normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
+    images = network.normalise(torch.from_numpy(np.stack([store.image(i) for i in range(3)])))
     with torch.no_grad():
         maps = network.lower(images, cut)
     logits = network(maps, cut).logits
@@ -429,6 +429,38 @@ def test_fit_is_deterministic(store, dropout):
 
     assert same(weights(0), weights(0))
     assert not same(weights(0), weights(1))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0])
+def test_the_encoder_is_trained_at_its_own_rate(store, rate):
+    """Adam's first step is as long as its learning rate, whatever the gradient."""
+    learner = learner_of(store, "full", network_of(), "float32")
+    before = learner.weights()
+    options = FitOptions(1, learning_rate=1e-3, averaging=0.0, weight_decay=0.0, batch=4, encoder_rate=rate)
+    learner.fit(some_labels(store), options, rng())
+    after = learner.weights()
+    moved = {name: (after[name].float() - before[name].float()).abs().max().item() for name in after}
+    stages = {name: value for name, value in moved.items() if name.startswith("stages")}
+    weights = [value for name, value in stages.items() if name.endswith("weight")]
+    assert max(weights) == pytest.approx(1e-3 * rate, rel=0.01)
+    assert (max(stages.values()) == 0) == (rate == 0), "frozen stages keep the statistics of their batch norms"
+    assert moved["head.weight"] == pytest.approx(1e-3, rel=0.01)
+    assert max(value for name, value in moved.items() if name.endswith("running_mean") and "smooth" in name) > 0
+
+
+def test_schedules_keep_the_rates_in_proportion(store):
+    learner = learner_of(store, "full", network_of(), "float32")
+    rates = []
+    options = FitOptions(9, learning_rate=1e-2, batch=2, encoder_rate=0.25)
+    learner.fit(
+        some_labels(store),
+        options,
+        rng(),
+        on_step=lambda *_: rates.append([group["lr"] for group in learner._steps.optimisers[0].param_groups]),
+    )
+    assert [len(pair) for pair in rates] == [2] * 9
+    np.testing.assert_allclose([slow / fast for fast, slow in rates], 0.25)
+    assert max(fast for fast, _ in rates) == pytest.approx(1e-2, rel=0.05)
 
 
 def test_steps_follow_the_labelled_pixels():

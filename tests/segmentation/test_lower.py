@@ -11,7 +11,7 @@ import torch
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.learners import LearnerImages
-from ralseg.segmentation.networks import SmallFPN, normalise
+from ralseg.segmentation.networks import SmallFPN
 from ralseg.segmentation.sources import PLAIN, KeptMaps, Pictures, StagesSource, kept, map_files
 from ralseg.segmentation.sources.map_files import MapFiles
 from ralseg.segmentation.store import ImageStore
@@ -46,7 +46,8 @@ def expected(store, images, cut="partial", dtype=torch.float32):
     """What the network gives for each image by itself."""
     network = network_of(dtype=dtype)
     with torch.no_grad():
-        each = [network.lower(normalise(torch.from_numpy(store.image(i)[None].copy())).to(dtype), cut) for i in images]
+        pixels = [network.normalise(torch.from_numpy(store.image(i)[None].copy())) for i in images]
+        each = [network.lower(p.to(dtype), cut) for p in pixels]
     return [torch.cat(maps) for maps in zip(*each, strict=True)]
 
 
@@ -88,7 +89,7 @@ def test_maps_are_those_of_the_network_new_kept_and_reopened(store, cut, dtype):
 
 def test_nothing_lies_below_the_cut_of_the_full_game(store):
     (images,) = Pictures(network_of(), LearnerImages(store), CPU, PLAIN)([3, 1])
-    wanted = normalise(torch.from_numpy(np.stack([store.image(3), store.image(1)])))
+    wanted = network_of().normalise(torch.from_numpy(np.stack([store.image(3), store.image(1)])))
     assert torch.equal(images, wanted)
     assert not files(store)
 

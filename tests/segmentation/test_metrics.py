@@ -5,13 +5,15 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.metrics import Confusion, confusion
 
 
-@pytest.mark.parametrize("classes", [2, 11, 255])
-def test_confusion_against_a_slow_loop(classes):
+# Up to 15 classes a pair of classes fits into a byte; of many pixels, where their number is even, two are read at once.
+@pytest.mark.parametrize("classes", [2, 11, 15, 16, 255])
+@pytest.mark.parametrize("size", [(2, 9, 7), (360, 480), (363, 481)])
+def test_confusion_against_a_slow_loop(classes, size):
     rng = np.random.default_rng(classes)
-    labels = rng.integers(0, classes, (2, 9, 7)).astype(np.uint8)
+    labels = rng.integers(0, classes, size).astype(np.uint8)
     labels[rng.random(labels.shape) < 0.2] = 255
     predicted = rng.integers(0, classes, labels.shape).astype(np.uint8)
-    labels[0, 0, :2], predicted[0, 0, :2] = classes - 1, (classes - 1, 0)
+    labels[0, :2], predicted[0, :2] = classes - 1, np.resize([classes - 1, 0], predicted[0, :2].shape)
     slow = np.zeros((classes, classes), int)
     for true, guess in zip(labels.ravel().tolist(), predicted.ravel().tolist(), strict=True):
         if true < classes:

@@ -12,7 +12,7 @@ from torchvision.models import resnet50
 
 from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import CUTS, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, normalise, read_tensors
+from ralseg.segmentation.networks import CUTS, EncoderFPN, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, read_tensors
 from ralseg.segmentation.networks.weights import load_imagenet
 
 
@@ -230,6 +230,23 @@ class TestSmallFPNOfOtherWidths(NetworkContract):
         return SmallFPN(classes, widths=(8, 12, 16, 20, 24), pyramid=16, dropout=dropout)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "cached"), [("tf_efficientnet_lite0", 5), ("tf_efficientnet_lite0", 3), ("resnet18", 4)]
+)
+class TestEncoderFPN(NetworkContract):
+    @pytest.fixture(autouse=True)
+    def _encoder(self, encoder, cached):
+        self.encoder, self.cached = encoder, cached
+
+    def make(self, classes=5, dropout=0.0):
+        return EncoderFPN(classes, self.encoder, None, self.cached, 32, dropout)
+
+    def test_the_inference_twin_folds_every_norm(self, network):
+        twin = InferenceTwin(network, "full", torch.float32).network
+        assert sum(isinstance(m, nn.BatchNorm2d) for m in network.modules()) > 20
+        assert sum(isinstance(m, nn.BatchNorm2d) for m in twin.modules()) == 1  # of the frozen game's input
+
+
 class TestRalisFPN(NetworkContract):
     sizes = [(32, 64), (34, 38), (33, 32)]
 
@@ -293,10 +310,18 @@ def test_unknown_parts_of_the_library():
         SmpNetwork(5, "deeplabv3plus", decoder={"widths": 64})
 
 
-def test_normalise():
+@pytest.mark.parametrize(
+    ("network", "mean", "std"),
+    [
+        (SmallFPN(2), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        (EncoderFPN(2, weights=None), [0.5] * 3, [0.5] * 3),
+    ],
+    ids=["small_fpn", "lite0"],
+)
+def test_normalise(network, mean, std):
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), np.uint8))
-    found = normalise(images)
-    expected = (images.numpy() / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    found = network.normalise(images)
+    expected = (images.numpy() / 255 - mean) / std
     np.testing.assert_allclose(found.numpy(), expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
     assert found.dtype == torch.float32
     assert found.is_contiguous(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
-from ralseg.segmentation.networks import CUTS, SmallFPN, normalise
+from ralseg.segmentation.networks import CUTS, SmallFPN
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 from ralseg.segmentation.store import ImageStore
 
@@ -191,7 +191,7 @@ def test_a_flip_is_the_mirrored_prediction_of_the_mirrored_image(store, cut):
     for row, image in enumerate((4, 1)):
         mirrored = torch.from_numpy(store.image(image)[:, ::-1].copy())[None]
         with torch.no_grad():
-            expected = network(network.lower(normalise(mirrored), cut), cut).logits[0].numpy()[..., ::-1]
+            expected = network(network.lower(network.normalise(mirrored), cut), cut).logits[0].numpy()[..., ::-1]
         np.testing.assert_allclose(noisy[FLIP][row, 0], expected, rtol=1e-4, atol=1e-5)
         assert abs(noisy[FLIP][row, 0] - plain[row]).max() > 5e-3
     np.testing.assert_array_equal(noisy[BOTH], np.stack([plain, noisy[FLIP][:, 0]], axis=1))
