@@ -93,11 +93,15 @@ def _is_budget(value: Any) -> bool:
 
 def _check_budgets(world: World, pool: Pool, budgets: Sequence[float], where: str) -> None:
     options = world.game_options
-    most = {"units": len(pool), "pixels": pool.pixels, "share": 1}[options.budget_measure]
+    held = world.store.class_counts().sum(1) > 0
+    images = [image for image in pool.images.tolist() if held[image] or options.offer_void]
+    offered = Pool(world.store, images, world.unit)
+    measure = options.budget_measure
+    most = {"units": len(offered), "pixels": offered.pixels, "share": offered.pixels / pool.pixels}[measure]
     if budgets[-1] > most:
         raise RalsegError(
-            f"budget {budgets[-1]} is more than D_V has, {most} {options.budget_measure}; lower {where}budgets or "
-            "game.budget"
+            f"budget {budgets[-1]} is more than D_V has to offer in images with a label, {most:.9g} {measure}; lower "
+            f"{where}budgets or game.budget"
         )
     uneven = [budget for budget in budgets[:-1] if budget % options.slates]
     if options.budget_measure == "units" and uneven:

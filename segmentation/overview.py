@@ -33,7 +33,7 @@ def overview(store: ImageStore, splits: Splits) -> list[str]:
         f"{name} {_percent(count, total.sum())}" for name, count in zip(store.dataset.classes, total, strict=True)
     )
     return [
-        f"{store.dataset.name}: {len(store)} images, {_sizes(sizes)}; {bare}",
+        f"{store.dataset.title}: {len(store)} images, {_sizes(sizes)}; {bare}",
         "images: " + ", ".join(_role(title, names, held) for title, names in roles.items() if names),
         f"void: {_percent(pixels - total.sum(), pixels)} % of the pixels of labelled images",
         f"classes in % of the labelled pixels: {shares}",

@@ -162,7 +162,7 @@ def without_alpha(file: Image.Image, path: Path) -> Image.Image:
 def _check_opaque(alpha: np.ndarray, opaque: int, path: Path) -> None:
     if (share := (alpha < opaque).mean()) > 0:
         raise RalsegError(
-            f"{path}: {100 * share:.2g} % of the pixels are transparent, and what is behind them is not in the file; "
+            f"{path}: {100 * share:.3g} % of the pixels are transparent, and what is behind them is not in the file; "
             "save it without transparency"
         )
 

@@ -175,7 +175,7 @@ def test_a_policy_made_elsewhere_is_compared_too(play):
         ({"processes": 0}, "processes=0 is out of range"),
         ({"fit_draws": -1}, "fit.draws=-1 is out of range"),
         ({"budgets": [3, 6]}, "budget 3 is no multiple of game.slates=2"),
-        ({"budgets": [1000]}, "budget 1000 is more than D_V has, 96 units"),
+        ({"budgets": [1000]}, "budget 1000 is more than D_V has to offer in images with a label, 96 units"),
         ({"budgets": []}, "is not a list of numbers"),
         ({"splits": ["train"]}, "choose from \\[dev, test\\]"),
         ({"policies": ["rnd"]}, "policy 'rnd' is unknown; choose from random"),

@@ -292,9 +292,7 @@ class TestLabels:
         write_png(root / "labels/b.png", np.zeros((5, 7, 1), int), 8, 3, [(1, 1, 1)])
         Folder(root)
         write_png(root / "labels/b.png", np.zeros((5, 7, 1), int), 8, 3, [(1, 1, 1), (3, 3, 3)])
-        with pytest.raises(
-            RalsegError, match=r"b\.png: index 1 of the palette is \[3, 3, 3\], in .*a\.png it is \["
-        ):
+        with pytest.raises(RalsegError, match=r"b\.png: index 1 of the palette is \[3, 3, 3\], in .*a\.png it is \["):
             Folder(root)
         folder(root, more={"palette": "ids"})
         write_png(root / "labels/b.png", np.ones((5, 7, 1), int), 8, 3, [(1, 1, 1), (3, 3, 3)])
