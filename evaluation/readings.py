@@ -106,6 +106,8 @@ def _held(path: Path, where: str) -> Iterator[None]:
     try:
         with made_folder(path.parent):
             lock = FileLock(path.with_name(f".{path.name}.lock"))
+            # For a file that cannot be made filelock would wait for ever.
+            Path(lock.lock_file).touch()
             with lock:
                 try:
                     yield
