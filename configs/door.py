@@ -1,6 +1,7 @@
 """What the commands share: the command line, the help, and one clear line where something is wrong."""
 
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 
 from ralseg.configs import composed
 from ralseg.foundation import RalsegError
+from ralseg.foundation.files import FULL
 
 HELP = """usage: {door}.py [group=choice ...] [group.key=value ...]
 
@@ -43,6 +45,7 @@ def run_door(
     """
     overrides = list(sys.argv[1:] if argv is None else argv)
     asked = [override for override in overrides if override not in ("-h", "--help")]
+    threading.excepthook = _hook
     try:
         if asked != overrides:
             print(_help(door, asked, epilog))
@@ -51,10 +54,22 @@ def run_door(
     except RalsegError as error:
         print(f"{door}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # Most writers say so themselves; TensorBoard's does not.
+        if error.errno not in FULL:
+            raise
+        print(f"{door}: no space left on the disk; free some and run the same command again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\n{door}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def _hook(failed: threading.ExceptHookArgs) -> None:
+    # The thread of TensorBoard's writer hands its error on to the caller.
+    if not isinstance(failed.exc_value, OSError) or failed.exc_value.errno not in FULL:
+        threading.__excepthook__(failed)
 
 
 def _help(door: str, overrides: Sequence[str], epilog: str) -> str:

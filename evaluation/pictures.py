@@ -82,9 +82,15 @@ def curves(summary: Mapping[str, Any], game: str) -> Figure:
 
 
 def bought_shares(results: Results) -> dict[str, np.ndarray]:
-    """Policy -> (C,) share of each class in what it bought at the largest budget, 0 to 1, mean over its runs."""
-    runs = _bought(results)
-    return {name: np.mean([_shares(run["class_pixels"][-1]) for run in own], axis=0) for name, own in runs.items()}
+    """Policy -> (C,) share of each class in what it bought at the largest budget, 0 to 1, mean over its runs.
+
+    Policies that bought nothing, or nothing but void, are left out.
+    """
+    shares = {
+        name: np.mean([_shares(run["class_pixels"][-1]) for run in own], axis=0)
+        for name, own in _bought(results).items()
+    }
+    return {name: share for name, share in shares.items() if share.any()}
 
 
 def class_shares(results: Results) -> Figure:

@@ -92,8 +92,8 @@ def make_policies(entries: Sequence[str | Mapping[str, Any]] | str) -> list[Name
     """
     if entries == "all":
         entries = names()
-    named = entries and not isinstance(entries, str | Mapping)
-    if not named or not all(isinstance(entry, str | Mapping) for entry in entries):
+    named = isinstance(entries, Sequence) and not isinstance(entries, str)
+    if not named or not entries or not all(isinstance(entry, str | Mapping) for entry in entries):
         raise RalsegError(f"policies={entries} is not a list of names; name one or more, e.g. [random,entropy]")
     made = []
     for entry in entries:

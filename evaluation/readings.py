@@ -34,17 +34,35 @@ def code_version() -> str:
         return f"v{version('ralseg')}"
 
 
-def check_log(path: Path, setting: str = "readings") -> None:
+def log_path(readings: object, folder: Path, where: str = "") -> Path:
+    """The file of the log: the one that is asked for, or for None the one in the folder of the comparison.
+
+    Args:
+        readings: the setting.
+        folder: of the comparison.
+        where: what comes before the setting's name in messages, e.g. "comparison.".
+
+    Raises:
+        RalsegError: if the setting is no file name.
+    """
+    if readings is None:
+        return folder / READINGS
+    if not isinstance(readings, str | Path) or not str(readings).strip() or "\0" in str(readings):
+        raise RalsegError(f"{where}readings={readings!r} is no file; give e.g. {where}readings=runs/{READINGS}")
+    return Path(readings).expanduser()
+
+
+def check_log(path: Path, where: str = "") -> None:
     """Refuse a log that cannot be written, before anything is played; nothing is left of the attempt.
 
     Args:
         path: see `log_reading`.
-        setting: the setting that names it, for messages.
+        where: see `log_path`.
 
     Raises:
         RalsegError: if the file cannot be written or is not such a log.
     """
-    with _held(path, setting):
+    with _held(path, where):
         new = not path.exists()
         _begun(path)
         if new:
@@ -69,7 +87,7 @@ def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
     path, line = Path(path), io.StringIO()
     now = datetime.now(UTC).isoformat(timespec="seconds")
     csv.writer(line, lineterminator="\n").writerow([now, code_version(), why, policies, runs])
-    with _held(path, "readings"):
+    with _held(path, ""):
         start = _begun(path)
         size = path.stat().st_size
         try:
@@ -83,18 +101,20 @@ def log_reading(path: str | Path, why: str, policies: str, runs: int) -> None:
 
 
 @contextmanager
-def _held(path: Path, setting: str) -> Iterator[None]:
+def _held(path: Path, where: str) -> Iterator[None]:
     """Holds a log against other processes; what the system says of its place becomes one line."""
     try:
         with made_folder(path.parent):
             lock = FileLock(path.with_name(f".{path.name}.lock"))
+            # For a file that cannot be made filelock would wait for ever.
+            Path(lock.lock_file).touch()
             with lock:
                 try:
                     yield
                 finally:
                     Path(lock.lock_file).unlink(missing_ok=True)
     except OSError as error:
-        raise unwritable(path, error, f"choose another file with {setting}=<file>") from error
+        raise unwritable(path, error, f"choose another file with {where}readings=<file>") from error
 
 
 def _begun(path: Path) -> str:

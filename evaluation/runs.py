@@ -16,7 +16,7 @@ from ralseg.evaluation.executors import Executor, local_processes
 from ralseg.evaluation.gallery import gallery_images, write_maps
 from ralseg.evaluation.play import Job, Plan
 from ralseg.evaluation.policies import NamedPolicy, make_policies
-from ralseg.evaluation.readings import READINGS, check_log, code_version, log_reading
+from ralseg.evaluation.readings import check_log, code_version, log_path, log_reading
 from ralseg.evaluation.request import SPLITS, checked_request
 from ralseg.evaluation.results import (
     ALL,
@@ -115,7 +115,7 @@ def compare(
         entries = [entry for entry in policies if entry not in ready]
     named = [*ready, *(make_policies(entries) if entries or not ready else [])]
     folder, fit = Path(folder), fit or FitOptions(steps_per_megapixel=50, patience=4)
-    log = Path(readings or folder / READINGS)
+    log = log_path(readings, folder)
     asked = {"draws": draws, "budgets": budgets, "splits": splits, "processes": processes, "fit_draws": fit_draws}
     request = checked_request(config, named, **asked)
     world, splits, pool = request.world, request.splits, request.pool

@@ -42,6 +42,8 @@ def owned(folder: str | Path, setting: str = "run") -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(made_folder(folder))
+            # A file that cannot be made would look to filelock like one that another process holds.
+            (folder / LOCK).touch()
             lock.acquire(blocking=False)
         except Timeout:
             raise RalsegError(f"{folder} is in use by {_holder(folder)}; wait for it, stop it, or {mend}") from None

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from filelock import FileLock
 from safetensors.torch import save
 from torch import Tensor
 
-from ralseg.foundation import Count, RalsegError, Range, Settings, atomic_write, generator, integer
+from ralseg.foundation import Count, RalsegError, Range, Settings, atomic_write, generator, integer, unwritable
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.labels import revealed
@@ -29,7 +30,7 @@ from ralseg.segmentation.learners import (
 from ralseg.segmentation.losses import Loss
 from ralseg.segmentation.networks import Cut, SegmentationNetwork, read_tensors
 from ralseg.segmentation.sources import Source
-from ralseg.segmentation.store import ImageStore
+from ralseg.segmentation.store import ELSEWHERE, ImageStore
 
 RECIPE = 2
 """Part of the name of cached weights; raise it whenever the training below gives other weights."""
@@ -133,8 +134,7 @@ def theta0(
     key = hashlib.sha256(json.dumps(facts, default=str, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"theta0-{key}.safetensors"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
+        with _locked(path):
             # If trainings start side by side, one makes it and the others wait.
             if not path.exists():
                 make = partial(SupervisedLearner, network, device=device, precision=precision, source=source)
@@ -144,6 +144,21 @@ def theta0(
                     file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     load_weights(network, read_tensors(path), path)
     return network
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Holds a file of the cache until the block ends."""
+    lock = FileLock(f"{path}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise unwritable(path.parent, error, ELSEWHERE) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], source: object) -> None:

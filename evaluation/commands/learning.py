@@ -17,7 +17,7 @@ from ralseg.envs import EnvFactory, Pool, World
 from ralseg.evaluation.commands.comparing import FitPlan, compare_and_report, show_data
 from ralseg.evaluation.data_record import check_data, write_data
 from ralseg.evaluation.policies import make_policies, make_policy
-from ralseg.evaluation.readings import READINGS, check_log
+from ralseg.evaluation.readings import check_log, log_path
 from ralseg.evaluation.request import checked_request
 from ralseg.evaluation.run_folder import COMPARISON, opened, run_folder
 from ralseg.evaluation.training_record import CONFIG, write_record
@@ -73,6 +73,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     options = agent_options(config["agent"])
     training = settings(TrainingOptions, config["training"], "training")
     folder = run_folder(config)
+    log = log_path(config["comparison"]["readings"], folder / COMPARISON, "comparison.")
     world = World(config)
     world.check()
     _check_agent(options, world)
@@ -84,7 +85,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
         check_data(folder, world)
         check_data(folder / COMPARISON, world)
         if "test" in config["comparison"]["splits"]:
-            check_log(Path(config["comparison"]["readings"] or folder / COMPARISON / READINGS), "comparison.readings")
+            check_log(log, "comparison.")
         _announce(world, folder, console)
         write_record(folder, world, overrides)
         write_data(folder, world)

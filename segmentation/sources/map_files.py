@@ -8,7 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ralseg.foundation import RalsegError, atomic_write
+from ralseg.foundation import RalsegError, atomic_write, unwritable
+from ralseg.segmentation.store import ELSEWHERE
 
 DISK_BYTES = 8 << 30
 """The most bytes of files in one cache, for all stores and networks together."""
@@ -34,7 +35,10 @@ class MapFiles:
     def __init__(self, cache: Path, key: str) -> None:
         self.folder = cache / f"maps-{key}"
         self._make_folder()
-        os.utime(self.folder)
+        try:
+            os.utime(self.folder)
+        except OSError as error:
+            raise unwritable(self.folder, error, ELSEWHERE) from error
         self._drop_others()
 
     def read(self, image: int) -> tuple[Tensor, ...] | None:
@@ -72,9 +76,7 @@ class MapFiles:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RalsegError(
-                f"{self.folder}: {error.strerror}; set RALSEG_CACHE to a folder on another disk that can be written"
-            ) from error
+            raise unwritable(self.folder, error, ELSEWHERE) from error
 
     def _drop_others(self) -> None:
         found = [(*_use(folder), folder) for folder in self.folder.parent.glob("maps-*")]

@@ -70,3 +70,30 @@ def test_json(tmp_path):
         path.write_bytes(damage)
         with pytest.raises(RalsegError, match=r"a.json: not JSON .*; restore or delete it"):
             read_json(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("file/below.json", "it is a file"), ("folder", "Is a directory"), ("/proc/a.json", "No such file or directory")],
+)
+def test_a_place_that_cannot_be_written(tmp_path, monkeypatch, path, reason):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(RalsegError, match=rf"{path}: cannot be written \({reason}\); choose a place that can be"):
+        write_json(path, {})
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_quota_is_a_full_disk(tmp_path, monkeypatch):
+    def over(*_):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(os, "fsync", over)
+    with pytest.raises(RalsegError, match="no space left on the disk"):
+        write_json(tmp_path / "a.json", {})
+
+
+def test_a_place_that_cannot_be_read(tmp_path):
+    with pytest.raises(RalsegError, match=r"cannot be read \(Is a directory\); restore it"):
+        read_json(tmp_path)

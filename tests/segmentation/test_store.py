@@ -2,6 +2,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import time
 
 import cv2
 import numpy as np
@@ -171,6 +172,53 @@ def test_two_that_build_at_once_end_with_one(dataset, tmp_path):
     assert dataset.loads == 9
     assert [path.name for path in tmp_path.iterdir()] == [store.folder.name]
     assert store.label(8).shape == dataset.size(dataset.names[8])
+
+
+def test_a_store_that_is_removed_is_read_on(dataset, tmp_path):
+    """Another process finds a change and removes the store; who has opened it goes on with its own bytes."""
+    store = ImageStore(dataset, dataset.names, 0.5, tmp_path)
+    before = [(store.image(i).copy(), store.label(i).copy()) for i in range(9)]
+    sent, counts, digest = pickle.dumps(store), store.class_counts(), store.digest
+    dataset.version[dataset.names[4]] = "2"
+    again = ImageStore(dataset, dataset.names, 0.5, tmp_path)
+    assert not store.folder.exists() and again.folder.exists()
+    for i, (image, label) in enumerate(before):
+        np.testing.assert_array_equal(store.image(i), image)
+        np.testing.assert_array_equal(store.label(i), label)
+    np.testing.assert_array_equal(store.class_counts(), counts)
+    assert store.digest == again.digest == digest
+    with pytest.raises(RalsegError, match="was removed, perhaps by a process that found the images changed"):
+        pickle.loads(sent)
+
+
+def test_an_image_that_changes_while_it_is_read_is_refused(dataset, tmp_path):
+    class Changing(Counting):
+        def load(self, name):
+            self.version[self.names[2]] = f"after {self.loads}"
+            return super().load(name)
+
+    with pytest.raises(RalsegError, match="image or label 'street_00002' changed while it was read; run the same"):
+        ImageStore(Changing(), dataset.names, 0.5, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_builders_left_is_removed_in_time(dataset, tmp_path):
+    for name, age in ((".building-dead", 25), (".building-alive", 23)):
+        (tmp_path / name / "store").mkdir(parents=True)
+        (tmp_path / name / "store/images.bin").write_bytes(b"half")
+        then = time.time() - age * 3600
+        for path in (tmp_path / name / "store/images.bin", tmp_path / name / "store", tmp_path / name):
+            os.utime(path, (then, then))
+    store = ImageStore(dataset, dataset.names, 0.5, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {".building-alive", store.folder.name}
+
+
+@pytest.mark.parametrize("cache", ["file", "file/below", "/proc/cache", "/proc"])
+def test_a_cache_that_cannot_be_written(dataset, tmp_path, cache):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(RalsegError, match=rf"{cache}: cannot be written \(.*set RALSEG_CACHE to a folder that can be"):
+        ImageStore(dataset, dataset.names, 0.5, tmp_path / cache)
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_full_disk_leaves_nothing(dataset, tmp_path, monkeypatch):
