@@ -123,7 +123,7 @@ CASES = {
         "at least 5",
     ),
     "a deep image": (lambda r: save(r, "images/00.png", DEEP), r"00\.png: 16 bits per channel.* depth: 12"),
-    "transparent pixels": (transparent, r"00\.png: 0\.065 % of the pixels are transparent"),
+    "transparent pixels": (transparent, r"00\.png: 0\.0651 % of the pixels are transparent"),
     "another format": (
         lambda r: [Image.new("F", (48, 32)).save(r / "images/00.png", "TIFF"), overrides(r)][1],
         "not a PNG or JPEG image",
@@ -229,7 +229,7 @@ def test_the_command_of_the_readme(tmp_path, monkeypatch, capsys):
     words = [word.replace("<folder>", str(root)) for word in command_of_the_readme()]
     assert evaluate_policy.main([*words, *SMALL, "run=runs/own"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("field: 14 images, 32 x 48 (height x width); all with labels\nimages: D_S 1, D_T 3, D_V 4")
+    assert said.startswith("field: 14 images, 32 x 48 (height x width); all with labels\nimages: D_S 1, D_T 2, D_V 5")
     assert re.search(r"^classes in % of the labelled pixels: road \d\d\.\d, car \d\d\.\d, sky \d\d\.\d$", said, re.M)
     assert Path("runs/own/results.csv").is_file()
 
