@@ -208,6 +208,24 @@ def test_an_undefined_iou_counts_as_zero(features, step):
     np.testing.assert_allclose(candidates[:, -CLASSES:], np.tile([0.1, 0.3, 0, 0.7, 0.9], (N, 1)), rtol=1e-6)
 
 
+def test_what_is_not_said_and_what_is_just_allowed():
+    assert ObservationSpec(2, ("embedding",), ("embedding",)).state_width == 32
+    for classes in (2, 255):
+        assert (
+            ObservationSpec(classes, ("shares",), ("shares",), smoothing=1e-9, embedding_width=1).state_width == classes
+        )
+    for refused in ({"classes": 1}, {"classes": 256}, {"smoothing": 0}, {"embedding_width": 0}):
+        with pytest.raises(RalsegError, match="give 2 to 255, more than 0, and 1 or more"):
+            ObservationSpec(**{"classes": 2, "state_parts": ("shares",), "candidate_parts": ("shares",)} | refused)
+
+
+def test_fewer_components_do_where_no_row_holds_them(features):
+    spec = ObservationSpec(CLASSES, ("shares",), ("shares", "similarity_unlabelled"))
+    fitted = spec.with_components(PrincipalComponents.fit(features["embedding"], 2))
+    assert (fitted.embedding_width, fitted.candidate_width) == (2, spec.candidate_width)
+    assert fitted == replace(spec, embedding_width=2)
+
+
 def test_bad_specs_are_refused():
     with pytest.raises(RalsegError, match=r"no candidate part \['colour'\]; choose from shares"):
         ObservationSpec(5, ("shares",), ("shares", "colour"))
