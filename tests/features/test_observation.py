@@ -17,7 +17,7 @@ from ralseg.features import (
     similarity_histogram,
     spec_from_config,
 )
-from ralseg.features.parts import EXTRAS, PRESETS
+from ralseg.features.parts import EXTRAS, PRESETS, highest_values
 from ralseg.foundation import RalsegError
 
 CLASSES, N, M, D = 5, 14, 9, 12
@@ -217,6 +217,18 @@ def test_what_is_not_said_and_what_is_just_allowed():
     for refused in ({"classes": 1}, {"classes": 256}, {"smoothing": 0}, {"embedding_width": 0}):
         with pytest.raises(RalsegError, match="give 2 to 255, more than 0, and 1 or more"):
             ObservationSpec(**{"classes": 2, "state_parts": ("shares",), "candidate_parts": ("shares",)} | refused)
+
+
+def test_highest_values_by_hand():
+    highest = highest_values(5, 3, 10)
+    most = np.log(5)
+    np.testing.assert_array_equal(highest["uncertainty"], [most, most, most, 1])
+    np.testing.assert_array_equal(highest["relative_uncertainty"], [1, 1, 1, 1])
+    np.testing.assert_array_equal(highest["disagreement"], [most])
+    np.testing.assert_array_equal(highest["embedding"], [np.inf] * 3)
+    np.testing.assert_array_equal(highest["released_counts"], [np.inf] * 6)
+    widths = {"shares": 5, "entropy": 192, "highest_entropy": 64, "kl_labelled": 10, "released_kl_labelled": 32}
+    assert {part: len(highest[part]) for part in widths} == widths
 
 
 def test_fewer_components_do_where_no_row_holds_them(features):
