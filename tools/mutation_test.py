@@ -156,7 +156,7 @@ def core(quick: bool) -> Iterator[tuple[str, list[list[str]]]]:
         )
         for path in sorted(ROOT.glob(pattern)):
             own = _naming(path, close)
-            batches = [own, [test for test in close if test not in own], *([] if quick else [far])]
+            batches = [own or close] if quick else [own, [test for test in close if test not in own], far]
             marked = [["-m", "not slow", *batch] for batch in batches if batch]
             if path.name != "__init__.py":
                 yield path.relative_to(ROOT).as_posix(), [*marked, *([] if quick else [["-m", "slow", *close, *far]])]
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="*", help="files of the core, as features/grid.py; all if none is named")
     parser.add_argument("--sample", type=int, default=25, help="the most mutations of a file (25)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
-    parser.add_argument("--quick", action="store_true", help="only the quick tests that are about a file")
+    parser.add_argument("--quick", action="store_true", help="only the quick tests that name what a file defines")
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file, which is read first if it is there")
     chosen = parser.parse_args(arguments)
     os.chdir(ROOT)

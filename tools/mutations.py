@@ -112,10 +112,14 @@ def _replacements(node: ast.AST) -> Iterator[ast.AST]:
                 yield _with(node, args=arguments[:-1])
             for place in range(len(keywords)):
                 yield _with(node, keywords=[*keywords[:place], *keywords[place + 1 :]])
-        case ast.Return(value=value) if value is not None:
+        case ast.Return(value=value) if value is not None and not _is_none(value):
             yield _with(node, value=ast.Constant(None))
         case ast.Raise() | ast.Delete() | ast.Continue() | ast.Break() | ast.Expr(value=ast.Call()):
             yield ast.Pass()
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _with(node: ast.AST, **fields: object) -> ast.AST:

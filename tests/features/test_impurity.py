@@ -108,6 +108,11 @@ def test_impurity_of_units(kind):
     np.testing.assert_allclose(kind.back(unit_impurity(kind(np.full((3, 4), 0.25, np.float32)))), 1, rtol=1e-6)
 
 
+def test_rounding_lifts_no_impurity_above_one(kind):
+    for classes in range(1, 256):
+        assert kind.back(unit_impurity(kind(np.full((1, classes), 1 / classes, np.float32)))).max() <= 1
+
+
 def test_a_window_as_large_as_the_image_is_the_unit_of_the_image(kind):
     grid = UnitGrid.of_images(9, 13)
     whole = kind.back(unit_impurity(predicted_shares(kind(CLASSES), grid, 5)))
@@ -151,8 +156,9 @@ def test_bad_input_is_refused(kind):
     for shares in (np.array([[0.5, np.nan]]), np.array([[-0.5, 1.5]])):
         with pytest.raises(RalsegError, match="class shares must be 0 or more and finite"):
             unit_impurity(kind(shares))
-    with pytest.raises(RalsegError, match="shares have shape"):
-        unit_impurity(kind(np.zeros((3, 0))))
+    for shape in ((3, 0), (2, 3, 0), ()):
+        with pytest.raises(RalsegError, match="shares have shape"):
+            unit_impurity(kind(np.zeros(shape)))
 
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")

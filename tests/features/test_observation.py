@@ -17,7 +17,7 @@ from ralseg.features import (
     similarity_histogram,
     spec_from_config,
 )
-from ralseg.features.parts import EXTRAS, PRESETS
+from ralseg.features.parts import EXTRAS, PRESETS, highest_values
 from ralseg.foundation import RalsegError
 
 CLASSES, N, M, D = 5, 14, 9, 12
@@ -206,6 +206,36 @@ def test_an_undefined_iou_counts_as_zero(features, step):
     step["iou"][2] = np.nan
     candidates, _, _ = build(spec, features, step)
     np.testing.assert_allclose(candidates[:, -CLASSES:], np.tile([0.1, 0.3, 0, 0.7, 0.9], (N, 1)), rtol=1e-6)
+
+
+def test_what_is_not_said_and_what_is_just_allowed():
+    assert ObservationSpec(2, ("embedding",), ("embedding",)).state_width == 32
+    for classes in (2, 255):
+        assert (
+            ObservationSpec(classes, ("shares",), ("shares",), smoothing=1e-9, embedding_width=1).state_width == classes
+        )
+    for refused in ({"classes": 1}, {"classes": 256}, {"smoothing": 0}, {"embedding_width": 0}):
+        with pytest.raises(RalsegError, match="give 2 to 255, more than 0, and 1 or more"):
+            ObservationSpec(**{"classes": 2, "state_parts": ("shares",), "candidate_parts": ("shares",)} | refused)
+
+
+def test_highest_values_by_hand():
+    highest = highest_values(5, 3, 10)
+    most = np.log(5)
+    np.testing.assert_array_equal(highest["uncertainty"], [most, most, most, 1])
+    np.testing.assert_array_equal(highest["relative_uncertainty"], [1, 1, 1, 1])
+    np.testing.assert_array_equal(highest["disagreement"], [most])
+    np.testing.assert_array_equal(highest["embedding"], [np.inf] * 3)
+    np.testing.assert_array_equal(highest["released_counts"], [np.inf] * 6)
+    widths = {"shares": 5, "entropy": 192, "highest_entropy": 64, "kl_labelled": 10, "released_kl_labelled": 32}
+    assert {part: len(highest[part]) for part in widths} == widths
+
+
+def test_fewer_components_do_where_no_row_holds_them(features):
+    spec = ObservationSpec(CLASSES, ("shares",), ("shares", "similarity_unlabelled"))
+    fitted = spec.with_components(PrincipalComponents.fit(features["embedding"], 2))
+    assert (fitted.embedding_width, fitted.candidate_width) == (2, spec.candidate_width)
+    assert fitted == replace(spec, embedding_width=2)
 
 
 def test_bad_specs_are_refused():

@@ -41,6 +41,7 @@ def test_mutations_of_a_line(source, expected):
     [
         '"""1 < 2."""',
         "import a",
+        "def f():\n    return None",
         "f = f'{1 - 2}'",
         "def f(a: 1 - 2) -> 1: ...",
         "a: list[1] = b",
