@@ -176,8 +176,8 @@ def make_splits(
     splits = Splits(**(official | drawn), notes=source.notes)
     if unseen is not None and unseen in {dataset.groups[name] for name in splits.reward}:
         raise RalsegError(
-            f"splits: D_R has images of group {unseen}, which is to stay unseen; name reward in the counts, so that it "
-            "is drawn from the other groups"
+            f"splits: D_R has images of group {unseen}, which is to stay unseen; give protocol.counts.reward, so "
+            "that it is drawn from the other groups"
         )
     splits.check(dataset, class_counts)
     return splits

@@ -104,6 +104,14 @@ def test_how_a_comparison_goes_makes_no_other_run():
     assert set(identity(both, "run")) == set(facts)
 
 
+@pytest.mark.parametrize("of", PURPOSES)
+def test_whether_labels_are_required_makes_no_other_run(of):
+    config = composed("evaluate_policy", ["dataset=folder", "dataset.root=x"])
+    assert config["dataset"]["require_labels"] is False
+    recorded = changed(config, "dataset.require_labels", True)
+    assert identity(config, of) == identity(recorded, of) == {**identity(recorded, of), "dataset": recorded["dataset"]}
+
+
 def test_the_table_names_settings_that_there_are():
     configs = composed("train_agent"), composed("evaluate_policy")
     for name in COUNTS:

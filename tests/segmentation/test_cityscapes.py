@@ -122,6 +122,17 @@ def write_gtav(root, count=6, palette=None):
     return root
 
 
+@pytest.mark.parametrize("unknown", ["refuse", "void"])
+def test_train_ids_are_no_label_ids(tmp_path, unknown):
+    write_cityscapes(tmp_path, ["ulm_000000_000019"])
+    write_cityscapes(tmp_path, ["lindau_000000_000019"], "val")
+    dataset = Cityscapes(tmp_path, unknown)
+    path = dataset.files["ulm_000000_000019"][1]
+    write(path, np.where(np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) % 20 == 19, 255, 13).astype(np.uint8))
+    with pytest.raises(RalsegError, match=rf"{path.name}: the label holds trainIds \(0 to 18 and 255\) where labelIds"):
+        dataset.load("ulm_000000_000019")
+
+
 class TestGTAV(FileContract):
     @pytest.fixture
     def dataset(self, tmp_path):

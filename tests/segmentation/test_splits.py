@@ -336,7 +336,7 @@ def test_an_unseen_group_is_for_comparing_alone(fake, fake_counts):
 
 def test_a_reward_set_of_the_unseen_group_is_refused(dataset, counts):
     given = {"state": 3, "train": 6, "compare": 6, "dev": 0}
-    with pytest.raises(RalsegError, match="D_R has images of group 0016E5, which is to stay unseen; name reward"):
+    with pytest.raises(RalsegError, match="D_R has images of group 0016E5, which is to stay unseen; give protocol"):
         make_splits(dataset, given, 0, counts, unseen="0016E5")
     splits = make_splits(dataset, given | {"reward": 4}, 0, counts, unseen="0016E5")
     assert "0016E5" not in {dataset.groups[name] for name in splits.reward}
