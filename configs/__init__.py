@@ -110,7 +110,7 @@ def _valid(door: str, overrides: Sequence[str], key: str) -> str:
     """What to set in place of an unknown key: the settings of the deepest group on its path that exists."""
     from omegaconf import OmegaConf
 
-    chosen = [override for override in overrides if override.split("=")[0] in groups()]
+    chosen = [override for override in overrides if override.split("=")[0] in groups().keys() & _top_level(door)]
     node = _plain(OmegaConf.to_container(_composed(door, chosen), resolve=False))
     parts = key.split(".")
     path: list[str] = []

@@ -67,12 +67,28 @@ def keys(config: dict, path: str = "") -> Iterator[str]:
 
 KEYS = {door: sorted(keys(composed(door))) for door in DOORS}
 NUMBERS = st.sampled_from(
-    ["0", "-1", "1", "3", "7", "1e9", "1000000000000", "-0.0", "0.5", "1.5", "nan", "inf", "-inf", "1e400", "0x10", "1_0"]
+    ["0", "-1", "1", "3", "7", "1e9", "1000000000000", "-0.0", "0.5", "1.5", "nan", "inf", "-inf", "1e400", "0x10"]
 )
 WORDS = st.sampled_from(
-    ["null", "true", "false", "no", "on", "''", '""', "~", "???", "${seed}", "${nothing}", "${oc.env:HOME}", "a b"]
-    + ["auto", "cpu", "cuda", "dev", "random", "[]", "[null]", "[[1]]", "[1,2,3]", "{}", "{a: 1}", "{1: {2: 3}}"]
-    + ["../../x", "/proc/1/x", "/dev/null/x", "~/x", "ü", "x" * 5000, "%s", "{0}", "\t", "[bold]x", "a=b", "1,2"]
+    [
+        *(
+            "null",
+            "true",
+            "false",
+            "no",
+            "on",
+            "''",
+            '""',
+            "~",
+            "???",
+            "${seed}",
+            "${nothing}",
+            "${oc.env:HOME}",
+            "a b",
+        ),
+        *("auto", "cpu", "cuda", "dev", "random", "[]", "[null]", "[[1]]", "[1,2,3]", "{}", "{a: 1}", "{1: {2: 3}}"),
+        *("../../x", "/proc/1/x", "/dev/null/x", "~/x", "ü", "x" * 5000, "%s", "{0}", "\t", "[bold]x", "a=b", "1,2"),
+    ]
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 VALUES = NUMBERS | WORDS | TEXT
