@@ -7,17 +7,16 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from ralseg.configs.overrides import groups, hydra_overrides, key_of
 from ralseg.foundation import RalsegError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # Hydra takes half a second to import: it is imported where something is composed.
-
-OPEN = re.compile(r"protocol\.(counts|fractions|unseen|path|seed)\b")
-"""Settings that a protocol may have although its file does not name them; `splits_from_config` checks them."""
 
 
 def composed(door: str, overrides: Sequence[str] = (), complete: bool = True) -> dict[str, Any]:
@@ -37,12 +36,20 @@ def composed(door: str, overrides: Sequence[str] = (), complete: bool = True) ->
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    typed = hydra_overrides(overrides)
     try:
-        config = _composed(door, [f"++{o}" if OPEN.match(o) else o for o in overrides])
-        plain = _plain(OmegaConf.to_container(config, resolve=True, throw_on_missing=complete))
-        return {**plain, "protocol": _of_one_kind(plain["protocol"], overrides)}
+        config = _plain(OmegaConf.to_container(_composed(door, typed), resolve=True, throw_on_missing=complete))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise RalsegError(_explained(door, overrides, error)) from error
+    for key in config:
+        if key not in _top_level(door):
+            raise RalsegError(f"{key} is not a setting; {_valid(door, overrides, key)}")
+    return {**config, "protocol": _of_one_kind(config["protocol"], overrides)}
+
+
+@cache
+def _top_level(door: str) -> frozenset[str]:
+    return frozenset(map(str, _composed(door)))
 
 
 def _of_one_kind(protocol: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -85,13 +92,17 @@ def _plain(config: object) -> dict[str, Any]:
 
 def _explained(door: str, overrides: Sequence[str], error: Exception) -> str:
     message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    key = getattr(error, "full_key", None)
     if "Missing mandatory value" in message:
-        key = getattr(error, "full_key", None) or message
-        return f"{key} must be given: {key}=<...>"
+        return f"{key or message} must be given: {key or message}=<...>"
+    if "Interpolation" in message:
+        return f"{key}: {message.split(' full_key')[0]}; give a value, or the key of another setting"
     for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
-        if f"'{key}'" in message and "Could not override" in message:
-            return f"{key} is not a setting; {_valid(door, overrides, key)}"
+        if f"'{key_of(override)}'" in message and "Could not override" in message:
+            return f"{key_of(override)} is not a setting; {_valid(door, overrides, key_of(override))}"
+        if f"merging override {override}" in message:
+            cause = " ".join(str(error.__cause__ or error).split()).split(" full_key")[0]
+            return f"{override} does not fit: {cause}"
     return message.replace(" Set the environment variable HYDRA_FULL_ERROR=1 for a complete stack trace.", "")
 
 
@@ -99,8 +110,7 @@ def _valid(door: str, overrides: Sequence[str], key: str) -> str:
     """What to set in place of an unknown key: the settings of the deepest group on its path that exists."""
     from omegaconf import OmegaConf
 
-    groups = [name for name, value in _composed(door).items() if OmegaConf.is_dict(value)]
-    chosen = [override for override in overrides if override.split("=")[0] in groups]
+    chosen = [override for override in overrides if override.split("=")[0] in groups().keys() & _top_level(door)]
     node = _plain(OmegaConf.to_container(_composed(door, chosen), resolve=False))
     parts = key.split(".")
     path: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ralseg.configs import composed
+from ralseg.configs.overrides import groups
 from ralseg.foundation import RalsegError
 from ralseg.foundation.files import FULL
 
@@ -60,6 +61,9 @@ def run_door(
             raise
         print(f"{door}: no space left on the disk; free some and run the same command again", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"{door}: there is not enough memory ({error}); use smaller images or fewer of them", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"\n{door}: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
@@ -73,17 +77,12 @@ def _hook(failed: threading.ExceptHookArgs) -> None:
 
 
 def _help(door: str, overrides: Sequence[str], epilog: str) -> str:
-    root = files("ralseg.configs")
-    # Acquisitions are named in `policies`.
-    groups = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and entry.name not in ("__pycache__", "acquisition")
-    )
-    choices = (sorted(entry.name.removesuffix(".yaml") for entry in (root / group).iterdir()) for group in groups)
-    inside = {key: part for key, part in composed(door, overrides, complete=False).items() if key in groups}
+    choices = "\n".join(f"{group}: {', '.join(names)}" for group, names in groups().items())
+    inside = {key: part for key, part in composed(door, overrides, complete=False).items() if key in groups()}
     return HELP.format(
         door=door,
         epilog=epilog.strip(),
-        choices="\n".join(f"{group}: {', '.join(names)}" for group, names in zip(groups, choices, strict=True)),
-        settings=(root / f"{door}.yaml").read_text().rstrip(),
+        choices=choices,
+        settings=(files("ralseg.configs") / f"{door}.yaml").read_text().rstrip(),
         inside=yaml.safe_dump(inside, sort_keys=False, default_flow_style=None, width=100).rstrip(),
     )

@@ -9,7 +9,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
-from ralseg.foundation import PositiveShare, RalsegError, Range, Settings
+from ralseg.foundation import PositiveShare, RalsegError, Range, Settings, check_arguments, checked
 from ralseg.segmentation.devices import Precision
 from ralseg.segmentation.learners import Learner
 from ralseg.segmentation.losses import Loss
@@ -54,6 +54,22 @@ class CommonSettings(Settings):
 COMMON = tuple(field.name for field in fields(CommonSettings))
 
 
+def found(config: Mapping[str, Any], group: str) -> Callable:
+    """The class or function that a group of a configuration names.
+
+    Raises:
+        RalsegError: if it cannot be imported.
+    """
+    target = config["_target_"]
+    try:
+        return get_object(checked(str, target, f"{group}._target_"))
+    except RalsegError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise RalsegError(f"{group}._target_={target} cannot be found ({reason}); give package.module.Class") from error
+
+
 def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     """Make the object that a group of a configuration describes.
 
@@ -65,6 +81,7 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     Raises:
         RalsegError: if the target does not exist or refuses the options.
     """
+    check_arguments(found(config, group), {key: config[key] for key in config if key[0] != "_"}, group)
     try:
         return instantiate(dict(config), **arguments, _convert_="all")
     except InstantiationException as error:
@@ -97,12 +114,7 @@ def make_network(config: Mapping[str, Any], classes: int, source: Source | None)
     Raises:
         RalsegError: if a network with its own stages is combined with a source, or a per-pixel network with none.
     """
-    try:
-        target = get_object(config["_target_"])
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise RalsegError(f"network._target_={config['_target_']!r} cannot be found: {reason}") from error
-    if getattr(target, "per_pixel", False) != (source is not None):
+    if getattr(found(config, "network"), "per_pixel", False) != (source is not None):
         raise RalsegError(
             "a network with its own stages takes no other feature source, and a per-pixel network needs one; "
             "set network=pixel_mlp with source=timm, or another network with source=stages"

@@ -215,5 +215,7 @@ def _checked_unit(unit: Sequence[int] | str) -> tuple[int, int] | str:
         return unit
     sides = unit if isinstance(unit, Sequence) and not isinstance(unit, str) else ()
     if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, int | np.integer) or s < 1 for s in sides):
-        raise RalsegError(f"unit={unit!r} is unknown; give image, pixel, or a height and a width of 1 pixel or more")
+        raise RalsegError(
+            f"game.unit={unit!r} is unknown; give region, image, pixel, or a height and a width of 1 pixel or more"
+        )
     return int(sides[0]), int(sides[1])

@@ -8,7 +8,17 @@ from ralseg.foundation.files import atomic_write, made_folder, read_json, unwrit
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.ownership import owned
 from ralseg.foundation.seeds import generator, integer, sequence
-from ralseg.foundation.settings import Count, Positive, PositiveShare, Range, Settings, Share, checked, settings
+from ralseg.foundation.settings import (
+    Count,
+    Positive,
+    PositiveShare,
+    Range,
+    Settings,
+    Share,
+    check_arguments,
+    checked,
+    settings,
+)
 
 __all__ = [
     "Count",
@@ -20,6 +30,7 @@ __all__ = [
     "Settings",
     "Share",
     "atomic_write",
+    "check_arguments",
     "checked",
     "generator",
     "integer",

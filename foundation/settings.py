@@ -8,8 +8,9 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from ralseg.foundation.errors import RalsegError
@@ -108,6 +109,27 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         raise (RalsegError(f"{where}: {error}") if where and issubclass(cls, Settings) else error) from None
 
 
+def check_arguments(target: Callable, given: Mapping[str, Any], where: str) -> None:
+    """Check arguments by the types that a class or function declares for them, as `settings` checks fields.
+
+    Args:
+        target: the class or function; a parameter without a type takes anything.
+        given: parameter -> value.
+        where: the place of the arguments in the configuration, for messages.
+
+    Raises:
+        RalsegError: for the first value that does not fit.
+    """
+    try:
+        kinds = typing.get_type_hints(target.__init__ if isinstance(target, type) else target, include_extras=True)
+    except NameError:
+        # The types of somebody else's class may only be known to a type checker.
+        return
+    for name, value in given.items():
+        if name in kinds:
+            checked(kinds[name], value, f"{where}.{name}")
+
+
 def _fields(cls: type) -> tuple[dataclasses.Field, ...]:
     assert dataclasses.is_dataclass(cls)
     return dataclasses.fields(cls)
@@ -147,20 +169,33 @@ def checked(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in parts:
             return None
-        rest = [part for part in parts if part is not type(None)]
-        return checked(rest[0], value, where) if len(rest) == 1 else value
+        return _one_of([part for part in parts if part is not type(None)], value, where)
     if origin is typing.Literal:
         if value not in parts:
             raise RalsegError(f"{where}={value!r} is unknown; choose from {', '.join(map(str, parts))}")
         return value
-    if origin is tuple:
-        length = None if ... in parts else len(parts)
+    if origin is Mapping and not isinstance(value, Mapping):
+        raise RalsegError(f"{where}={value!r} must be a group of settings")
+    if origin in (tuple, Sequence):
+        length = None if origin is Sequence or ... in parts else len(parts)
         if isinstance(value, str) or not isinstance(value, Sequence) or length not in (None, len(value)):
             raise RalsegError(f"{where}={value!r} must be a list of {'' if length is None else f'{length} '}values")
         kinds = parts if length else [parts[0]] * len(value)
         return tuple(checked(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if kind is Path and not isinstance(value, str | Path):
+        raise RalsegError(f"{where}={value!r} must be a path")
     if kind in _NUMBERS and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
         raise RalsegError(f"{where}={value!r} must be {_NUMBERS[kind]}")
     return value
+
+
+def _one_of(kinds: Sequence[Any], value: Any, where: str) -> Any:
+    """A value as the first type wants it that it fits."""
+    for kind in kinds[:-1]:
+        try:
+            return checked(kind, value, where)
+        except RalsegError:
+            continue
+    return checked(kinds[-1], value, where)

@@ -21,7 +21,7 @@ from ralseg.evaluation.readings import check_log, log_path
 from ralseg.evaluation.request import checked_request
 from ralseg.evaluation.run_folder import COMPARISON, opened, run_folder
 from ralseg.evaluation.training_record import CONFIG, write_record
-from ralseg.foundation import Count, RalsegError, Range, Settings, read_json, settings
+from ralseg.foundation import Count, RalsegError, Range, Settings, checked, read_json, settings
 from ralseg.segmentation.devices import single_thread
 
 SILENCE = 5.0
@@ -51,7 +51,9 @@ class TrainingOptions(Settings, group="training"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams > self.episodes:
-            raise RalsegError(f"streams={self.streams} must be at most episodes={self.episodes}")
+            raise RalsegError(
+                f"training.streams={self.streams} must be at most training.episodes={self.episodes}; lower streams"
+            )
         if self.networks > self.streams:
             raise RalsegError(f"networks={self.networks} must be at most streams={self.streams}")
         if self.processes not in (1, self.streams):
@@ -72,6 +74,7 @@ def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> No
     console = Console(width=None if sys.stdout.isatty() else 120)
     options = agent_options(config["agent"])
     training = settings(TrainingOptions, config["training"], "training")
+    checked(bool, config["resume"], "resume")
     folder = run_folder(config)
     log = log_path(config["comparison"]["readings"], folder / COMPARISON, "comparison.")
     world = World(config)

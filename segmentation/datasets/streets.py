@@ -1,8 +1,10 @@
 """Streets: drawn street scenes with CamVid's or Cityscapes' classes, a data set that needs no download."""
 
+from typing import Annotated, Literal
+
 import numpy as np
 
-from ralseg.foundation import RalsegError, generator
+from ralseg.foundation import Count, Range, check_arguments, generator
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 from ralseg.segmentation.datasets.palettes import CAMVID, CITYSCAPES, colors_of
 from ralseg.segmentation.datasets.street_looks import LOOKS
@@ -36,14 +38,18 @@ CLASS_OF_PART = {
 """Variant -> part -> class, for parts that are named differently from their class."""
 
 
+Side = Annotated[int, Range(60, 8192)]
+"""The height or width of an image, in pixels."""
+
+
 class Streets(Dataset):
     """Procedural street scenes with houses, trees, signs, vehicles and people, drawn from a seed.
 
     An image depends only on the seed, its number, the size and the variant. It is the same on every machine.
 
     Args:
-        images: number of images, 9 or more.
-        size: (height, width) of each, at least (60, 60).
+        images: number of images, 9 or more, so that no subset is empty.
+        size: (height, width) of each, 60 to 8192.
         seed: 0 or more.
         variant: "camvid" (11 classes) or "cityscapes" (19 classes, in trainId order).
         unit_size: (height, width) of a unit; None takes a quarter of the height by a sixth of the width, as for CamVid.
@@ -54,19 +60,14 @@ class Streets(Dataset):
 
     def __init__(
         self,
-        images: int = 400,
-        size: tuple[int, int] = (360, 480),
-        seed: int = 0,
-        variant: str = "camvid",
-        unit_size: tuple[int, int] | None = None,
+        images: Annotated[int, Range(9, 1_000_000)] = 400,
+        size: tuple[Side, Side] = (360, 480),
+        seed: Annotated[int, Range(0)] = 0,
+        variant: Literal["camvid", "cityscapes"] = "camvid",
+        unit_size: tuple[Count, Count] | None = None,
     ):
-        if variant not in PALETTES:
-            raise RalsegError(f"Streets has no variant {variant!r}; the known ones are {', '.join(PALETTES)}")
-        if images < 9 or min(size) < 60 or seed < 0:
-            raise RalsegError(
-                f"Streets: images={images}, size={tuple(size)}, seed={seed}; it takes at least 9 images (so that no "
-                "subset is empty), 60 pixels a side and a seed of 0 or more"
-            )
+        given = {"images": images, "size": size, "seed": seed, "variant": variant, "unit_size": unit_size}
+        check_arguments(Streets, given, "dataset")
         self.name = "streets" if variant == "camvid" else f"streets_{variant}"
         palette = PALETTES[variant]
         self.classes, self.colors = tuple(palette), colors_of(palette)

@@ -1,19 +1,22 @@
 """The base of segmentation networks: stages, decoder and head, with a cut between cached and trained parts."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.features.prediction import Noise, Prediction, resized
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range
 from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 
 Cut = Literal["full", "partial", "frozen"]
 CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
+
+Dropout = Annotated[float, Range(0, 1, below=True)]
+"""A share that is dropped, from 0 to below 1."""
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

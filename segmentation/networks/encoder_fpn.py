@@ -1,6 +1,9 @@
 """A feature pyramid on a pretrained encoder."""
 
-from ralseg.foundation import RalsegError
+from typing import Annotated
+
+from ralseg.foundation import Count, RalsegError, Range
+from ralseg.segmentation.networks.base import Dropout
 from ralseg.segmentation.networks.encoders import timm_encoder
 from ralseg.segmentation.networks.pyramid import PyramidNetwork
 
@@ -25,9 +28,9 @@ class EncoderFPN(PyramidNetwork):
         classes: int,
         encoder: str = "tf_efficientnet_lite0",
         weights: str | None = "imagenet",
-        cached: int = 5,
-        pyramid: int = 64,
-        dropout: float = 0.0,
+        cached: Annotated[int, Range(1, 5)] = 5,
+        pyramid: Count = 64,
+        dropout: Dropout = 0.0,
     ) -> None:
         made = timm_encoder(encoder, weights)
         if made.strides != (2, 4, 8, 16, 32):

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.features.prediction import resized
-from ralseg.segmentation.networks.base import Cut, SegmentationNetwork, set_statistics
+from ralseg.foundation import Count
+from ralseg.segmentation.networks.base import Cut, Dropout, SegmentationNetwork, set_statistics
 
 
 class PixelMLP(SegmentationNetwork):
@@ -26,7 +27,7 @@ class PixelMLP(SegmentationNetwork):
     per_pixel = True
 
     def __init__(
-        self, classes: int, widths: Sequence[int], stride: int, hidden: int = 64, dropout: float = 0.0
+        self, classes: int, widths: Sequence[int], stride: int, hidden: Count = 64, dropout: Dropout = 0.0
     ) -> None:
         super().__init__(classes, widths=widths, levels=(), partial_stages=0, decoded=hidden, dropout=dropout)
         self.stages = nn.ModuleList()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ralseg.segmentation.networks.base import SegmentationNetwork
+from ralseg.segmentation.networks.base import Dropout, SegmentationNetwork
 from ralseg.segmentation.networks.weights import load_imagenet
 
 
@@ -25,7 +25,7 @@ class RalisFPN(SegmentationNetwork):
             tensors only) in torchvision's names.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.0, imagenet: str | None = None) -> None:
+    def __init__(self, classes: int, dropout: Dropout = 0.0, imagenet: str | None = None) -> None:
         super().__init__(
             classes,
             widths=(64, 256, 512, 1024, 2048),

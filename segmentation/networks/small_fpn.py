@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ralseg.foundation import Count
+from ralseg.segmentation.networks.base import Dropout
 from ralseg.segmentation.networks.pyramid import PyramidNetwork, convolution
 
 
@@ -27,7 +29,11 @@ class SmallFPN(PyramidNetwork):
     """
 
     def __init__(
-        self, classes: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128), pyramid: int = 48, dropout: float = 0.0
+        self,
+        classes: int,
+        widths: tuple[Count, Count, Count, Count, Count] = (16, 32, 64, 96, 128),
+        pyramid: Count = 48,
+        dropout: Dropout = 0.0,
     ) -> None:
         def stages() -> nn.ModuleList:
             inputs = (3, *widths)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks.base import SegmentationNetwork
+from ralseg.segmentation.networks.base import Dropout, SegmentationNetwork
 
 ARCHITECTURES = {
     "fpn": ("FPN", {"pyramid_channels", "segmentation_channels"}),
@@ -39,7 +39,7 @@ class SmpNetwork(SegmentationNetwork):
         classes: int,
         architecture: str = "deeplabv3plus",
         encoder: str = "resnet18",
-        dropout: float = 0.0,
+        dropout: Dropout = 0.0,
         imagenet: str | None = None,
         decoder: Mapping[str, int] | None = None,
     ) -> None:

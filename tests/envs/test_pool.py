@@ -149,7 +149,7 @@ def test_images_once(store, images):
 
 @pytest.mark.parametrize("unit", ["regions", (3,), (0, 4), (2.5, 3), (3, 4, 5), 5, ["a", "b"], None])
 def test_unknown_units(store, unit):
-    with pytest.raises(RalsegError, match=r"unit=.* is unknown; give image, pixel, or a height and a width"):
+    with pytest.raises(RalsegError, match=r"unit=.* is unknown; give region, image, pixel, or a height and a width"):
         Pool(store, [0], unit)
 
 

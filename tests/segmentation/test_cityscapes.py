@@ -101,7 +101,7 @@ def test_streets_that_have_no_label_ids(tmp_path, capsys):
     with pytest.raises(RalsegError, match="variant camvid have no labelIds; use variant=cityscapes"):
         write_streets(Streets(12, (90, 150)), tmp_path)
     assert write_as_cityscapes([str(tmp_path), "--images", "3"]) == 2
-    assert "it takes at least 9 images" in capsys.readouterr().err
+    assert "dataset.images=3 is out of range" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
