@@ -88,6 +88,11 @@ class World:
         """Store indices of the images that have a role, e.g. "train"."""
         return [self.store.index(name) for name in getattr(self.splits, role)]
 
+    def labelled(self, role: str) -> list[int]:
+        """Store indices of the images of a role that have a labelled pixel: those whose units can be answered for."""
+        held = self.store.class_counts().sum(1) > 0
+        return [image for image in self.images(role) if held[image]]
+
     @cached_property
     def rewarded(self) -> list[int]:
         """Store indices of the images that reward and credit are measured on: `game.reward_share` of the reward set."""

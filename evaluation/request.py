@@ -93,9 +93,7 @@ def _is_budget(value: Any) -> bool:
 
 def _check_budgets(world: World, pool: Pool, budgets: Sequence[float], where: str) -> None:
     options = world.game_options
-    held = world.store.class_counts().sum(1) > 0
-    images = [image for image in pool.images.tolist() if held[image] or options.offer_void]
-    offered = Pool(world.store, images, world.unit)
+    offered = pool if options.offer_void else Pool(world.store, world.labelled("compare"), world.unit)
     measure = options.budget_measure
     most = {"units": len(offered), "pixels": offered.pixels, "share": offered.pixels / pool.pixels}[measure]
     if budgets[-1] > most:

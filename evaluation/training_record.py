@@ -21,7 +21,7 @@ class TrainingRecord:
 
     Attributes:
         config: the configuration; its `dataset.root` is None where the record came without the data.
-        label_cost: units of D_T and D_R, whose labels it has read.
+        label_cost: units of the labelled images of D_T and D_R, whose labels it has read.
         learned_on: names of the images of D_T and D_R.
     """
 
@@ -43,7 +43,7 @@ def write_record(folder: Path, world: World, overrides: Sequence[str]) -> None:
         world: of its configuration.
         overrides: what was typed; kept.
     """
-    cost = sum(len(Pool(world.store, world.images(role), world.unit)) for role in LEARNED_FROM)
+    cost = sum(len(Pool(world.store, world.labelled(role), world.unit)) for role in LEARNED_FROM)
     write_json(folder / CONFIG, {"config": dict(world.config), "overrides": list(overrides), "label_cost": cost})
     write_json(folder / SPLITS, world.splits.to_dict())
 

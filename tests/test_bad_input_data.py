@@ -253,6 +253,8 @@ def test_most_images_without_a_label(tmp_path, capsys):
     for role in ("state", "dev", "reward", "test"):
         assert {*getattr(splits, role)} <= with_labels
     assert len(splits.compare) > len(with_labels & {*splits.compare}) > 0
+    world = World(composed("evaluate_policy", overrides(root)))
+    assert {world.store.names[image] for image in world.labelled("compare")} == with_labels & {*splits.compare}
 
 
 def test_a_budget_above_what_has_a_label(refused, tmp_path):
