@@ -12,9 +12,7 @@ PLACES = {
     "somebody's files": ("run=foreign", "foreign holds files of no "),
     "no name": ("run=null", "run=null names no folder; give one, e.g. run=runs/mine"),
     "an empty name": ("run=", "run='' names no folder"),
-    "true": ("run=true", "run=True names no folder"),
     "a list": ("run=[a]", "run=['a'] names no folder"),
-    "a fraction": ("run=1.5", "run=1.5 is a number; give it as text"),
 }
 ASKED = {
     "one budget": ("budgets=8", "budgets=8 is not a list of numbers, 0 or more; give e.g. {}budgets=[240,480]"),
@@ -23,7 +21,7 @@ ASKED = {
     "a budget below 0": ("budgets=[-2]", "budgets=[-2] is not a list of numbers"),
     "a budget that is none": ("budgets=[nan]", "budgets=[nan] is not a list of numbers"),
     "a budget without end": ("budgets=[inf]", "budgets=[inf] is not a list of numbers"),
-    "a budget above the pool": ("budgets=[1000]", "budget 1000 is more than D_V has, 80 units; lower {}budgets or"),
+    "a budget above the pool": ("budgets=[1000]", "80 units; lower {}budgets or game.budget"),
     "an uneven budget": ("budgets=[1,2]", "budget 1 is no multiple of game.slates=2"),
     "draws of words": ("draws=two", "draws='two' is out of range; it is a whole number, 1 or more"),
     "no processes": ("processes=null", "processes=None is out of range"),
@@ -38,7 +36,6 @@ ASKED = {
     ),
     "a log that is a folder": ("readings=foreign", "foreign: cannot be written (Is a directory); choose another file"),
     "a log below a file": ("readings=file/log.csv", "file/log.csv: cannot be written (it is a file); choose another"),
-    "a log that is a number": ("readings=8", "readings=8 is no file; give e.g. {}readings=runs/test_readings.csv"),
     "another table": ("readings=foreign/notes.csv", "foreign/notes.csv: not a log of test readings"),
 }
 CACHES = {
