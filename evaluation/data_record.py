@@ -36,8 +36,8 @@ def check_data(folder: Path, world: World) -> None:
     if changes:
         more = f" and {len(changes) - 1} more" if len(changes) > 1 else ""
         raise RalsegError(
-            f"{folder} holds a run on other data: {changes[0]}{more}; restore the data, or choose another folder with "
-            "run=<folder>"
+            f"{folder} holds a run on other images, labels or splits: {changes[0]}{more}; restore them, or choose "
+            "another folder with run=<folder>"
         )
 
 

@@ -48,7 +48,7 @@ def opened(folder: Path, kind: Literal["training", "comparison"]) -> Iterator[No
 def check_contents(folder: Path, kind: Literal["training", "comparison"]) -> None:
     """Refuse a folder that holds anything but a run of this kind, which a new run would mix with its own files.
 
-    Hidden files do not count, nor does a comparison's folder that a training has made and not filled.
+    Hidden files do not count, nor does the folder that a training has its comparison in: that is checked by itself.
 
     Raises:
         RalsegError: naming the first files.
@@ -58,13 +58,8 @@ def check_contents(folder: Path, kind: Literal["training", "comparison"]) -> Non
     mend = "choose another folder with run=<folder>"
     if kind == "comparison" and (folder / CONFIG).exists():
         raise RalsegError(f"{folder} holds a training, whose files a comparison would replace; {mend}")
-    found = sorted(path.name for path in folder.iterdir() if not _empty(path))
+    own = COMPARISON if kind == "training" else None
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name != own)
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise RalsegError(f"{folder} holds files of no {kind}: {', '.join(found[:SHOWN])}{more}; {mend}")
-
-
-def _empty(path: Path) -> bool:
-    if path.name.startswith("."):
-        return True
-    return path.name == COMPARISON and path.is_dir() and all(entry.name.startswith(".") for entry in path.iterdir())

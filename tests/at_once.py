@@ -1,7 +1,7 @@
-"""Runs commands side by side, each in a process of its own: `at_once.py COMMANDS`, JSON lists of a door and overrides.
+"""Runs commands side by side, each in a process of its own, forked once everything is imported.
 
-Prints JSON: for each its exit status and what it said on stderr. The processes are forked once everything is imported,
-so that they begin together.
+Reads lines of JSON: a folder, and commands as lists of a door and its overrides. Answers each with a line of JSON: for
+each command its exit status and what it said on stderr.
 """
 
 import json
@@ -15,8 +15,10 @@ from ralseg import evaluate_policy, train_agent
 DOORS = {"train": train_agent.main, "evaluate": evaluate_policy.main}
 
 
-def go(number: int, door: str, overrides: list[str]) -> None:
+def go(folder: str, number: int, door: str, overrides: list[str]) -> None:
     """One command; it ends the process."""
+    os.chdir(folder)
+    os.environ["RALSEG_CACHE"] = f"{folder}/cache"
     with open(f"{number}.out", "w") as sys.stdout, open(f"{number}.err", "w") as sys.stderr:
         status = DOORS[door](overrides)
     os._exit(status)
@@ -24,13 +26,14 @@ def go(number: int, door: str, overrides: list[str]) -> None:
 
 if __name__ == "__main__":
     fork = multiprocessing.get_context("fork")
-    commands = json.loads(sys.argv[1])
-    processes = [fork.Process(target=go, args=(number, door, rest)) for number, (door, *rest) in enumerate(commands)]
-    for process in processes:
-        process.start()
-    found = []
-    for number, process in enumerate(processes):
-        process.join()
-        with open(f"{number}.err") as file:
-            found.append([process.exitcode, file.read()])
-    print(json.dumps(found))
+    for line in sys.stdin:
+        folder, commands = json.loads(line)
+        processes = [fork.Process(target=go, args=(folder, n, c[0], c[1:])) for n, c in enumerate(commands)]
+        for process in processes:
+            process.start()
+        found = []
+        for number, process in enumerate(processes):
+            process.join()
+            with open(f"{folder}/{number}.err") as file:
+                found.append([process.exitcode, file.read()])
+        print(json.dumps(found), flush=True)

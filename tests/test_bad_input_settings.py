@@ -83,7 +83,7 @@ TRAIN = {
     ),
     "fit of the comparison that is a number": ("comparison.fit=0", "comparison.fit is 0; it must be a group"),
     "policies of the comparison that are no list": ("comparison.policies=3", "policies=3 is not a list of names"),
-    "features that do not exist": ("features=embeding", "(did you mean features=embedding?)"),
+    "features that do not exist": ("features=embedings", "(did you mean features=embedding?)"),
 }
 CASES = [
     *((door, case) for door in ("train", "evaluate") for case in ANY),

@@ -1,6 +1,6 @@
 """Any list of overrides is either taken or refused in one line, before anything is trained or written.
 
-The quick run tries a few; FUZZ_EXAMPLES=2000 pytest -m slow tests/test_fuzz_overrides.py tries many.
+The quick run tries a few; FUZZ_EXAMPLES=1000 pytest tests/test_fuzz_overrides.py tries many.
 """
 
 import contextlib
@@ -153,7 +153,7 @@ def goes_through(door: str, overrides: list[str]) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_overrides(workplace, door):
     @settings(
-        max_examples=int(os.environ.get("FUZZ_EXAMPLES", 20)),
+        max_examples=int(os.environ.get("FUZZ_EXAMPLES", 15)),
         deadline=None,
         derandomize="FUZZ_EXAMPLES" not in os.environ,
         suppress_health_check=list(HealthCheck),

@@ -69,16 +69,25 @@ NEVER = ("a training of another seed", "a comparison in the folder of a training
 """Pairs that cannot share a folder, not even one after the other."""
 
 
+@pytest.fixture(scope="session")
+def server():
+    """The process that runs commands side by side; it imports everything once."""
+    script = [sys.executable, str(Path(__file__).with_name("at_once.py"))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(script, env=environment, **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
 @pytest.fixture
-def at_once(tmp_path):
+def at_once(server, tmp_path):
     """Runs commands side by side in the folder of the test; gives the status of each and its lines on stderr."""
 
     def run(*commands):
         commands = [[door, "run=run", *overrides] for door, *overrides in commands]
-        environment = os.environ | {"RALSEG_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-        script = [sys.executable, str(Path(__file__).with_name("at_once.py")), json.dumps(commands)]
-        done = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-        return [(status, said.splitlines()) for status, said in json.loads(done.stdout.splitlines()[-1])]
+        print(json.dumps([str(tmp_path), commands]), file=server.stdin, flush=True)
+        return [(status, said.splitlines()) for status, said in json.loads(server.stdout.readline())]
 
     return run
 
@@ -100,7 +109,7 @@ def test_two_commands_at_once_lose_nothing(at_once, tmp_path, pair):
     for command, (status, said) in zip(PAIRS[pair], both, strict=True):
         if status == 2:
             assert len(said) == 1, said
-            assert " is in use by process " in said[0] or (pair in NEVER and " holds a " in said[0])
+            assert " is in use by process " in said[0] or (pair in NEVER and " holds " in said[0])
             ((status, said),) = at_once(command)
             assert (status, len(said)) == ((2, 1) if pair in NEVER else (0, 0)), said
     for folder, rows in before.items():
@@ -145,7 +154,10 @@ def test_data_that_changes_after_the_training(through, camvid_tree, monkeypatch)
     monkeypatch.setattr(learning, "_learn", learn_and_change)
     status, said = through(on_camvid(TRAIN, camvid_tree))
     assert status == 2 and said.count("\n") == 1
-    assert "run holds a run on other data: image or label '0001TP_000" in said and "restore the data" in said
+    assert (
+        "run holds a run on other images, labels or splits: image or label '0001TP_000" in said
+        and "restore them" in said
+    )
     assert not Path("run/comparison/results.csv").exists()
 
 
@@ -186,7 +198,10 @@ def test_a_run_is_not_continued_on_other_data(through, camvid_tree, command):
     replace_an_image(camvid_tree)
     status, said = through([*command, "comparison.draws=2" if command[0] == "train" else "draws=2"])
     assert status == 2 and said.count("\n") == 1
-    assert "run holds a run on other data: image or label '0001TP_000" in said and "more; restore the data" in said
+    assert (
+        "run holds a run on other images, labels or splits: image or label '0001TP_000" in said
+        and "more; restore them" in said
+    )
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
 
 

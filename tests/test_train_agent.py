@@ -152,7 +152,7 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
         ("agent=dqn", "agent=dqn is unknown; choose from ddqn, ralis, ralseg, regression, sb3_dqn, sb3_ppo"),
         ("+agent.gama=1", "agent.gama"),
         ("training.episodes=0", "training.episodes=0 is out of range; it must be 1 or more"),
-        ("training.streams=3", "training: streams=3 must be at most episodes=2"),
+        ("training.streams=3", "training.streams=3 must be at most training.episodes=2"),
         (
             "agent.prior_of=disagreement",
             "agent.prior=2 is a weight of a candidate's disagreement, which features=compact do not",

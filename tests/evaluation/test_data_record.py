@@ -35,7 +35,7 @@ def test_other_data_is_refused_and_the_first_change_named(tmp_path, now, change)
     check_data(tmp_path, world(**BEGUN))
     write_data(tmp_path, world(**BEGUN))
     check_data(tmp_path, world(**BEGUN))
-    with pytest.raises(RalsegError, match=f"holds a run on other data: {change}"):
+    with pytest.raises(RalsegError, match=f"holds a run on other images, labels or splits: {change}"):
         check_data(tmp_path, world(**{**BEGUN, **now}))
 
 

@@ -38,7 +38,7 @@ def test_a_number_that_was_written_otherwise():
         ("training", ["e", "d", "c", "b", "a"], "no training: a, b, c and 2 more; choose"),
         ("training", ["results.csv", "comparison.json"], "no training: comparison.json, results.csv; choose"),
         ("training", ["policy.json"], "no training: policy.json"),
-        ("training", ["comparison/notes.txt"], "no training: comparison; choose"),
+        ("comparison", ["comparison/results.csv"], "no comparison: comparison; choose"),
         ("comparison", ["notes.txt"], "no comparison: notes.txt; choose"),
         ("comparison", ["config.json", "tensorboard/log"], "holds a training, whose files a comparison would replace"),
     ],
@@ -57,6 +57,7 @@ def test_foreign_files_are_named(tmp_path, kind, there, message):
     [
         ("training", []),
         ("training", [".DS_Store", ".owner.json", "comparison/.lock"]),
+        ("training", ["comparison/results.csv"]),
         ("training", ["config.json", "notes.txt", "policy.json"]),
         ("comparison", ["results.csv", "notes.txt"]),
         ("comparison", ["comparison.json"]),

@@ -5,6 +5,7 @@ import shutil
 import threading
 import zipfile
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -248,6 +249,24 @@ class TestDownload:
         np.testing.assert_array_equal(fetched.load(fetched.names[3])[0], original.load(original.names[3])[0])
         assert sorted(path.name for path in root.iterdir()) == sorted(path.name for path in camvid_tree.iterdir())
         assert [path.name for path in root.parent.iterdir()] == ["camvid"]
+
+    def test_two_that_download_at_once_end_with_one(self, served, camvid_tree, tmp_path, monkeypatch):
+        url, sha256 = served("repo.zip")
+        root = tmp_path / "camvid"
+        replace = os.replace
+
+        def late(source, target):
+            if Path(target) == root:
+                shutil.copytree(camvid_tree, root)
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", late)
+        assert CamVid(root, download=True, url=url, sha256=sha256).names == CamVid(camvid_tree).names
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def test_a_place_that_cannot_be_written(self):
+        with pytest.raises(RalsegError, match=r"/proc/camvid: cannot be written .* dataset\.root=<folder>"):
+            CamVid("/proc/camvid", download=True, url="http://127.0.0.1:1/none.zip", sha256="0" * 64)
 
     def test_an_existing_folder_is_not_fetched(self, camvid_tree):
         CamVid(camvid_tree, download=True, url="http://127.0.0.1:1/none.zip", sha256="0" * 64)
