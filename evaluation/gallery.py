@@ -27,7 +27,7 @@ Maps = Mapping[str, tuple[np.ndarray, np.ndarray]]
 def gallery_images(world: World, count: int = IMAGES) -> list[int]:
     """Indices in the store of the gallery's images, chosen by `RULE`; ties go to the most even class shares."""
     names, groups, counts = world.store.names, world.dataset.groups, world.store.class_counts()
-    images = sorted(world.images("compare"), key=lambda i: (groups[names[i]], names[i]))
+    images = sorted(world.labelled("compare"), key=lambda i: (groups[names[i]], names[i]))
     parts = np.array_split(images, min(count, len(images)))
     return [max(part.tolist(), key=lambda i: ((counts[i] > 0).sum(), class_entropy(counts[i]))) for part in parts]
 

@@ -248,6 +248,7 @@ def test_most_images_without_a_label(tmp_path, capsys):
     assert "no label has a pixel of tram" in " ".join(said.split())
     rows = (tmp_path / "run/results.csv").read_text()
     assert "nan" not in rows.replace("tram", "").lower().split("\n", 1)[0]
+    assert "nan %" not in (tmp_path / "run/report.html").read_text()
     with_labels = {f"{i:02d}" for i in range(0, 30, 3)}
     splits = World(composed("evaluate_policy", overrides(root))).splits
     for role in ("state", "dev", "reward", "test"):

@@ -54,7 +54,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's own limit can only be set for all of a process, and its message names no file.
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        file = Image.open(path, formats=FORMATS)
+        # Pillow warns of damaged EXIF data, without which an image is stored as it is displayed.
+        with warnings.catch_warnings(action="ignore"):
+            file = Image.open(path, formats=FORMATS)
     except FileNotFoundError as error:
         raise gone(path) from error
     except PermissionError as error:
@@ -132,7 +134,6 @@ def _orientation(file: Image.Image, path: Path) -> int:
     # Without the check, Pillow would decode every PNG to search behind its pixels.
     if file.format == "PNG" and "exif" not in file.info:
         return 1
-    # Pillow warns of damaged EXIF data; no program turns such an image.
     with undamaged(path), warnings.catch_warnings(action="ignore"):
         return file.getexif().get(ExifTags.Base.Orientation, 1)
 
