@@ -36,10 +36,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks/results/mutants.json"
 NAMES = ("acquisitions", "selection", "compositions", "coverage", "spread", "overlap")
 CHOOSING = [f"agents/test_{name}.py" for name in NAMES]
+READING = ["envs/test_reader.py", "segmentation/test_noise.py"]
 CREDIT = ["envs/test_credit.py", "envs/test_observer.py"]
 TESTS: dict[str, tuple[list[str], list[str]]] = {
-    "features/*.py": (["features/test_[!a]*.py", "features/test_arrays.py"], CHOOSING),
-    "agents/acquisitions/*.py": (CHOOSING, ["features/test_view.py", "test_acquisition_docs.py"]),
+    "features/*.py": (["features/test_[!a]*.py", "features/test_arrays.py"], [*READING, *CHOOSING]),
+    "agents/acquisitions/*.py": (CHOOSING, ["agents/test_entry_points.py", *READING]),
     "agents/replay.py": (["agents/test_batch_dqn.py"], []),
     "agents/batch_dqn.py": (["agents/test_batch_dqn.py"], []),
     "envs/ledger.py": (["envs/test_ledger.py"], ["envs/test_game.py"]),
