@@ -56,7 +56,7 @@ STRAY = (
 
 @st.composite
 def folders(draw):
-    """What lies in a folder, as values: classes, more settings, and per image (name, kind, seed, orientation, label)."""
+    """What lies in a folder: classes, more settings, per image (name, kind, seed, orientation, label), and strays."""
     count = draw(st.integers(2, 4))
     ids = draw(st.lists(st.sampled_from([0, 1, 2, 3, 7, 200, 255, 300]), min_size=count, max_size=count, unique=True))
     colored = draw(st.booleans())
