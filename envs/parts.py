@@ -1,13 +1,14 @@
 """The parts that a configuration names by `_target_`, and the settings outside of all groups."""
 
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 
 from ralseg.foundation import PositiveShare, RalsegError, Range, Settings, check_arguments, checked
 from ralseg.segmentation.devices import Precision
@@ -61,10 +62,9 @@ def found(config: Mapping[str, Any], group: str) -> Callable:
         RalsegError: if it cannot be imported.
     """
     target = config["_target_"]
+    name = checked(str, target, f"{group}._target_")
     try:
-        return get_object(checked(str, target, f"{group}._target_"))
-    except RalsegError:
-        raise
+        return pkgutil.resolve_name(name)
     except Exception as error:
         reason = " ".join(str(error).split())
         raise RalsegError(f"{group}._target_={target} cannot be found ({reason}); give package.module.Class") from error

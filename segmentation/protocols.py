@@ -4,10 +4,11 @@ import reprlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
-from ralseg.foundation import RalsegError, read_json
+from ralseg.foundation import RalsegError, Range, checked, read_json
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.drawn_splits import counts_of, drawable, make_splits
 from ralseg.segmentation.splits import POOLS, ROLES, Splits, check_keys, rows_of
@@ -139,7 +140,8 @@ def _generated(
     source = drawable(dataset, class_counts, contents)
     counts, notes = (protocol["counts"], ()) if given == "counts" else counts_of(protocol["fractions"], source)
     chosen = protocol.get("exact", False), protocol.get("unseen")
-    splits = make_splits(dataset, counts, protocol["seed"], class_counts, *chosen, source)
+    seed = checked(Annotated[int, Range(0)], protocol["seed"], "protocol.seed")
+    splits = make_splits(dataset, counts, seed, class_counts, *chosen, source)
     return replace(splits, notes=(*splits.notes, *notes))
 
 

@@ -36,10 +36,11 @@ ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks/results/mutants.json"
 NAMES = ("acquisitions", "selection", "compositions", "coverage", "spread", "overlap")
 CHOOSING = [f"agents/test_{name}.py" for name in NAMES]
+READING = ["envs/test_reader.py", "segmentation/test_noise.py"]
 CREDIT = ["envs/test_credit.py", "envs/test_observer.py"]
 TESTS: dict[str, tuple[list[str], list[str]]] = {
-    "features/*.py": (["features/test_[!a]*.py", "features/test_arrays.py"], CHOOSING),
-    "agents/acquisitions/*.py": (CHOOSING, ["features/test_view.py", "test_acquisition_docs.py"]),
+    "features/*.py": (["features/test_[!a]*.py", "features/test_arrays.py"], [*READING, *CHOOSING]),
+    "agents/acquisitions/*.py": (CHOOSING, ["agents/test_entry_points.py", *READING]),
     "agents/replay.py": (["agents/test_batch_dqn.py"], []),
     "agents/batch_dqn.py": (["agents/test_batch_dqn.py"], []),
     "envs/ledger.py": (["envs/test_ledger.py"], ["envs/test_game.py"]),
@@ -156,20 +157,21 @@ def core(quick: bool) -> Iterator[tuple[str, list[list[str]]]]:
         )
         for path in sorted(ROOT.glob(pattern)):
             own = _naming(path, close)
-            batches = [own or close] if quick else [own, [test for test in close if test not in own], far]
+            batches = [own[:1] or close] if quick else [own, [test for test in close if test not in own], far]
             marked = [["-m", "not slow", *batch] for batch in batches if batch]
             if path.name != "__init__.py":
                 yield path.relative_to(ROOT).as_posix(), [*marked, *([] if quick else [["-m", "slow", *close, *far]])]
 
 
 def _naming(path: Path, tests: Sequence[str]) -> list[str]:
-    """The tests that name something which the file defines, that of the file's own name first."""
+    """The tests of the file's own name, and those that name what it defines; what names it most comes first."""
     defined = [
         node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
     ]
     named = re.compile(rf"\b({'|'.join([path.stem, *defined])})\b")
-    found = [test for test in tests if named.search((ROOT / test).read_text())]
-    return sorted(found, key=lambda test: path.stem not in test)
+    often = {test: len(named.findall((ROOT / test).read_text())) for test in tests}
+    found = [test for test in tests if path.stem in test or often[test]]
+    return sorted(found, key=lambda test: (path.stem not in test, -often[test]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -178,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("files", nargs="*", help="files of the core, as features/grid.py; all if none is named")
     parser.add_argument("--sample", type=int, default=25, help="the most mutations of a file (25)")
     parser.add_argument("--seed", type=int, default=0, help="of the sample (0)")
-    parser.add_argument("--quick", action="store_true", help="only the quick tests that name what a file defines")
+    parser.add_argument(
+        "--quick", action="store_true", help="only the quick tests of the file of tests that is closest"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the JSON file, which is read first if it is there")
     chosen = parser.parse_args(arguments)
     os.chdir(ROOT)

@@ -77,6 +77,13 @@ def test_three_stages(choose):
     assert choose(stages, 2, images=HALVES) == [3, 5]
 
 
+def test_what_stages_have_kept_is_not_filtered_again(choose):
+    """Alone, a set method draws the candidates that it compares; among 1, 11 and 5 it compares all."""
+    last = {"by": {"coreset": {"prefilter": 1}}}
+    assert {tuple(choose([{"by": "entropy", "share": 0.5}, last], 1, seed)) for seed in range(20)} == {(5,)}
+    assert len({tuple(choose([last], 1, seed)) for seed in range(20)}) > 1
+
+
 def test_stages_within_stages(choose):
     inner = {"stages": {"stages": [{"by": "entropy", "share": 0.6}, {"by": "margin"}]}}
     assert choose([{"by": inner, "share": 0.5}, {"by": "entropy"}], 2) == [3, 5]

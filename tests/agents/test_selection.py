@@ -342,6 +342,20 @@ def test_chances_are_those_of_draws_without_replacement(kind, beta, scored):
     assert (np.abs(first - chance) < 4.5 * np.sqrt(np.maximum(chance * (1 - chance), 1 / DRAWS) / DRAWS)).all()
 
 
+def test_of_equal_scores_the_first_has_the_better_rank():
+    score = np.repeat([1.0, 3.0, 2.0], 400)
+    found = Selection(stochastic="softrank").preference(score, 0.0, None, np.random.default_rng(0))
+    rank = np.concatenate([np.arange(801, 1201), np.arange(1, 401), np.arange(401, 801)])
+    np.testing.assert_allclose(found, np.random.default_rng(0).gumbel(size=1200) - np.log(rank))
+
+
+@pytest.mark.parametrize("name", ["margin", "least_confidence"])
+def test_the_lowest_score_is_that_of_a_certain_prediction(name, hand_made, offered):
+    rows = {"margin": [1.0, 0.25], "confidence": [1.0, 0.5]}
+    acquisition = make(name)
+    assert acquisition.score(offered(hand_made(rows), acquisition, None, None, 1)).min() == acquisition.lowest
+
+
 def test_power_counts_from_the_lowest_that_a_score_can_be(scored):
     """Margin scores lie in [-1, 0]; a candidate with the lowest score, -1, comes last."""
     select = scored({"stochastic": "power"}, [0.9, 0.4, 1.0], name="margin", row="margin")

@@ -114,7 +114,7 @@ def test_it_is_played_through_both_doors(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["learner._target_=own_learner.Teacher"], "learner: Error loading 'own_learner.Teacher'"),
+        (["learner._target_=own_learner.Teacher"], "learner._target_=own_learner.Teacher cannot be found"),
         (["+learner.wait=3"], "SupervisedLearner cannot be made with options ['wait']: got an unexpected keyword"),
         (["learner.wait=3"], "learner.wait is not a setting; learner has _target_"),
     ],
