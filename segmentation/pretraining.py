@@ -118,7 +118,7 @@ def theta0(
         # A source is not trained, and it has no maps of Streets.
         options = replace(options, streets=0)
     facts = {
-        "recipe": RECIPE,
+        "recipe": RECIPE + network.revision,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
         "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts()},

@@ -22,6 +22,7 @@ from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps, above_the_cut, with_shared_stages
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
+from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.sources import KeptMaps, Source
 
 AdamW = eager(torch.optim.AdamW)
@@ -118,6 +119,8 @@ class SupervisedLearner(Predictor):
     ) -> int:
         """Train the whole network to convergence; see `Learner.fit`.
 
+        A batch norm that meets a single value per channel, which has no variance, is still for this batch.
+
         Raises:
             RalsegError: if nothing is labelled, the loss is not finite, or the network's stages are kept frozen.
         """
@@ -142,7 +145,8 @@ class SupervisedLearner(Predictor):
             stage.eval()
         for taken in range(1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
-            self._loss = self._step(chosen, options.crops, weights, data, rng)
+            with still_on_single_values(self._network):
+                self._loss = self._step(chosen, options.crops, weights, data, rng)
             for schedule in schedules:
                 schedule.step()
             if on_step is not None:

@@ -74,6 +74,8 @@ class SegmentationNetwork(nn.Module):
     """The mean of the input's channels, in shares of white."""
     std: tuple[float, ...] = IMAGE_STD
     """The standard deviation of the input's channels, in shares of white."""
+    revision = 0
+    """Raised whenever training this network gives other weights than it did; part of the name of cached weights."""
     per_pixel = False
     """Whether each pixel of the logits depends only on the same pixel of the maps."""
 
@@ -260,11 +262,12 @@ class HypercolumnHead(nn.Module):
 
 
 def set_statistics(norm: nn.BatchNorm2d, columns: Sequence[Tensor]) -> None:
-    """Set the mean and variance of a norm from all pixels of maps (B, D, h, w)."""
+    """Set the mean and variance of a norm from all pixels of maps (B, D, h, w); a single pixel has no variance."""
     values = torch.cat([column.float().permute(1, 0, 2, 3).flatten(1) for column in columns], dim=1)
     assert norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.copy_(values.mean(1))
-    norm.running_var.copy_(values.var(1))
+    if values.shape[1] > 1:
+        norm.running_var.copy_(values.var(1))
 
 
 def _size(maps: Tensor) -> tuple[int, int]:

@@ -13,6 +13,8 @@ ARCHITECTURES = {
     "deeplabv3plus": ("DeepLabV3Plus", {"channels"}),
 }
 """Architecture -> the library's class, and the channel counts of its decoder that can be set."""
+OWN_DROPOUT = {"fpn": "decoder_dropout", "deeplabv3plus": "decoder_aspp_dropout"}
+"""Architecture -> the library's option of the decoder's own dropout."""
 
 
 class SmpNetwork(SegmentationNetwork):
@@ -53,8 +55,8 @@ class SmpNetwork(SegmentationNetwork):
         if unknown := sorted(decoder.keys() - known):
             raise RalsegError(f"network.decoder has no {unknown} for {architecture!r}; choose from {sorted(known)}")
         options: dict[str, float] = {f"decoder_{option}": value for option, value in decoder.items()}
-        if architecture == "fpn":
-            options["decoder_dropout"] = 0.0
+        # `dropout` is the only one: the library's own are on by default.
+        options[OWN_DROPOUT[architecture]] = 0.0
         try:
             model = getattr(smp, name)(encoder, encoder_weights=imagenet, classes=classes, **options)
         except (KeyError, RuntimeError, ValueError, OSError) as error:
@@ -71,6 +73,8 @@ class SmpNetwork(SegmentationNetwork):
             dropout=dropout,
             kernel=model.segmentation_head[0].kernel_size[0],
         )
+        if architecture == "deeplabv3plus":
+            self.revision = 1  # without the library's dropout of 0.5
         self.encoder = model.encoder
         self.decoder = model.decoder
 
