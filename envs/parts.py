@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
@@ -44,11 +45,13 @@ class CommonSettings(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            with warnings.catch_warnings(action="ignore"):
+                # A value that is read back, because there are devices that hold none.
+                torch.ones(1, device=self.device).item()
+        except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:
+            reason = str(error).splitlines()[0].rstrip(".")[:120]
             raise RalsegError(
-                f"device={self.device!r} cannot be used ({reason}); set cpu or a GPU such as cuda"
+                f"device={self.device!r} cannot be used ({reason}); set device=cpu, or device=cuda where there is a GPU"
             ) from error
 
 
@@ -59,15 +62,20 @@ def found(config: Mapping[str, Any], group: str) -> Callable:
     """The class or function that a group of a configuration names.
 
     Raises:
-        RalsegError: if it cannot be imported.
+        RalsegError: if it cannot be imported, or is neither.
     """
     target = config["_target_"]
     name = checked(str, target, f"{group}._target_")
     try:
-        return pkgutil.resolve_name(name)
+        # Hydra's own search writes lines before it raises.
+        part = pkgutil.resolve_name(name)
     except Exception as error:
+        # Importing a module of somebody else may raise anything.
         reason = " ".join(str(error).split())
         raise RalsegError(f"{group}._target_={target} cannot be found ({reason}); give package.module.Class") from error
+    if not callable(part):
+        raise RalsegError(f"{group}._target_={target} is neither a class nor a function; name one")
+    return part
 
 
 def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:

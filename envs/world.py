@@ -12,6 +12,7 @@ from ralseg.envs.game import Game
 from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.options import GameOptions
 from ralseg.envs.parts import COMMON, CommonSettings, learner_maker, made, make_network, make_source
+from ralseg.envs.passes import check_maps, check_pass
 from ralseg.envs.pool import Pool
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config
@@ -220,6 +221,10 @@ class World:
         network = self.network()
         if self.source is not None and self.learn_options.cut != "frozen":
             raise RalsegError("a feature source is frozen as a whole; set game=frozen with it")
+        if self.source is None:
+            check_pass(network, self.config["network"], self.store.input_size(0))
+        else:
+            check_maps(self.source, self.config["source"], self.store.image(0))
         if observed and self.spec.holds_embedding and self.spec.embedding_width > network.embedding_width:
             raise RalsegError(
                 f"features.components={self.spec.embedding_width} is above the width of the network's embedding; set "

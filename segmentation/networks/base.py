@@ -13,10 +13,11 @@ from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.networks.noise import dropped, jitter_of_logits, jittered
 
 Cut = Literal["full", "partial", "frozen"]
-CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
-
+Width = Annotated[int, Range(1, 4096)]
+"""A number of channels."""
 Dropout = Annotated[float, Range(0, 1, below=True)]
-"""A share that is dropped, from 0 to below 1."""
+"""A share of values that are dropped."""
+CUTS: tuple[Cut, ...] = ("full", "partial", "frozen")
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)

@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-from ralseg.foundation import Count, RalsegError, Range
-from ralseg.segmentation.networks.base import Dropout
+from ralseg.foundation import RalsegError, Range
+from ralseg.segmentation.networks.base import Dropout, Width
 from ralseg.segmentation.networks.encoders import timm_encoder
 from ralseg.segmentation.networks.pyramid import PyramidNetwork
 
@@ -29,7 +29,7 @@ class EncoderFPN(PyramidNetwork):
         encoder: str = "tf_efficientnet_lite0",
         weights: str | None = "imagenet",
         cached: Annotated[int, Range(1, 5)] = 5,
-        pyramid: Count = 64,
+        pyramid: Width = 64,
         dropout: Dropout = 0.0,
     ) -> None:
         made = timm_encoder(encoder, weights)

@@ -1,6 +1,7 @@
 """Encoders of timm, split into stages, with ImageNet weights from a package, from timm's hub or from a file."""
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.networks.hub import weights_hub
 from ralseg.segmentation.networks.weights import read_tensors
 
 
@@ -71,7 +73,9 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
     from timm.models._features import FeatureListNet
 
     try:
-        model: Any = timm.create_model(name, pretrained=weights == "imagenet" and name not in PACKAGED)
+        wanted = weights == "imagenet" and name not in PACKAGED
+        with weights_hub() if wanted else nullcontext():
+            model: Any = timm.create_model(name, pretrained=wanted)
         # timm's `features_only` would wrap some models in classes whose modules cannot be split.
         nested = any("." in stage["module"] for stage in model.feature_info)
         chain = FeatureListNet(model, out_indices=tuple(range(len(model.feature_info))), flatten_sequential=nested)

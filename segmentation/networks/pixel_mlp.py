@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.features.prediction import resized
-from ralseg.foundation import Count
-from ralseg.segmentation.networks.base import Cut, Dropout, SegmentationNetwork, set_statistics
+from ralseg.segmentation.networks.base import Cut, Dropout, SegmentationNetwork, Width, set_statistics
 
 
 class PixelMLP(SegmentationNetwork):
@@ -27,7 +26,7 @@ class PixelMLP(SegmentationNetwork):
     per_pixel = True
 
     def __init__(
-        self, classes: int, widths: Sequence[int], stride: int, hidden: Count = 64, dropout: Dropout = 0.0
+        self, classes: int, widths: Sequence[int], stride: int, hidden: Width = 64, dropout: Dropout = 0.0
     ) -> None:
         super().__init__(classes, widths=widths, levels=(), partial_stages=0, decoded=hidden, dropout=dropout)
         self.stages = nn.ModuleList()

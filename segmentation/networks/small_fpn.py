@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ralseg.foundation import Count
-from ralseg.segmentation.networks.base import Dropout
+from ralseg.segmentation.networks.base import Dropout, Width
 from ralseg.segmentation.networks.pyramid import PyramidNetwork, convolution
 
 
@@ -31,8 +30,8 @@ class SmallFPN(PyramidNetwork):
     def __init__(
         self,
         classes: int,
-        widths: tuple[Count, Count, Count, Count, Count] = (16, 32, 64, 96, 128),
-        pyramid: Count = 48,
+        widths: tuple[Width, Width, Width, Width, Width] = (16, 32, 64, 96, 128),
+        pyramid: Width = 48,
         dropout: Dropout = 0.0,
     ) -> None:
         def stages() -> nn.ModuleList:

@@ -1,12 +1,14 @@
 """DeepLabv3+ and FPN on any timm encoder, through segmentation-models-pytorch."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks.base import Dropout, SegmentationNetwork
+from ralseg.foundation import RalsegError, checked
+from ralseg.segmentation.networks.base import Dropout, SegmentationNetwork, Width
+from ralseg.segmentation.networks.hub import weights_hub
 
 ARCHITECTURES = {
     "fpn": ("FPN", {"pyramid_channels", "segmentation_channels"}),
@@ -50,18 +52,27 @@ class SmpNetwork(SegmentationNetwork):
         import segmentation_models_pytorch as smp
 
         name, known = ARCHITECTURES[architecture]
+        if not isinstance(decoder, Mapping | None):
+            raise RalsegError(f"network.decoder={decoder!r} must be a group of {', '.join(sorted(known))}")
         decoder = dict(decoder or {})
         # The library passes unknown options on to the encoder, and some encoders accept anything.
         if unknown := sorted(decoder.keys() - known):
             raise RalsegError(f"network.decoder has no {unknown} for {architecture!r}; choose from {sorted(known)}")
-        options: dict[str, float] = {f"decoder_{option}": value for option, value in decoder.items()}
+        options: dict[str, float] = {
+            f"decoder_{option}": checked(Width, value, f"network.decoder.{option}") for option, value in decoder.items()
+        }
         # `dropout` is the only one: the library's own are on by default.
         options[OWN_DROPOUT[architecture]] = 0.0
         try:
-            model = getattr(smp, name)(encoder, encoder_weights=imagenet, classes=classes, **options)
-        except (KeyError, RuntimeError, ValueError, OSError) as error:
+            # The library takes a name for its own encoders, and no more than yes or no for those of timm.
+            weights = True if imagenet and encoder.startswith("tu-") else imagenet
+            with weights_hub() if weights else nullcontext():
+                model = getattr(smp, name)(encoder, encoder_weights=weights, classes=classes, **options)
+        except (KeyError, RuntimeError, ValueError, OSError, TypeError, AssertionError, AttributeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RalsegError(
-                f"encoder {encoder!r} with weights {imagenet!r} and decoder {decoder} cannot be built: {error}"
+                f"network.encoder={encoder} with network.imagenet={imagenet} and network.decoder={decoder} cannot be "
+                f"built as {architecture} ({reason}); choose another encoder, e.g. resnet18 with network.imagenet=null"
             ) from error
         channels = tuple(model.encoder.out_channels[1:])
         super().__init__(

@@ -1,6 +1,8 @@
 """Pretrained backbone weights, from torchvision's hub or from a file."""
 
 from collections.abc import Collection
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -27,10 +29,13 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
 
         weights = get_weight(f"{name.replace('resnet', 'ResNet')}_Weights.IMAGENET1K_V2")
         try:
-            tensors = weights.get_state_dict(progress=False, check_hash=True)
+            # The hub's client writes a line of its own.
+            with redirect_stderr(StringIO()):
+                tensors = weights.get_state_dict(progress=False, check_hash=True)
         except (OSError, RuntimeError) as error:
             raise RalsegError(
-                f"ImageNet weights of {name} cannot be downloaded ({error}); give the path of a checkpoint, not 'hub'"
+                f"network.imagenet=hub: the weights of {name} cannot be downloaded ({error}); give the path of a "
+                "checkpoint as network.imagenet"
             ) from error
     else:
         tensors = read_tensors(source)

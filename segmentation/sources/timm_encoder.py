@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from contextlib import nullcontext
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, Range, checked
 from ralseg.segmentation.networks import normalised, read_tensors
+from ralseg.segmentation.networks.hub import weights_hub
 from ralseg.segmentation.sources.base import Source, Variant
 
 
@@ -36,17 +38,20 @@ class TimmSource(Source):
     ) -> None:
         import timm
 
+        levels = checked(tuple[Annotated[int, Range(0, 9)], ...], levels, "source.levels")
+        if not levels or list(levels) != sorted(set(levels)):
+            raise RalsegError(f"source.levels={list(levels)} must be one level or more, in ascending order")
         try:
             # Seeded, so that an encoder without pretrained weights is the same in every process.
-            with torch.random.fork_rng(devices=[]):
+            wanted = pretrained and file is None
+            with torch.random.fork_rng(devices=[]), weights_hub() if wanted else nullcontext():
                 torch.manual_seed(0)
-                model: Any = timm.create_model(
-                    encoder, pretrained=pretrained and file is None, features_only=True, out_indices=tuple(levels)
-                )
+                model: Any = timm.create_model(encoder, pretrained=wanted, features_only=True, out_indices=levels)
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RalsegError(
-                f"source: encoder {encoder!r} with levels {list(levels)} cannot be loaded ({reason})"
+                f"source.encoder={encoder} with source.levels={list(levels)} cannot be loaded ({reason}); choose "
+                "another encoder or other levels, or give the path of a checkpoint as source.file"
             ) from error
         if file is not None:
             missing = model.load_state_dict(read_tensors(file), strict=False).missing_keys

@@ -77,7 +77,9 @@ def test_every_network_is_trained_on_batches_of_one(store, name):
     kept = [name for name, norm in norms_of(network).items() if torch.equal(norm.running_mean, before[name])]
     assert len(kept) < len(before)
     assert all(torch.isfinite(norm.running_var).all() for norm in norms_of(network).values())
-    assert not any(norm.training or norm._forward_pre_hooks or norm._forward_hooks for norm in norms_of(network).values())
+    assert not any(
+        norm.training or norm._forward_pre_hooks or norm._forward_hooks for norm in norms_of(network).values()
+    )
 
 
 def test_frozen_norms_stay_frozen(store):
