@@ -1,9 +1,10 @@
 """A trained query network as a policy, and its two files: `policy.safetensors` and `policy.json`."""
 
 import hashlib
+import inspect
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
@@ -11,12 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ralseg.agents.networks import NETWORKS
-from ralseg.agents.query_network import QueryNetwork, masked
+from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, QueryNetwork, masked
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+from ralseg.foundation import RalsegError, Range, atomic_write, checked, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 FORMAT = 1
+LIKELY = Range(-(10**6), 10**6)
+"""The range of every number among the arguments of a network; NaN is not in it."""
 
 
 class QueryPolicy:
@@ -102,16 +105,62 @@ def load_policy(folder: str | Path) -> QueryPolicy:
     Raises:
         RalsegError: if a file is missing, damaged or of another kind.
     """
+    folder = Path(folder)
     tensors, description = read_policy_files(folder)
-    name = description["network"].get("name")
-    if name not in NETWORKS:
-        raise RalsegError(f"{folder}/{DESCRIPTION}: unknown network {name!r}; this version has {', '.join(NETWORKS)}")
+    name, arguments = _network(description["network"], folder / DESCRIPTION)
+    unfit = f"{folder / WEIGHTS}: the weights do not fit the network that {DESCRIPTION} names; fetch both files again"
+    # Each member has weights of its own, so that no file asks for more members than it holds.
+    if arguments.get("members", 1) > len(tensors):
+        raise RalsegError(unfit)
     try:
-        network = NETWORKS[name](**description["network"]["arguments"])
-        network.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise RalsegError(f"{folder}/{WEIGHTS}: the weights do not fit the network that {DESCRIPTION} names") from error
+        # The shapes are compared before memory is taken: the sizes are those of a stranger.
+        with torch.device("meta"):
+            shapes = {key: tensor.shape for key, tensor in NETWORKS[name](**arguments).state_dict().items()}
+    except RalsegError as error:
+        raise RalsegError(f"{folder / DESCRIPTION}: network.arguments: {error}") from error
+    except (TypeError, RuntimeError, ZeroDivisionError) as error:
+        raise RalsegError(unfit) from error
+    if shapes != {key: tensor.shape for key, tensor in tensors.items()}:
+        raise RalsegError(unfit)
+    if broken := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+        raise RalsegError(f"{folder / WEIGHTS}: {broken[0]} holds NaN or infinity; train the policy again")
+    network = NETWORKS[name](**arguments)
+    network.load_state_dict(tensors)
     return QueryPolicy(network, description)
+
+
+def _network(value: Any, path: Path) -> tuple[str, dict[str, Any]]:
+    """The name and the arguments of the network that a description names; `path` is its file, for messages."""
+    if not isinstance(value, dict):
+        raise RalsegError(f"{path}: network={value!r} must be a group of name and arguments; train the policy again")
+    name, arguments = value.get("name"), value.get("arguments")
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise RalsegError(f"{path}: network.name={name!r} is unknown; this version has {', '.join(NETWORKS)}")
+    if not isinstance(arguments, dict):
+        raise RalsegError(f"{path}: network.arguments={arguments!r} must be a group; train the policy again")
+    kinds, needed = _arguments(NETWORKS[name])
+    if missing := [key for key in needed if key not in arguments]:
+        raise RalsegError(f"{path}: network.arguments lacks {missing[0]}; train the policy again or fetch it again")
+    for key, argument in arguments.items():
+        where = f"{path}: network.arguments.{key}"
+        if key not in kinds:
+            raise RalsegError(f"{where} is unknown; {name} takes {', '.join(kinds)}")
+        checked(kinds[key], argument, where)
+        if isinstance(argument, int | float) and argument not in LIKELY:
+            raise RalsegError(f"{where}={argument!r} is out of range; it must be {LIKELY}")
+    return name, arguments
+
+
+def _arguments(network: type[QueryNetwork]) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of a query network with their types, and the names of those that must be given."""
+    kinds, needed = {}, []
+    for cls in (network, CompactQueryNetwork) if network is Ensemble else (network,):
+        hints = get_type_hints(cls.__init__)
+        for parameter in inspect.signature(cls).parameters.values():
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                kinds[parameter.name] = hints[parameter.name]
+                needed += [parameter.name] if parameter.default is parameter.empty else []
+    return kinds, needed
 
 
 def write_policy_files(folder: str | Path, tensors: dict[str, torch.Tensor], description: dict[str, Any]) -> None:
@@ -137,6 +186,8 @@ def read_policy_files(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict
         weights = (folder / WEIGHTS).read_bytes()
     except FileNotFoundError as error:
         raise RalsegError(f"{folder / WEIGHTS}: no such file; a policy is {DESCRIPTION} and {WEIGHTS}") from error
+    except OSError as error:
+        raise RalsegError(f"{folder / WEIGHTS}: cannot be read ({error.strerror}); restore it") from error
     if hashlib.sha256(weights).hexdigest() != description.get("sha256"):
         raise RalsegError(f"{folder / WEIGHTS}: damaged, or not the file that {DESCRIPTION} describes; fetch it again")
     try:

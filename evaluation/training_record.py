@@ -3,14 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ralseg.configs.identity import NAMES_IMAGES
 from ralseg.envs import Pool, World
-from ralseg.foundation import RalsegError, read_json, write_json
+from ralseg.features import spec_from_config
+from ralseg.foundation import RalsegError, Range, checked, read_json, write_json
 from ralseg.segmentation.splits import Splits
 
 CONFIG, SPLITS = "config.json", "splits.json"
+GROUPS = ("training", "features", "dataset", "protocol", "game")
+"""Groups that a comparison reads of the configuration of a training."""
 LEARNED_FROM = ("train", "reward")
 """Roles whose labels a training reads."""
 
@@ -54,10 +57,26 @@ def read_record(folder: Path) -> TrainingRecord:
     Raises:
         RalsegError: if one is missing or not what `write_record` wrote.
     """
-    record, splits = read_json(folder / CONFIG), Splits.from_dict(read_json(folder / SPLITS))
+    record, roles = read_json(folder / CONFIG), read_json(folder / SPLITS)
+    again = "train the policy again, or fetch it again"
     config = record.get("config") if isinstance(record, dict) else None
-    groups = {"training", "features", "dataset", "protocol", "game"}
-    if not isinstance(config, dict) or not groups <= config.keys() or not isinstance(record.get("label_cost"), int):
-        raise RalsegError(f"{folder / CONFIG}: not the configuration of a training; train the policy again")
+    if not isinstance(config, dict):
+        raise RalsegError(f"{folder / CONFIG}: not the configuration of a training; {again}")
+    for group in GROUPS:
+        if not isinstance(config.get(group), dict):
+            raise RalsegError(f"{folder / CONFIG}: config.{group} must be a group of settings; {again}")
+    try:
+        cost = checked(Annotated[int, Range(0)], record.get("label_cost"), "label_cost")
+        checked(Annotated[int, Range(0)], config["training"].get("seed"), "config.training.seed")
+        spec_from_config(config["features"], classes=2)
+    except RalsegError as error:
+        raise RalsegError(f"{folder / CONFIG}: {error}; {again}") from error
+    for role, names in roles.items() if isinstance(roles, dict) else ():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise RalsegError(f"{folder / SPLITS}: {role} must be a list of names of images; {again}")
+    try:
+        splits = Splits.from_dict(roles)
+    except RalsegError as error:
+        raise RalsegError(f"{folder / SPLITS}: {error}; {again}") from error
     learned_on = frozenset(name for role in LEARNED_FROM for name in getattr(splits, role))
-    return TrainingRecord(config, record["label_cost"], learned_on)
+    return TrainingRecord(config, cost, learned_on)

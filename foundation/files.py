@@ -14,6 +14,8 @@ from ralseg.foundation.errors import RalsegError
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")
 """Names of the temporary files of `atomic_write`."""
+LARGEST_JSON = 1 << 27
+"""Bytes of a JSON file that are read at most; in memory they become ten times as many."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -109,13 +111,25 @@ def read_json(path: str | Path) -> Any:
     """Read the value that a JSON file holds.
 
     Raises:
-        RalsegError: if the file is missing, cannot be read or is not JSON.
+        RalsegError: if the file is missing, cannot be read, is not JSON (which has no NaN), or is so large or so deeply
+            nested that reading it would end the process.
     """
     try:
-        return json.loads(Path(path).read_text())
+        if (size := os.stat(path).st_size) > LARGEST_JSON:
+            raise RalsegError(f"{path}: {size:,} bytes, more than the {LARGEST_JSON:,} of a JSON file; restore it")
+        return json.loads(Path(path).read_text("utf-8"), parse_constant=_no_number)
     except FileNotFoundError as error:
         raise RalsegError(f"{path}: no such file") from error
     except OSError as error:
         raise RalsegError(f"{path}: cannot be read ({error.strerror}); restore it or its permissions") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise RalsegError(f"{path}: nested too deeply to be read; restore or delete it") from error
+    except RalsegError:
+        raise
+    except ValueError as error:
+        # Not JSON, not UTF-8, or a number of thousands of digits.
         raise RalsegError(f"{path}: not JSON ({error}); restore or delete it") from error
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
