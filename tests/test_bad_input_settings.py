@@ -29,7 +29,7 @@ ANY = {
     "number in place of a list": ("network.widths=3", "network.widths=3 must be a list of 5 values"),
     "short list": ("network.widths=[1,2]", "network.widths=[1, 2] must be a list of 5 values"),
     "words in a list of numbers": ("network.widths=[a,1,1,1,1]", "network.widths[0]='a' must be a whole number"),
-    "no channels": ("network.pyramid=0", "network.pyramid=0 is out of range; it must be 1 or more"),
+    "no channels": ("network.pyramid=0", "network.pyramid=0 is out of range; it must be 1 to 4096"),
     "share above 1": ("network.dropout=2", "network.dropout=2 is out of range; it must be at least 0 and below 1"),
     "text in place of a number": ("seed=first", "seed='first' must be a whole number"),
     "fraction in place of a whole number": ("seed=1.5", "seed=1.5 must be a whole number"),

@@ -143,7 +143,7 @@ def test_an_encoder_of_timm(store):
     assert source.key == again.key
     assert all(torch.equal(a, b) for a, b in zip(first, again.maps(store.image(0), PLAIN), strict=True))
     assert source.key != TimmSource("mobilenetv3_small_100", levels=(1, 3), pretrained=False).key
-    with pytest.raises(RalsegError, match="source: encoder 'no_such_encoder' with levels"):
+    with pytest.raises(RalsegError, match=r"source\.encoder=no_such_encoder with source\.levels"):
         TimmSource("no_such_encoder")
 
 
