@@ -135,13 +135,9 @@ def _network(value: Any, path: Path) -> tuple[str, dict[str, Any]]:
         raise RalsegError(f"{path}: network={value!r} must be a group of name and arguments; train the policy again")
     name, arguments = value.get("name"), value.get("arguments")
     if not isinstance(name, str) or name not in NETWORKS:
-        raise RalsegError(
-            f"{path}: the network {name!r} is unknown; this version has {', '.join(NETWORKS)}"
-        )
+        raise RalsegError(f"{path}: the network {name!r} is unknown; this version has {', '.join(NETWORKS)}")
     if not isinstance(arguments, dict):
-        raise RalsegError(
-            f"{path}: the network's arguments {arguments!r} must be a group; train the policy again"
-        )
+        raise RalsegError(f"{path}: the network's arguments {arguments!r} must be a group; train the policy again")
     kinds, needed = _arguments(NETWORKS[name])
     if missing := [key for key in needed if key not in arguments]:
         raise RalsegError(f"{path}: network.arguments lacks {missing[0]}; train the policy again or fetch it again")

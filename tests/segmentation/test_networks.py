@@ -298,17 +298,11 @@ def test_unknown_parts_of_the_library():
         RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"
     ):
         SmpNetwork(5, "unet")
-    with pytest.raises(
-        RalsegError, match=r"network.encoder=resnet19 with network.imagenet=None .* as fpn"
-    ):
+    with pytest.raises(RalsegError, match=r"network.encoder=resnet19 with network.imagenet=None .* as fpn"):
         SmpNetwork(5, "fpn", "resnet19")
-    with pytest.raises(
-        RalsegError, match=r"network.encoder=tu-nothing with network.imagenet=None .* as fpn"
-    ):
+    with pytest.raises(RalsegError, match=r"network.encoder=tu-nothing with network.imagenet=None .* as fpn"):
         SmpNetwork(5, "fpn", "tu-nothing")
-    with pytest.raises(
-        RalsegError, match=r"network.decoder={'segmentation_channels': 48} .*divisible"
-    ):
+    with pytest.raises(RalsegError, match=r"network.decoder={'segmentation_channels': 48} .*divisible"):
         SmpNetwork(5, "fpn", decoder={"segmentation_channels": 48})
     with pytest.raises(
         RalsegError, match=r"network.decoder has no \['widths'\] for 'deeplabv3plus'; choose from \['channels'\]"
