@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
-from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, make, map_reducer, names
+from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, Selection, batch, make, map_reducer, names
 from ralseg.agents.acquisitions.base import Acquisition, at_most
 from ralseg.agents.acquisitions.compositions import Stage, Stages
+from ralseg.agents.acquisitions.limits import Free
 from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
 from ralseg.features import UnitGrid, entropy_map
@@ -648,6 +649,34 @@ def test_duplicates_are_chosen_last(name, options, hand_made, offered):
         assert len({2, 8} & set(chosen[-3:])) == 1
 
 
+@pytest.mark.parametrize("name", ["typiclust", "prob_cover", "max_herding"])
+def test_directions_of_embeddings_count_and_not_their_lengths(name, hand_made, offered):
+    rng = np.random.default_rng(0)
+    points, lengths = rng.normal(size=(40, 3)), np.exp(rng.normal(size=(40, 1)))
+    chosen = []
+    for embedding in (points, points * lengths):
+        acquisition = make(name)
+        game = hand_made({"embedding mean": embedding, "predicted_shares": np.full((40, 3), 1 / 3)}, bought=[5, 9])
+        chosen.append(acquisition.select(offered(game, acquisition), 6, np.random.default_rng(1)).tolist())
+    assert chosen[0] == chosen[1] and len(chosen[0]) == 6
+
+
+def test_purer_balls_are_smaller(hand_made, offered, monkeypatch):
+    """The radius is that of the purity that is set."""
+    points, radii = np.random.default_rng(0).normal(size=(60, 3)), []
+    game = hand_made({"embedding mean": points, "predicted_shares": np.full((60, 4), 0.25)})
+    monkeypatch.setattr(batch, "cover", lambda *given: radii.append(given[-1]) or np.zeros(0, np.int64))
+    for purity in (0.2, 0.95):
+        acquisition = make("prob_cover", purity=purity)
+        acquisition.select(offered(game, acquisition), 3, np.random.default_rng(1))
+    assert radii[0] > radii[1] > 0
+
+
+def test_published_numbers_are_the_defaults():
+    assert (make("typiclust").neighbours, make("typiclust").clusters) == (20, 500)
+    assert make("prob_cover").purity == 0.95
+
+
 def test_badge_takes_the_largest_gradient_first_and_duplicates_last(hand_made, offered):
     points = np.random.default_rng(0).normal(size=(8, 5))
     points[6], points[3] = points[1], 9 * points[3]
@@ -689,6 +718,17 @@ def test_chances_of_class_aware_random(fake_game, offered):
     candidates.reduced("predicted_shares")
     counts = np.bincount([acquisition.select(candidates, 1, rng)[0] for _ in range(4000)], minlength=4) / 4000
     np.testing.assert_allclose(counts, expected, atol=0.04)
+
+
+def test_class_aware_random_chooses_no_more_than_is_asked_for(hand_made, offered):
+    acquisition = make("class_aware_random")
+    candidates = offered(hand_made({"predicted_shares": np.full((6, 2), 0.5)}), acquisition, None, [0, 0, 1, 1, 2, 2])
+    chosen = acquisition.select(candidates, 2, np.random.default_rng(0))
+    assert candidates.slates[chosen].tolist() == [0, 1]
+    closed = Free(6)
+    closed.open[:] = False
+    none = acquisition.choose(candidates, 2, closed, np.random.default_rng(0))
+    assert (len(none), none.dtype) == (0, np.int64)
 
 
 def test_class_aware_random_with_one_class_everywhere(fake_game, viewed):
@@ -776,6 +816,10 @@ class Own(Scored):
 def test_a_score_of_nan_is_refused(fake_game, offered):
     with pytest.raises(RalsegError, match="the score of a candidate is NaN"):
         Own().select(offered(fake_game(), Own()), 3, np.random.default_rng(0))
+    # Chance within the top would hide it.
+    by_chance = Own(selection=Selection(top_share=0.5))
+    with pytest.raises(RalsegError, match="the score of a candidate is NaN"):
+        by_chance.select(offered(fake_game(), by_chance), 3, np.random.default_rng(0))
 
 
 def test_a_choice_must_be_given(fake_game, offered):
