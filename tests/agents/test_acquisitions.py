@@ -14,8 +14,9 @@ from ralseg.agents.acquisitions.compositions import Stage, Stages
 from ralseg.agents.acquisitions.limits import Free
 from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
+from ralseg.agents.acquisitions.ripu import RADII
 from ralseg.features import UnitGrid, entropy_map
-from ralseg.features.prediction import Noise
+from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
 
 
@@ -675,6 +676,11 @@ def test_purer_balls_are_smaller(hand_made, offered, monkeypatch):
 def test_published_numbers_are_the_defaults():
     assert (make("typiclust").neighbours, make("typiclust").clusters) == (20, 500)
     assert make("prob_cover").purity == 0.95
+    assert RADII == {"ra": 1, "pa": 32}
+
+
+def test_a_formula_needs_no_observation():
+    assert FixedPolicy(make("margin")).needs_observation is False
 
 
 def test_badge_takes_the_largest_gradient_first_and_duplicates_last(hand_made, offered):
@@ -793,6 +799,16 @@ def test_at_most():
 def test_options_out_of_range(name, options, message):
     with pytest.raises(RalsegError, match=message):
         make(name, **options)
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_ripu_of_a_region_of_doubtful_and_even_classes_is_one(classes):
+    logits = np.zeros((1, classes, 4, classes), np.float32)
+    # Every column is a shade more like another class.
+    logits[0, np.arange(classes), :, np.arange(classes)] = 1e-4
+    (reducer,) = make("ripu").reducers
+    found = reducer.find(Prediction(logits, logits, (logits,)), UnitGrid.of_images(4, classes))
+    np.testing.assert_allclose(found, [[1]], rtol=1e-5)
 
 
 def test_ripu_of_pixels_is_not_for_regions(fake_game, offered):

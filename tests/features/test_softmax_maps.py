@@ -45,6 +45,12 @@ def test_shapes_and_batches(function, kind):
 
 
 @pytest.mark.parametrize("function", ALL)
+def test_no_image_has_no_map(function, kind):
+    found = kind.back(function(kind(LOGITS[0, :0])), type_of(function))
+    assert found.shape == ((0, 5, 6, 7) if function is softmax else (0, 6, 7))
+
+
+@pytest.mark.parametrize("function", ALL)
 def test_the_logits_are_left_alone(function, kind):
     logits = LOGITS.copy()
     function(kind(logits))

@@ -110,6 +110,12 @@ def test_pieces_are_numbered_within_their_unit_row_by_row():
     assert quarters.areas.tolist() == [2] * 8
 
 
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_pieces_share_the_area_of_their_unit(parts):
+    grid = UnitGrid(7, 10, 3, 4)
+    np.testing.assert_allclose(grid.split(parts).areas, np.repeat(grid.areas / parts**2, parts**2))
+
+
 def test_a_mean_of_products_is_not_a_product_of_means():
     first = np.array([[1.0, -1.0]])[..., None]
     some = UnitGrid(1, 2, 1, 2).only([0])

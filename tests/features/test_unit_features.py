@@ -16,7 +16,9 @@ from ralseg.features import (
     uncertainty_summary,
     unit_features,
 )
+from ralseg.features.prediction import FEATURE_NOISE
 from ralseg.features.softmax_maps import Softmax
+from ralseg.features.unit_features import feature_reducers
 from ralseg.foundation import RalsegError
 
 GRID = UnitGrid(36, 50, 12, 16)
@@ -75,6 +77,13 @@ def test_only_what_is_needed_and_the_same_alone(name, kind):
     alone = features(kind, {name})
     assert set(alone) == {name}
     np.testing.assert_array_equal(alone[name], features(kind, {name, "shares", "entropy"})[name])
+
+
+def test_as_reducers_they_take_whole_grids_and_one_reads_noise():
+    found = feature_reducers(["disagreement", "shares", "entropy"])
+    assert {reducer.name: (reducer.noise, reducer.whole_grid) for reducer in found} == {
+        "shares": (None, True), "entropy": (None, True), "disagreement": (FEATURE_NOISE, True),
+    }  # fmt: skip
 
 
 def test_images_do_not_mix(kind):
