@@ -168,7 +168,7 @@ def _naming(path: Path, tests: Sequence[str]) -> list[str]:
     defined = [
         node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)
     ]
-    named = re.compile(rf"\b({'|'.join([path.stem, *defined])})\b")
+    named = re.compile(rf"\b({'|'.join([rf'{path.parent.name}[.]{path.stem}', *defined])})\b")
     often = {test: len(named.findall((ROOT / test).read_text())) for test in tests}
     found = [test for test in tests if path.stem in test or often[test]]
     return sorted(found, key=lambda test: (path.stem not in test, -often[test]))
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["RALSEG_CACHE"] = cache
         result = json.loads(chosen.out.read_text()) if chosen.out.exists() else {"files": {}}
-        result |= {"sample": chosen.sample, "seed": chosen.seed}
+        result["seed"] = chosen.seed
         checks = {path: batches for path, batches in core(chosen.quick) if not chosen.files or path in chosen.files}
         import_dependencies(sorted({word for of in checks.values() for batch in of for word in batch if "/" in word}))
         for path, batches in checks.items():

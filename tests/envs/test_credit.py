@@ -166,6 +166,20 @@ def test_a_step_along_a_units_gradient_lowers_the_loss_by_its_credit(world):
     assert (before - loss()) / rate == pytest.approx(rows[unit], rel=0.05)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_batches_of_the_reward_set_add_up(parts, loss):
+    learner, pool, reward = parts
+    whole, single = made(learner, pool.store, reward, loss), made(learner, pool.store, reward, loss)
+    looked(learner, whole, pool.store, reward)
+    for image in reward:
+        (prediction,) = learner.predict([image])
+        single.observe(prediction)
+    single.finish()
+    images = pool.images.tolist()[:1]
+    expected = of_units(learner, whole, pool, images)[0]
+    np.testing.assert_allclose(of_units(learner, single, pool, images)[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
 def test_unknown_loss(world):
     learner = SupervisedLearner(world.theta0(), LearnerImages(world.store), world.learn_options, precision="float32")
     with pytest.raises(
