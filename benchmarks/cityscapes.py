@@ -1,6 +1,5 @@
 """A data set of the size of Cityscapes, from files in its layout to a step of the game: seconds and peak memory."""
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ SIZE = (1024, 2048)
 TRAIN, VAL, TOWNS = 2975, 500, 20
 ROLES = {"state": 10, "train": 150, "reward": 200}
 """Number of images in D_S, D_T and D_R; the other images of train are D_V."""
-DIFFERENT = 64
-"""Number of images that are written; the others are links to them, but are read and stored like any image."""
 SLATES, CANDIDATES = 256, 100
 PATCH = 8
 """Side in pixels of the square of each class that every label holds."""
@@ -47,7 +44,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     counts = scaled | {"compare": train - sum(scaled.values()), "dev": 0}
     slates, candidates = max(4, round(share * SLATES)), max(4, round(share * CANDIDATES))
     with tempfile.TemporaryDirectory() as folder:
-        write_tree(Path(folder) / "data", train, val, max(8, round(share * DIFFERENT)))
+        write_tree(Path(folder) / "data", train, val)
         settings = [
             "dataset=cityscapes", f"dataset.root={folder}/data", "agent=transferable", "features=transferable",
             "protocol.counts={" + ", ".join(f"{role}: {count}" for role, count in counts.items()) + "}",
@@ -71,23 +68,17 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
     return table
 
 
-def write_tree(root: Path, train: int, val: int, different: int) -> None:
+def write_tree(root: Path, train: int, val: int) -> None:
     """Write drawn streets in the layout of Cityscapes."""
-    store, classes = GeneratedStore(different, SIZE), np.arange(len(CITYSCAPES), dtype=np.uint8)
-    written: list[tuple[Path, Path]] = []
+    store, classes = GeneratedStore(train + val, SIZE), np.arange(len(CITYSCAPES), dtype=np.uint8)
     for number in range(train + val):
         name = f"town{number % TOWNS:02d}_{number:06d}_000019"
-        pair = cityscapes_files(root, "train" if number < train else "val", name)
-        if number < different:
-            label = store.label(number).copy()
-            # D_S must hold every class, which a few drawn streets alone do not.
-            label[:PATCH, : PATCH * len(classes)] = classes.repeat(PATCH)
-            write_pair(pair, store.image(number), label)
-            written.append(pair)
-            continue
-        for path, first in zip(pair, written[number % different], strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(first, path)
+        image, label = store.image(number).copy(), store.label(number).copy()
+        # Scenes recur, and of images that are the same only one would be drawn for a role.
+        image[0, 0, :2] = divmod(number, 256)
+        # D_S must hold every class, which a few drawn streets alone do not.
+        label[:PATCH, : PATCH * len(classes)] = classes.repeat(PATCH)
+        write_pair(cityscapes_files(root, "train" if number < train else "val", name), image, label)
 
 
 def read(overrides: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_what_is_written_is_read(folder, learning):
     ("name", "content", "message"),
     [
         ("config.json", "[]", "config.json: not the configuration of a training"),
-        ("config.json", '{"config": {"training": {}}, "label_cost": 3}', "config.json: not the configuration"),
+        ("config.json", '{"config": {"training": {}}, "label_cost": 3}', "config.features must be a group of settings"),
         ("config.json", "{", "config.json: not JSON"),
         ("splits.json", "[]", r"splits: the keys must be state, .*; found \[\]"),
         ("splits.json", '{"train": []}', "splits: the keys must be state, .*; found train"),
@@ -45,7 +45,7 @@ def test_a_record_without_its_cost(folder):
     record = json.loads((folder / "config.json").read_text())
     del record["label_cost"]
     (folder / "config.json").write_text(json.dumps(record))
-    with pytest.raises(RalsegError, match=r"config.json: not the configuration of a training"):
+    with pytest.raises(RalsegError, match=r"config.json: label_cost=None must be a whole number"):
         read_record(folder)
 
 

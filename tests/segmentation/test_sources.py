@@ -181,7 +181,7 @@ def test_a_source_of_ones_own_is_played_with_pixels_and_its_variant(tmp_path, mo
         ([*OWN, "game=partial"], "a feature source is frozen as a whole; set game=frozen with it"),
         ([OWN[0]], "a network with its own stages takes no other feature source"),
         (["network=pixel_mlp"], "a per-pixel network needs one"),
-        (["source._target_=own_source.Nothing", "network=pixel_mlp"], "source: Error loading 'own_source.Nothing'"),
+        (["source._target_=own_source.Nothing", "network=pixel_mlp"], "source._target_=own_source.Nothing cannot be"),
         (["source._target_=collections.Counter", "network=pixel_mlp"], "does not derive from ralseg.segmentation.sour"),
     ],
 )  # fmt: skip
