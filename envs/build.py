@@ -9,6 +9,7 @@ from ralseg.configs import composed
 from ralseg.envs.game import Game
 from ralseg.envs.region_selection import RegionSelectionEnv
 from ralseg.envs.world import Role, World
+from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import single_thread
 
 
@@ -43,10 +44,11 @@ class EnvFactory:
 
 def make_env(
     game: Game | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | str = (),
     role: Role = "train",
     credit: bool = True,
     reference: bool = True,
+    render_mode: str | None = None,
 ) -> RegionSelectionEnv:
     """The entry point of `gymnasium.make("ralseg:ralseg/RegionSelection-v0", ...)`.
 
@@ -56,11 +58,20 @@ def make_env(
 
     Args:
         game: a game that was built by hand; by default one is built from the configuration of `train_agent.py`.
-        overrides: changes to that configuration, as on the command line.
+        overrides: changes to that configuration, as on the command line; a text is one of them.
         role: `train` (D_T) or `compare` (D_V).
         credit: whether `info` holds gradient credit.
         reference: whether `info` holds the score of `game.reference`.
+        render_mode: None, since a game is not rendered.
+
+    Raises:
+        RalsegError: for a render mode, or see `composed` and `World`.
     """
+    if render_mode is not None:
+        raise RalsegError(
+            f"render_mode={render_mode!r} is not there: the report of a comparison shows what was bought; leave it out"
+        )
     if game is not None:
         return RegionSelectionEnv(game)
+    overrides = [overrides] if isinstance(overrides, str) else overrides
     return RegionSelectionEnv(World(composed("train_agent", overrides)).game(role, credit, reference))

@@ -287,3 +287,10 @@ def test_camvid(camvid_root):
     assert [row[3]["ledger"]["units"] for row in rows] == [0, 4, 8]
     assert rows[-1][3]["ledger"]["share"] == 8 / 2400
     assert_same(rows, episode(env, 0))
+
+
+def test_a_render_mode_is_refused_and_one_override_may_be_a_text():
+    with pytest.raises(RalsegError, match=r"render_mode='rgb_array' is not there: .*; leave it out"):
+        gymnasium.make("ralseg:ralseg/RegionSelection-v0", render_mode="rgb_array", disable_env_checker=True)
+    with pytest.raises(RalsegError, match=r"^game=partly is unknown"):
+        gymnasium.make("ralseg:ralseg/RegionSelection-v0", overrides="game=partly")
