@@ -226,7 +226,7 @@ def test_a_missing_damaged_or_foreign_policy_is_refused(saved, tmp_path):
         load_policy(folder)
     said["network"]["name"] = "other"
     description.write_text(json.dumps(said))
-    with pytest.raises(RalsegError, match="unknown network 'other'"):
+    with pytest.raises(RalsegError, match="the network 'other' is unknown"):
         load_policy(folder)
     description.write_text("[]")
     with pytest.raises(RalsegError, match="not a policy"):
