@@ -9,16 +9,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ralseg.features.arrays import Array, namespace
+from ralseg.features.arrays import Array, cast, namespace
 from ralseg.features.softmax_maps import CLASS_AXIS, Softmax, entropy_map
 from ralseg.foundation import RalsegError
 
-MEAN_MARGIN = 1e-5
-"""Balanced entropy: the mean probability of a class is kept at this distance from 0 and 1, which float32 resolves."""
+LEAST_PROBABILITY = 1e-100
+"""Balanced entropy: a draw's probability of a class, and of all others together, is raised to this value."""
 
-CONCENTRATIONS = (1e-3, 1e8)
-"""Balanced entropy: the range of a + b of a fitted Beta. It keeps the entropy finite where all draws are 0 or 1, and
-where all draws agree (variance 0)."""
+LEAST_DEVIATION = 1e-6
+"""Balanced entropy: the draws' standard deviation, in units of m (1 - m), that is the least of their logits."""
+
+LEAST_CONCENTRATION = 1e-12
+"""Balanced entropy: the least a + b of a fitted Beta; it keeps the entropy finite where all draws are 0 or 1."""
 
 LEAST_BALANCE = 1e-6
 """Balanced entropy: a balance between 0 and this value is raised to it, so that its inverse is finite."""
@@ -54,27 +56,31 @@ def balanced_entropy_map(noisy: Array) -> Array:
 
     Returns:
         (..., h, w) float32, finite: 1 / balance where the balance is 0 or more, the balance itself where it is
-        negative. Means, a_i + b_i and balance are bounded by `MEAN_MARGIN`, `CONCENTRATIONS` and `LEAST_BALANCE`.
+        negative. It is computed in float64, and bounded by the constants of this module alone, so that draws that are
+        all but certain rank as the formula says; their balance falls without bound as they become more certain.
 
     Raises:
         RalsegError: as `mutual_information_map`.
     """
     _check(noisy)
-    xp, first = namespace(noisy), Softmax(noisy[0]).probabilities
+    xp = namespace(noisy)
+    first, first_rest = _probabilities(Softmax(noisy[0]))
 
-    def moments(draw: Softmax) -> tuple[Array, Array]:
-        # From the first draw on, so that draws that agree leave no difference of large numbers.
-        deviation = draw.probabilities - first
-        return deviation, deviation * deviation
+    def moments(draw: Softmax) -> tuple[Array, ...]:
+        p, rest = _probabilities(draw)
+        # Of the smaller one, and from the first draw on, so that no difference of near equals loses its digits.
+        deviation = xp.where(first > 0.5, first_rest - rest, p - first)
+        return p, rest, p * rest, deviation, deviation * deviation
 
-    deviation, square = _means(noisy, moments)
-    variance = xp.clip(square - deviation * deviation, TINY, None)
-    entropy = _entropy(first + deviation)
-    mean = xp.clip(first + deviation, MEAN_MARGIN, 1 - MEAN_MARGIN)
-    concentration = xp.clip(mean * (1 - mean) / variance - 1, *CONCENTRATIONS)
-    posterior = _beta_entropy(mean * concentration + 1, (1 - mean) * concentration)
+    mean, rest, spread, deviation, square = _means(noisy, moments)
+    least = LEAST_DEVIATION * mean * rest
+    variance = xp.maximum(square - deviation * deviation, least * least)
+    # a + b = m (1 - m) / v - 1, and m (1 - m) - v is the mean of p (1 - p).
+    concentration = xp.clip(spread / variance, LEAST_CONCENTRATION, None)
+    posterior = _beta_entropy(mean * concentration + 1, rest * concentration)
+    entropy = _entropy(mean)
     balance = ((mean * posterior).sum(axis=CLASS_AXIS) + entropy) / (entropy + math.log(2))
-    return xp.where(balance < 0, balance, 1 / xp.clip(balance, LEAST_BALANCE, None))
+    return cast(xp.where(balance < 0, balance, 1 / xp.clip(balance, LEAST_BALANCE, None)), "float32")
 
 
 def symmetric_divergence_map(logits: Array, noisy: Array) -> Array:
@@ -172,6 +178,14 @@ def _check_pair(logits: Array, noisy: Array) -> None:
         )
 
 
+def _probabilities(draw: Softmax) -> tuple[Array, Array]:
+    """(..., C, h, w) float64: the probability of each class, and that of all others, exact also where it is small."""
+    xp, best = namespace(draw.one_hot), draw.one_hot
+    p = xp.exp(cast(draw.log_probabilities, "float64"))
+    rest = xp.where(best > 0, ((1 - best) * p).sum(axis=CLASS_AXIS)[..., None, :, :], 1 - p)
+    return xp.clip(p, LEAST_PROBABILITY, None), xp.clip(rest, LEAST_PROBABILITY, None)
+
+
 def _means(noisy: Array, of: Callable[[Softmax], Sequence[Array]]) -> list[Array]:
     """The means of `of` over the draws, taken one draw at a time, so that memory is needed for a single one."""
     _check(noisy)
@@ -190,10 +204,10 @@ def _entropy(probabilities: Array) -> Array:
 
 
 def _beta_entropy(a: Array, b: Array) -> Array:
-    """Differential entropy of Beta(a, b), nats, for float32 a and b of 1e-8 to 1e8.
+    """Differential entropy of Beta(a, b), nats, for float64 a and b of 1e-112 to 1e112.
 
     With H(x) the entropy of Gamma(x, 1) and psi the digamma function it is H(a) + H(b) - H(a + b) - psi(a + b): unlike
-    in the textbook's formula no term grows faster than a logarithm, so that float32 is enough.
+    in the textbook's formula no term grows faster than a logarithm, so that no digits are lost.
     """
     (of_a, _), (of_b, _), (of_sum, digamma) = _gamma_entropy(a), _gamma_entropy(b), _gamma_entropy(a + b)
     return of_a + of_b - of_sum - digamma
