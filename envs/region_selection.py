@@ -1,6 +1,8 @@
 """`ralseg/RegionSelection-v0`: the annotation game as a Gymnasium environment."""
 
-from typing import Any
+import copy
+import pickle
+from typing import Any, NoReturn, Self
 
 import gymnasium
 import numpy as np
@@ -62,7 +64,7 @@ class RegionSelectionEnv(gymnasium.Env):
 
     ## Vectorisation
     Sync, async and tianshou's vector envs take `ralseg.envs.EnvFactory`, which can be pickled; start processes with
-    spawn.
+    spawn. An env itself can be copied with `copy.deepcopy`, but not pickled.
 
     ## Version History
     - v0: first version.
@@ -129,6 +131,17 @@ class RegionSelectionEnv(gymnasium.Env):
             "class_shares": bought.astype(np.float32),
         }
         return observation, float(reward), self.game.over, False, info
+
+    def __getstate__(self) -> NoReturn:
+        raise pickle.PicklingError(
+            "an env cannot be pickled, as it holds a network and a data set; pickle the ralseg.envs.EnvFactory that "
+            "makes it and game.campaign.records, and go on with reset(options={'records': records})"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def _look(self) -> tuple[CandidatesView, dict[str, np.ndarray]]:
         view = self.game.view(self.game.credit_reducers)

@@ -47,9 +47,10 @@ def log_path(readings: object, folder: Path, where: str = "") -> Path:
     """
     if readings is None:
         return folder / READINGS
-    if not isinstance(readings, str | Path) or not str(readings).strip() or "\0" in str(readings):
+    file = Path(readings).expanduser() if isinstance(readings, str | Path) and str(readings).strip() else None
+    if file is None or not file.name or "\0" in str(file):
         raise RalsegError(f"{where}readings={readings!r} is no file; give e.g. {where}readings=runs/{READINGS}")
-    return Path(readings).expanduser()
+    return file
 
 
 def check_log(path: Path, where: str = "") -> None:

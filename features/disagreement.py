@@ -79,7 +79,7 @@ def balanced_entropy_map(noisy: Array) -> Array:
     concentration = xp.clip(spread / variance, LEAST_CONCENTRATION, None)
     posterior = _beta_entropy(mean * concentration + 1, rest * concentration)
     entropy = _entropy(mean)
-    balance = ((mean * posterior).sum(axis=CLASS_AXIS) + entropy) / (entropy + math.log(2))
+    balance = (xp.sum(mean * posterior, axis=CLASS_AXIS) + entropy) / (entropy + math.log(2))
     return cast(xp.where(balance < 0, balance, 1 / xp.clip(balance, LEAST_BALANCE, None)), "float32")
 
 
@@ -182,7 +182,8 @@ def _probabilities(draw: Softmax) -> tuple[Array, Array]:
     """(..., C, h, w) float64: the probability of each class, and that of all others, exact also where it is small."""
     xp, best = namespace(draw.one_hot), draw.one_hot
     p = xp.exp(cast(draw.log_probabilities, "float64"))
-    rest = xp.where(best > 0, ((1 - best) * p).sum(axis=CLASS_AXIS)[..., None, :, :], 1 - p)
+    others = xp.sum(p * (1 - best), axis=CLASS_AXIS)
+    rest = xp.where(best > 0, others[..., None, :, :], 1 - p)
     return xp.clip(p, LEAST_PROBABILITY, None), xp.clip(rest, LEAST_PROBABILITY, None)
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import torch
 from filelock import FileLock
 from safetensors.torch import save
-from torch import Tensor
 
 from ralseg.foundation import Count, RalsegError, Range, Settings, atomic_write, generator, integer, unwritable
 from ralseg.segmentation.datasets import Streets
@@ -28,7 +27,7 @@ from ralseg.segmentation.learners import (
     taught,
 )
 from ralseg.segmentation.losses import Loss
-from ralseg.segmentation.networks import Cut, SegmentationNetwork, read_tensors
+from ralseg.segmentation.networks import Cut, SegmentationNetwork, load_weights, read_tensors
 from ralseg.segmentation.sources import Source
 from ralseg.segmentation.store import ELSEWHERE, ImageStore
 
@@ -109,7 +108,7 @@ def theta0(
     if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
     if options.file:
-        load_weights(network, read_tensors(options.file), options.file)
+        load_weights(network, read_tensors(options.file), options.file, "this network")
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
@@ -142,7 +141,7 @@ def theta0(
                 training.run(chosen, of_head, source is None)
                 with atomic_write(path) as file:
                     file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
-    load_weights(network, read_tensors(path), path)
+    load_weights(network, read_tensors(path), path, "this network")
     return network
 
 
@@ -159,19 +158,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def load_weights(network: SegmentationNetwork, tensors: Mapping[str, Tensor], source: object) -> None:
-    """Load weights into a network.
-
-    Raises:
-        RalsegError: if a tensor is missing, unknown or of another shape.
-    """
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RalsegError(f"{source}: the checkpoint belongs to another network ({reason})") from error
 
 
 @dataclass(frozen=True)

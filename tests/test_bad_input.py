@@ -141,7 +141,7 @@ CASES = {
     "damaged checkpoint": (lambda t, p: no_checkpoint(p), "weights.safetensors: not a readable checkpoint"),
     "checkpoint of another network": (
         lambda t, p: checkpoint(p, 5),
-        "weights.safetensors: the checkpoint belongs to another network",
+        "it is not a checkpoint of this network",
     ),
 }
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks.hub import weights_hub
-from ralseg.segmentation.networks.weights import read_tensors
+from ralseg.segmentation.networks.weights import load_weights, read_tensors
 
 
 @dataclass(frozen=True)
@@ -99,21 +99,16 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
 
 
 def _load(model: Any, name: str, weights: str) -> None:
-    own = model.state_dict()
     if weights == "imagenet":
         # The package lists the same tensors in the same order under other names.
-        tensors = dict(zip(own, _packaged(PACKAGED[name]), strict=True))
+        tensors = dict(zip(model.state_dict(), _packaged(PACKAGED[name]), strict=True))
     else:
         tensors = read_tensors(weights)
-        # The classifier may be missing, or be that of other classes.
-        classifier = model.pretrained_cfg["classifier"]
-        parts = (classifier,) if isinstance(classifier, str) else classifier
-        tensors |= {key: own[key] for key in own if key.rpartition(".")[0] in parts}
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RalsegError(f"{weights}: the checkpoint is not one of timm's {name} ({reason})") from error
+    classifier = model.pretrained_cfg["classifier"]
+    parts = (classifier,) if isinstance(classifier, str) else classifier
+    # The classifier may be missing, or be that of other classes.
+    optional = [key for key in model.state_dict() if key.rpartition(".")[0] in parts]
+    load_weights(model, tensors, weights, f"timm's {name}", more=True, optional=optional)
 
 
 def _packaged(weights: Packaged) -> list[Tensor]:

@@ -1,13 +1,15 @@
 """Pretrained backbone weights, from torchvision's hub or from a file."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from typing import NoReturn
+from zipfile import ZIP_STORED, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
 
@@ -39,24 +41,63 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
             ) from error
     else:
         tensors = read_tensors(source)
-    expected = body.state_dict()
-    for key, tensor in tensors.items():
-        if key in expected and expected[key].shape != tensor.shape and key not in ignored:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(expected[key].shape)}"
-            raise RalsegError(f"{source}: tensor {key} has shape {shapes}; it is not a {name} checkpoint")
-    missing = [key for key in expected if key not in tensors and key not in ignored and "num_batches" not in key]
-    if missing:
-        raise RalsegError(
-            f"{source}: tensor {missing[0]} is missing ({len(missing)} in all); it is not a {name} checkpoint"
-        )
-    body.load_state_dict({k: v for k, v in tensors.items() if k in expected and k not in ignored}, strict=False)
+    load_weights(body, tensors, source, name, more=True, optional=ignored)
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Tensors of a checkpoint file: .safetensors, or a torch file that holds tensors only (nothing is unpickled).
+def load_weights(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    name: str,
+    *,
+    more: bool = False,
+    optional: Collection[str] = (),
+) -> None:
+    """Load weights into a module, in place.
+
+    Args:
+        module: what is loaded.
+        tensors: the weights by the names of the module's state_dict.
+        source: where they come from, for messages.
+        name: what the module is, for messages.
+        more: whether tensors that the module lacks are left out, rather than refused.
+        optional: names of tensors that are not loaded.
 
     Raises:
-        RalsegError: if the file is missing or damaged.
+        RalsegError: if a tensor is missing, unknown, of another shape or kind of number, or not finite.
+    """
+
+    def refuse(complaint: str) -> NoReturn:
+        raise RalsegError(f"{source}: tensor {complaint}; it is not a checkpoint of {name}")
+
+    expected = module.state_dict()
+    wanted = {key: tensor for key, tensor in expected.items() if key not in optional}
+    # Counts of batches are read by no network here, and older checkpoints lack them.
+    missing = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
+    if missing:
+        refuse(f"{missing[0]} is missing ({len(missing)} in all)")
+    unknown = [key for key in tensors if key not in expected]
+    if unknown and not more:
+        refuse(f"{unknown[0]} is unknown ({len(unknown)} in all)")
+    chosen = {key: tensors[key] for key in wanted if key in tensors}
+    for key, tensor in chosen.items():
+        own = wanted[key]
+        if tensor.shape != own.shape:
+            refuse(f"{key} has shape {tuple(tensor.shape)}, not {tuple(own.shape)}")
+        if tensor.is_floating_point() != own.is_floating_point() or tensor.is_complex():
+            refuse(f"{key} holds {str(tensor.dtype)[6:]}, not {str(own.dtype)[6:]}")
+        if not tensor.isfinite().all():
+            raise RalsegError(f"{source}: tensor {key} holds NaN or infinities; the training of its network diverged")
+    module.load_state_dict(chosen, strict=False)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint file: .safetensors, or a torch file that holds tensors only (nothing is unpickled).
+
+    Neither takes more memory than the file is large: safetensors checks offsets, and packed torch files are refused.
+
+    Raises:
+        RalsegError: if the file is missing, damaged or packed, or holds something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,10 +105,17 @@ def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if is_zipfile(path):
+            with ZipFile(path) as archive:
+                if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+                    raise RalsegError(f"{path}: a packed archive, which torch.save does not write; save it with torch")
         tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except RalsegError:
+        raise
+    # Instructions of a damaged pickle end in errors of nearly every type.
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise RalsegError(f"{path}: not a readable checkpoint ({reason})") from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise RalsegError(f"{path}: not a mapping of names to tensors; save the network's state_dict alone")
     return tensors

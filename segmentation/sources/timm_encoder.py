@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ralseg.foundation import RalsegError, Range, checked
-from ralseg.segmentation.networks import normalised, read_tensors
+from ralseg.segmentation.networks import load_weights, normalised, read_tensors
 from ralseg.segmentation.networks.hub import weights_hub
 from ralseg.segmentation.sources.base import Source, Variant
 
@@ -54,9 +54,7 @@ class TimmSource(Source):
                 "another encoder or other levels, or give the path of a checkpoint as source.file"
             ) from error
         if file is not None:
-            missing = model.load_state_dict(read_tensors(file), strict=False).missing_keys
-            if missing:
-                raise RalsegError(f"{file}: tensor {missing[0]} is missing; it is not a checkpoint of {encoder}")
+            load_weights(model, read_tensors(file), file, f"timm's {encoder}", more=True)
         self._model = model.eval().requires_grad_(False)
         self._input = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         info: Any = model.feature_info

@@ -1,4 +1,6 @@
+import copy
 import multiprocessing
+import pickle
 from itertools import pairwise
 
 import gymnasium
@@ -122,6 +124,16 @@ def test_what_info_holds(env):
     assert [row[3]["ledger"]["units"] for row in rows] == [0, 3, 6, 8]
     bought = env.game._reader().true_counts(env.game.pool.history[-1]).sum(0)
     np.testing.assert_array_equal(rows[-1][3]["class_shares"] > 0, bought > 0)
+
+
+def test_a_copy_plays_the_same_game_on_its_own_and_a_pickle_is_refused(env):
+    observation, _ = env.reset(seed=3)
+    env.step(choose(observation, 1))
+    twin = copy.deepcopy(env)
+    later = [[made.step(choose(made.game.view().observation, step)) for step in (2, 3)] for made in (env, twin)]
+    assert_same(*later)
+    with pytest.raises(pickle.PicklingError, match="EnvFactory"):
+        pickle.dumps(env)
 
 
 @pytest.mark.parametrize("credit", [False, True])

@@ -87,6 +87,6 @@ def test_checking_leaves_nothing(tmp_path):
 def test_where_the_log_is(tmp_path):
     assert log_path(None, tmp_path) == tmp_path / "test_readings.csv"
     assert log_path("results/log.csv", tmp_path).as_posix() == "results/log.csv"
-    for wrong in (8, True, [], "", " ", "a\0b"):
+    for wrong in (8, True, [], "", " ", "a\0b", "/", "."):
         with pytest.raises(RalsegError, match=r"comparison\.readings=.* is no file; give e\.g\. comparison\.readings="):
             log_path(wrong, tmp_path, "comparison.")

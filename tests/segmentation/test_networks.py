@@ -1,5 +1,7 @@
 import dataclasses
+import re
 import urllib.error
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from torchvision.models import resnet50
 from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.networks import CUTS, EncoderFPN, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, read_tensors
-from ralseg.segmentation.networks.weights import load_imagenet
+from ralseg.segmentation.networks.weights import load_imagenet, load_weights
 
 
 def images_of(height, width, batch=2, seed=0):
@@ -373,9 +375,41 @@ def test_a_checkpoint_of_another_network_is_refused(checkpoint, written):
     with pytest.raises(RalsegError, match=r"layer1.0.conv1.weight has shape \(1, 2\), not \(64, 64, 1, 1\)"):
         RalisFPN(5, imagenet=written(checkpoint | {"layer1.0.conv1.weight": torch.zeros(1, 2)}))
     with pytest.raises(
-        RalsegError, match=r"tensor layer4.2.bn3.running_var is missing \(1 in all\); it is not a resnet50"
+        RalsegError,
+        match=r"tensor layer4.2.bn3.running_var is missing \(1 in all\); it is not a checkpoint of res",
     ):
         RalisFPN(5, imagenet=written(without("layer4.2.bn3.running_var")))
+
+
+def test_only_the_tensors_of_a_network_are_loaded():
+    network, tensors = nn.BatchNorm2d(2), {name: t + 1 for name, t in nn.BatchNorm2d(2).state_dict().items()}
+    load_weights(network, tensors, "here", "a norm")
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in network.state_dict().items())
+    load_weights(network, {n: t for n, t in tensors.items() if n != "num_batches_tracked"}, "here", "a norm")
+    one = torch.ones(2)
+    wrong = {
+        "tensor scale is unknown (1 in all); it is not a checkpoint of a norm": {"scale": one},
+        "tensor weight has shape (3,), not (2,)": {"weight": torch.ones(3)},
+        "tensor weight holds int64, not float32": {"weight": one.long()},
+        "tensor weight holds complex64, not float32": {"weight": one + 1j},
+        "tensor bias holds NaN or infinities": {"bias": one / 0},
+    }
+    for message, change in wrong.items():
+        with pytest.raises(RalsegError, match=f"there: {re.escape(message)}"):
+            load_weights(network, tensors | change, "there", "a norm")
+    with pytest.raises(RalsegError, match=r"there: tensor bias is missing \(1 in all\); it is not a checkpoint"):
+        load_weights(network, {n: t for n, t in tensors.items() if n != "bias"}, "there", "a norm")
+    load_weights(network, tensors | {"scale": one, "weight": one / 0}, "here", "a norm", more=True, optional=["weight"])
+
+
+def test_a_packed_torch_file_is_refused(tmp_path):
+    torch.save({"zeros": torch.zeros(1 << 20)}, tmp_path / "plain.pth")
+    with ZipFile(tmp_path / "plain.pth") as plain, ZipFile(tmp_path / "packed.pth", "w", ZIP_DEFLATED) as packed:
+        for part in plain.namelist():
+            packed.writestr(part, plain.read(part))
+    assert read_tensors(tmp_path / "plain.pth")["zeros"].shape == (1 << 20,)
+    with pytest.raises(RalsegError, match=r"packed.pth: a packed archive"):
+        read_tensors(tmp_path / "packed.pth")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
