@@ -19,7 +19,7 @@ from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_conf
 from ralseg.features.prediction import Noise
 from ralseg.features.reduction import reduce_units
 from ralseg.features.unit_features import feature_reducers
-from ralseg.foundation import RalsegError, generator, settings
+from ralseg.foundation import RalsegError, file_digests, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype
 from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
@@ -172,7 +172,8 @@ class World:
             cut=cut,
             comparing=comparing,
             seed=self.config["seed"],
-            description=self.config["network"],
+            # Weights that come from a file are known by their contents, since another file may get its name.
+            description=self.config["network"] | file_digests(self.config["network"]),
             cache=cache_folder(),
             device=self.config["device"],
             precision=self.config["precision"],

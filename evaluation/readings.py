@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ralseg.foundation import RalsegError, made_folder, unwritable
+from ralseg.foundation import RalsegError, expanded, made_folder, unwritable
 
 READINGS = "test_readings.csv"
 """The log's name where no other is asked for; it lies in the folder of the comparison."""
@@ -47,7 +47,7 @@ def log_path(readings: object, folder: Path, where: str = "") -> Path:
     """
     if readings is None:
         return folder / READINGS
-    file = Path(readings).expanduser() if isinstance(readings, str | Path) and str(readings).strip() else None
+    file = expanded(readings) if isinstance(readings, str | Path) and str(readings).strip() else None
     if file is None or not file.name or "\0" in str(file):
         raise RalsegError(f"{where}readings={readings!r} is no file; give e.g. {where}readings=runs/{READINGS}")
     return file

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ralseg.evaluation.training_record import CONFIG
-from ralseg.foundation import RalsegError, owned
+from ralseg.foundation import RalsegError, expanded, owned
 
 COMPARISON = "comparison"
 """Where the folder of a training has its comparison."""
@@ -28,7 +28,7 @@ def run_folder(config: Mapping[str, Any]) -> Path:
     if isinstance(run, bool) or not isinstance(run, str | int) or not str(run).strip() or "\0" in str(run):
         shown = "null" if run is None else repr(run)
         raise RalsegError(f"run={shown} names no folder; give one, e.g. run=runs/mine")
-    return Path(str(run)).expanduser()
+    return expanded(str(run))
 
 
 @contextmanager

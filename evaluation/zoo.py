@@ -11,7 +11,7 @@ from ralseg.agents.query_policy import WEIGHTS, read_policy_files, write_policy_
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import CONFIG, SPLITS, read_record
 from ralseg.features import spec_from_config
-from ralseg.foundation import RalsegError, read_json, write_json
+from ralseg.foundation import RalsegError, expanded, read_json, write_json
 
 ZOO = Path(str(files("ralseg.policies")))
 LARGEST = 2_000_000
@@ -88,7 +88,7 @@ def _places(value: Any, name: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, part in value.items():
             yield from _places(part, f"{name}.{key}".lstrip("."))
-    elif isinstance(value, str) and Path(value).expanduser().is_absolute():
+    elif isinstance(value, str) and expanded(value).is_absolute():
         yield f"{name}={value} is a place of this machine"
 
 

@@ -4,7 +4,7 @@ if __name__ != "ralseg.foundation":
     raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
 
 from ralseg.foundation.errors import RalsegError
-from ralseg.foundation.files import atomic_write, made_folder, read_json, unwritable, write_json
+from ralseg.foundation.files import atomic_write, expanded, file_digests, made_folder, read_json, unwritable, write_json
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.ownership import owned
 from ralseg.foundation.seeds import generator, integer, sequence
@@ -32,6 +32,8 @@ __all__ = [
     "atomic_write",
     "check_arguments",
     "checked",
+    "expanded",
+    "file_digests",
     "generator",
     "integer",
     "made_folder",

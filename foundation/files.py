@@ -1,11 +1,12 @@
 """Atomic writes: a reader sees the old file or the new one, never a part of it."""
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -71,6 +72,37 @@ def made_folder(folder: Path) -> Iterator[None]:
         for place in made:
             with suppress(OSError):
                 place.rmdir()
+
+
+def file_digests(value: object, key: str = "") -> dict[str, str]:
+    """Full key -> SHA-256 of the file, for each setting of a configuration that names a file that is there.
+
+    Args:
+        value: the configuration, or a part of it.
+        key: the full key of that part.
+
+    Raises:
+        RalsegError: if a file cannot be read.
+    """
+    if isinstance(value, Mapping):
+        parts = [file_digests(part, f"{key}.{name}".lstrip(".")) for name, part in value.items()]
+        return {name: digest for part in parts for name, digest in part.items()}
+    if not isinstance(value, str):
+        return {}
+    path = expanded(value)
+    # Unlike pathlib's, this function takes any text.
+    if not os.path.isfile(path):
+        return {}
+    try:
+        with open(path, "rb") as file:
+            return {key: hashlib.file_digest(file, "sha256").hexdigest()}
+    except OSError as error:
+        raise RalsegError(f"{key}={value} cannot be read ({error.strerror})") from error
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with a leading `~` or `~user` replaced by that user's home; one of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
 
 
 def unwritable(path: str | Path, error: OSError, mend: str = "choose a place that can be written") -> RalsegError:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pooch
 
-from ralseg.foundation import RalsegError, read_json, unwritable, write_json
+from ralseg.foundation import RalsegError, expanded, read_json, unwritable, write_json
 from ralseg.foundation.files import FULL
 from ralseg.segmentation.datasets import IGNORE, Dataset
 
@@ -70,7 +70,7 @@ class ImageStore:
         cache_dir = cache_dir or cache_folder()
         fingerprints = [dataset.fingerprint(name) for name in self.names]
         key = _digest([LAYOUT, dataset.name, dataset.identity, self.scale, self.names])
-        self.folder = Path(cache_dir).expanduser() / f"{dataset.name}-{key}-{_digest(fingerprints)}"
+        self.folder = expanded(cache_dir) / f"{dataset.name}-{key}-{_digest(fingerprints)}"
         if not self.folder.is_dir():
             self._build(fingerprints)
             for stale in self.folder.parent.glob(f"{dataset.name}-{key}-*"):
@@ -252,7 +252,7 @@ class MappedFile:
 
 def cache_folder() -> Path:
     """The folder of stores and weights: RALSEG_CACHE if it is set, otherwise the user's cache."""
-    return Path(os.environ.get("RALSEG_CACHE") or pooch.os_cache("ralseg")).expanduser()
+    return expanded(os.environ.get("RALSEG_CACHE") or pooch.os_cache("ralseg"))
 
 
 def count_classes(label: np.ndarray, classes: int) -> np.ndarray:

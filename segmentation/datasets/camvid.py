@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, expanded
 from ralseg.segmentation.datasets.class_list import read_text, short
 from ralseg.segmentation.datasets.download import CAMVID_SHA256, CAMVID_URL, download_camvid
 from ralseg.segmentation.datasets.files import FileDataset, label_table, paired
@@ -42,7 +42,7 @@ class CamVid(FileDataset):
         url: str = CAMVID_URL,
         sha256: str = CAMVID_SHA256,
     ):
-        root = Path(root).expanduser()
+        root = expanded(root)
         if download and not root.exists():
             download_camvid(root, url, sha256)
         if not root.is_dir():

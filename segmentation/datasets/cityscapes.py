@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, expanded
 from ralseg.segmentation.datasets.base import IGNORE
 from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, paired
 from ralseg.segmentation.datasets.images import deep_pixels, opened, png_header, undamaged
@@ -34,7 +34,7 @@ class Cityscapes(FileDataset):
     unit_size = (128, 128)
 
     def __init__(self, root: str | Path, unknown: Unknown = "refuse") -> None:
-        root = Path(root).expanduser()
+        root = expanded(root)
         self.identity = str(root.resolve())
         self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
         self.files, self.groups, self.subsets = {}, {}, {}
@@ -79,7 +79,7 @@ class GTAV(FileDataset):
     unit_size = (128, 128)
 
     def __init__(self, root: str | Path, images: int | None = None, unknown: Unknown = "refuse") -> None:
-        root = Path(root).expanduser()
+        root = expanded(root)
         self.identity = str(root.resolve())
         self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
         found = _spread(_images(root / "images", "*.png", "images/ and labels/"), images)
@@ -130,7 +130,7 @@ class Synthia(FileDataset):
     def __init__(
         self, root: str | Path, images: int | None = None, classes: int = 16, unknown: Unknown = "refuse"
     ) -> None:
-        root = Path(root).expanduser()
+        root = expanded(root)
         if classes not in (13, 16):
             raise RalsegError(f"dataset.classes={classes!r} must be 16 or 13 for SYNTHIA")
         left_out = () if classes == 16 else ("wall", "fence", "pole")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, expanded
 from ralseg.segmentation.datasets.base import IGNORE
 from ralseg.segmentation.datasets.class_list import ClassList, read_class_list, read_text, short
 from ralseg.segmentation.datasets.color_table import UNKNOWN, ColorTable
@@ -47,7 +47,7 @@ class Folder(FileDataset):
     name = "folder"
 
     def __init__(self, root: str | Path, unit_size: tuple[int, int] | None = None, require_labels: bool = False):
-        root = Path(root).expanduser()
+        root = expanded(root)
         if not root.is_dir():
             raise RalsegError(f"{root}: no such folder; set dataset.root to the folder of images/ and labels/")
         self.identity = str(root.resolve())

@@ -1,5 +1,6 @@
 """Pretrained backbone weights, from torchvision's hub or from a file."""
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, expanded
 
 
 def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[str] = ()) -> None:
@@ -99,8 +100,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         RalsegError: if the file is missing, damaged or packed, or holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
+    path = expanded(path)
+    if not os.path.isfile(path):
         raise RalsegError(f"{path}: no such checkpoint")
     try:
         if path.suffix == ".safetensors":

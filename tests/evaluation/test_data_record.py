@@ -1,3 +1,4 @@
+from hashlib import sha256
 from types import SimpleNamespace
 
 import cv2
@@ -10,12 +11,12 @@ from ralseg.foundation import RalsegError, read_json, write_json
 from ralseg.segmentation.splits import ROLES, Splits
 
 
-def world(**contents):
-    """A world of these images: name -> (role, content)."""
+def world(weights=None, **contents):
+    """A world of these images, name -> (role, content), and with theta_0 from a file of weights."""
     names = list(contents)
     roles = {role: tuple(name for name in names if contents[name][0] == role) for role in ROLES}
     store = SimpleNamespace(index=names.index, content=lambda i: contents[names[i]][1])
-    return SimpleNamespace(splits=Splits(**roles), store=store)
+    return SimpleNamespace(splits=Splits(**roles), store=store, config={"network": {}, "theta0": {"file": weights}})
 
 
 BEGUN = {"a": ("state", "1" * 64), "b": ("train", "2" * 64), "c": ("train", "3" * 64), "d": ("test", "4" * 64)}
@@ -35,8 +36,23 @@ def test_other_data_is_refused_and_the_first_change_named(tmp_path, now, change)
     check_data(tmp_path, world(**BEGUN))
     write_data(tmp_path, world(**BEGUN))
     check_data(tmp_path, world(**BEGUN))
-    with pytest.raises(RalsegError, match=f"holds a run on other images, labels or splits: {change}"):
+    with pytest.raises(RalsegError, match=f"holds a run on other images, labels, splits or weights: {change}"):
         check_data(tmp_path, world(**{**BEGUN, **now}))
+
+
+def test_other_weights_are_refused(tmp_path):
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(b"before")
+    write_data(tmp_path, world(str(weights), **BEGUN))
+    check_data(tmp_path, world(str(weights), **BEGUN))
+    weights.write_bytes(b"after")
+    with pytest.raises(RalsegError, match=r"weights: file of 'theta0\.file' \(weights\) is another; restore"):
+        check_data(tmp_path, world(str(weights), **BEGUN))
+    # A record of before weights were part of it.
+    held = read_json(tmp_path / "data.json")
+    assert held.pop("weights") == {"theta0.file": sha256(b"before").hexdigest()[:16]}
+    write_json(tmp_path / "data.json", held)
+    check_data(tmp_path, world(str(weights), **BEGUN))
 
 
 @pytest.mark.parametrize("damage", [[], {"state": ["a"]}, {"state": None}])
@@ -58,6 +74,7 @@ def test_the_record_of_a_real_world(tmp_path, camvid_tree, own_cache):
     first = World(config)
     write_data(tmp_path, first)
     held = read_json(tmp_path / "data.json")
+    assert held.pop("weights") == {}
     assert {role: list(names) for role, names in held.items()} == first.splits.to_dict()
     name = first.splits.compare[3]
     assert held["compare"][name] == first.store.content(first.store.index(name))[:16]

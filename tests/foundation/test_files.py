@@ -1,11 +1,13 @@
 import errno
+import hashlib
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
-from ralseg.foundation import RalsegError, atomic_write, read_json, write_json
+from ralseg.foundation import RalsegError, atomic_write, expanded, file_digests, read_json, write_json
 
 
 def full(*_, **__):
@@ -97,3 +99,21 @@ def test_a_quota_is_a_full_disk(tmp_path, monkeypatch):
 def test_a_place_that_cannot_be_read(tmp_path):
     with pytest.raises(RalsegError, match=r"cannot be read \(Is a directory\); restore it"):
         read_json(tmp_path)
+
+
+def test_settings_that_name_a_file_are_known_by_its_contents(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    config = {
+        "network": {"weights": f"{tmp_path}/weights.pth", "deep": {"more": "~/weights.pth"}, "widths": [1, 2]},
+        "other": {"root": str(tmp_path), "none": None, "word": "imagenet", "odd": "a\0b", "long": "x" * 5000},
+    }
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert file_digests(config) == {"network.weights": digest, "network.deep.more": digest}
+
+
+def test_homes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/a") == tmp_path / "a"
+    assert expanded("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+    assert expanded(Path("b~")) == Path("b~")
