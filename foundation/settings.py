@@ -6,6 +6,7 @@ the short forms below for numbers.
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -105,8 +106,11 @@ def settings(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     try:
         return cls(**values)
     except RalsegError as error:
-        # Each field has passed by now: what is left to a class of `Settings` are fields that contradict each other.
-        raise (RalsegError(f"{where}: {error}") if where and issubclass(cls, Settings) else error) from None
+        if not where or not issubclass(cls, Settings):
+            raise
+        # Each field has passed by now: what is left are fields that contradict each other, by their names in the class.
+        named = re.sub(rf"(?<![\w.])({'|'.join(kinds)})=", rf"{where}.\1=", str(error))
+        raise RalsegError(named if named != str(error) else f"{where}: {error}") from None
 
 
 def check_arguments(target: Callable, given: Mapping[str, Any], where: str) -> None:

@@ -62,7 +62,9 @@ class Theta0Options(Settings, group="theta0"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.streets or self.use_state or self.use_train == "yes" or self.file):
-            raise RalsegError("the network would be trained on nothing; set use_state=true, streets or file")
+            raise RalsegError(
+                "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>"
+            )
 
 
 def theta0(

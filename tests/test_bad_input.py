@@ -160,7 +160,7 @@ def test_bad_input(refused, camvid_tree, tmp_path, door, case):
         ("agent.gamma=3", "agent.gamma=3 is out of range; it must be 0 to 1"),
         ("features=published", "agent.prior=2 is a weight of a candidate's margin, which features=published do not"),
         ("training.episodes=0", "training.episodes=0 is out of range; it must be 1 or more"),
-        ("training.processes=7", "training: processes=7 must be 1 or as many as streams"),
+        ("training.processes=7", "training.processes=7 must be 1 or as many as training.streams"),
         ("comparison.policies=[entropie]", "'entropie' is unknown; choose from random"),
         ("comparison.fit.options.steps=0", "comparison.fit.options.steps=0 is out of range; it must be 1 or more"),
     ],

@@ -74,7 +74,7 @@ EVALUATE = {
 TRAIN = {
     "more streams than episodes": (
         "training.episodes=1",
-        "training: training.streams=2 must be at most training.episodes=1; lower streams",
+        "training.streams=2 must be at most training.episodes=1; lower streams",
     ),
     "resume that is no switch": ("resume=maybe", "resume='maybe' must be true or false"),
     "budget of the comparison that is no list": (

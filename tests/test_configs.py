@@ -194,9 +194,9 @@ def test_a_key_of_another_choice_is_explained_with_the_choice_that_was_made():
         (["game.learn.clip=-1"], "^game.learn.clip=-1 is out of range; it must be 0 or more$"),
         (
             ["game.budget_measure=share"],
-            "^game: budget=480.0 is out of range; as a share of the pool ",
+            "^game.budget=480.0 is out of range; as a share of the pool ",
         ),
-        (["theta0.use_state=false"], "^theta0: the network would be trained on nothing"),
+        (["theta0.use_state=false"], "^the network would be trained on nothing; set theta0.use_state=true"),
         (["theta0.file=/nowhere/weights.safetensors"], "no such checkpoint"),
     ],
 )

@@ -154,7 +154,8 @@ def check_reading(root: Path, classes, more) -> int:
         if label_path is None:
             assert (label == IGNORE).all()
             continue
-        known = naive_label(label_path, {void: IGNORE, **ids}, {} if more.get("palette") == "ids" else colors)
+        by_id = more.get("palette") == "ids" and Image.open(label_path).mode == "P"
+        known = naive_label(label_path, {void: IGNORE, **ids}, {} if by_id else colors)
         if known is None and colored:
             # Void has a colour of its own in some palettes; the library's reader knows it by its id.
             known = naive_label(label_path, {void: IGNORE, **ids}, {})

@@ -157,8 +157,8 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
             "agent.prior_of=disagreement",
             "agent.prior=2 is a weight of a candidate's disagreement, which features=compact do not",
         ),
-        ("training.networks=2", "training: networks=2 must be at most streams=1"),
-        ("training.processes=2", "training: processes=2 must be 1 or as many as streams=1"),
+        ("training.networks=2", "training.networks=2 must be at most training.streams=1"),
+        ("training.processes=2", "training.processes=2 must be 1 or as many as training.streams=1"),
         ("comparison.fit.options.steps=0", "comparison.fit.options.steps=0 is out of range"),
     ],
 )

@@ -51,9 +51,7 @@ class TrainingOptions(Settings, group="training"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.streams > self.episodes:
-            raise RalsegError(
-                f"training.streams={self.streams} must be at most training.episodes={self.episodes}; lower streams"
-            )
+            raise RalsegError(f"streams={self.streams} must be at most episodes={self.episodes}; lower streams")
         if self.networks > self.streams:
             raise RalsegError(f"networks={self.networks} must be at most streams={self.streams}")
         if self.processes not in (1, self.streams):

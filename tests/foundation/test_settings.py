@@ -125,7 +125,7 @@ def test_the_bounds_themselves():
 
 
 def test_fields_that_contradict_each_other_are_named_with_their_place():
-    with pytest.raises(RalsegError, match=r"^plan.fit: steps=3 must be at most most=2$"):
+    with pytest.raises(RalsegError, match=r"^plan.fit.steps=3 must be at most plan.fit.most=2$"):
         settings(Plan, {"fit": {"most": 2}}, "plan")
     with pytest.raises(RalsegError, match=r"^steps=3 must be at most most=2$"):
         Fit(most=2)
