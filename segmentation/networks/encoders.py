@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
@@ -99,11 +100,7 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
 
 
 def _load(model: Any, name: str, weights: str) -> None:
-    if weights == "imagenet":
-        # The package lists the same tensors in the same order under other names.
-        tensors = dict(zip(model.state_dict(), _packaged(PACKAGED[name]), strict=True))
-    else:
-        tensors = read_tensors(weights)
+    tensors = packaged_tensors(name) if weights == "imagenet" else read_tensors(weights)
     classifier = model.pretrained_cfg["classifier"]
     parts = (classifier,) if isinstance(classifier, str) else classifier
     # The classifier may be missing, or be that of other classes.
@@ -111,8 +108,19 @@ def _load(model: Any, name: str, weights: str) -> None:
     load_weights(model, tensors, weights, f"timm's {name}", more=True, optional=optional)
 
 
-def _packaged(weights: Packaged) -> list[Tensor]:
+def packaged_tensors(name: str) -> dict[str, Tensor]:
+    """The installed ImageNet weights of an encoder of `PACKAGED`, by timm's names.
+
+    Raises:
+        RalsegError: if the installed file is not the one that ralseg was tested with.
+    """
+    import timm
+
+    weights = PACKAGED[name]
     file = Path(str(files(weights.package) / weights.path))
     if hashlib.sha256(file.read_bytes()).hexdigest() != weights.sha256:
         raise RalsegError(f"{file}: not the file that ralseg was tested with; install {weights.package} again")
-    return list(read_tensors(file).values())
+    with torch.device("meta"):
+        names = timm.create_model(name).state_dict()
+    # The package lists the same tensors in the same order under other names.
+    return dict(zip(names, read_tensors(file).values(), strict=True))

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ralseg.foundation import RalsegError, checked
 from ralseg.segmentation.networks.base import Dropout, SegmentationNetwork, Width
+from ralseg.segmentation.networks.encoders import PACKAGED, packaged_tensors
 from ralseg.segmentation.networks.hub import weights_hub
+from ralseg.segmentation.networks.weights import load_weights, read_tensors
 
 ARCHITECTURES = {
     "fpn": ("FPN", {"pyramid_channels", "segmentation_channels"}),
@@ -30,7 +33,9 @@ class SmpNetwork(SegmentationNetwork):
         architecture: "fpn" or "deeplabv3plus".
         encoder: an encoder of the library, e.g. "resnet18", or "tu-<name>" for any timm model.
         dropout: see `SegmentationNetwork`.
-        imagenet: None (from scratch) or the library's name of pretrained weights, e.g. "imagenet" (from the hub).
+        imagenet: the encoder's weights: None (from scratch); the library's name of them, e.g. "imagenet" (the installed
+            package if it holds them, otherwise the hub); or the path of a checkpoint with the names of the library or,
+            for `tu-` encoders, of timm.
         decoder: the library's channel counts of the decoder, multiples of 32: pyramid_channels and
             segmentation_channels of "fpn", channels of "deeplabv3plus"; the library's defaults apply to the rest.
 
@@ -63,9 +68,12 @@ class SmpNetwork(SegmentationNetwork):
         }
         # `dropout` is the only one: the library's own are on by default.
         options[OWN_DROPOUT[architecture]] = 0.0
+        of_timm = encoder.startswith("tu-")
+        named = imagenet == "imagenet" or not (of_timm or imagenet is None or Path(imagenet).suffix)
+        packaged = imagenet == "imagenet" and of_timm and encoder[3:] in PACKAGED
         try:
             # The library takes a name for its own encoders, and no more than yes or no for those of timm.
-            weights = True if imagenet and encoder.startswith("tu-") else imagenet
+            weights = (True if of_timm else imagenet) if named and not packaged else None
             with weights_hub() if weights else nullcontext():
                 model = getattr(smp, name)(encoder, encoder_weights=weights, classes=classes, **options)
         except (KeyError, RuntimeError, ValueError, OSError, TypeError, AssertionError, AttributeError) as error:
@@ -74,6 +82,11 @@ class SmpNetwork(SegmentationNetwork):
                 f"network.encoder={encoder} with network.imagenet={imagenet} and network.decoder={decoder} cannot be "
                 f"built as {architecture} ({reason}); choose another encoder, e.g. resnet18 with network.imagenet=null"
             ) from error
+        body = model.encoder.model if of_timm else model.encoder
+        if packaged:
+            load_weights(body, packaged_tensors(encoder[3:]), "imagenet", encoder, more=True)
+        elif imagenet is not None and not named:
+            load_weights(body, read_tensors(imagenet), imagenet, encoder, more=True)
         channels = tuple(model.encoder.out_channels[1:])
         super().__init__(
             classes,
@@ -86,6 +99,8 @@ class SmpNetwork(SegmentationNetwork):
         )
         if architecture == "deeplabv3plus":
             self.revision = 1  # without the library's dropout of 0.5
+        if of_timm and imagenet is not None:
+            self.mean, self.std = body.pretrained_cfg["mean"], body.pretrained_cfg["std"]
         self.encoder = model.encoder
         self.decoder = model.decoder
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import EncoderFPN, encoders, read_tensors
+from ralseg.segmentation.networks import EncoderFPN, SmpNetwork, encoders, read_tensors
 from ralseg.segmentation.networks.encoders import PACKAGED, timm_encoder
 
 LITE0 = "tf_efficientnet_lite0"
@@ -85,6 +85,27 @@ def test_a_checkpoint_of_timm(tmp_path):
         RalsegError, match=r"resnet18\.safetensors: tensor .*; it is not a checkpoint of timm's tf_efficientnet_"
     ):
         EncoderFPN(5, LITE0, str(tmp_path / "resnet18.safetensors"))
+
+
+def test_the_encoders_of_smp_get_the_same_weights(tmp_path):
+    torch.manual_seed(3)
+    images = torch.randn(1, 3, 64, 96)
+    own = EncoderFPN(5, LITE0, "imagenet").eval()
+    network = SmpNetwork(5, "fpn", f"tu-{LITE0}", imagenet="imagenet").eval()
+    assert (network.mean, network.std) == (own.mean, own.std)
+    # DeepLabv3+ has stride 16 in the place of 32 from the fourth stage on.
+    dilated = SmpNetwork(5, "deeplabv3plus", f"tu-{LITE0}", imagenet="imagenet").eval()
+    for level, maps in enumerate(own.run_stages(images, 0, 5)):
+        assert torch.equal(network.run_stages(images, 0, 5)[level], maps)
+        assert level == 4 or torch.equal(dilated.run_stages(images, 0, 5)[level], maps)
+    model = timm.create_model("resnet18", num_classes=7)
+    path = str(tmp_path / "resnet18.safetensors")
+    save_file(model.state_dict(), path)
+    for encoder in ("resnet18", "tu-resnet18"):
+        body = SmpNetwork(5, "fpn", encoder, imagenet=path).encoder
+        assert torch.equal(getattr(body, "model", body).layer4[1].conv2.weight, model.layer4[1].conv2.weight)
+        with pytest.raises(RalsegError, match=r"resnet18\.safetensors: tensor .* it is not a checkpoint of"):
+            SmpNetwork(5, "fpn", encoder.replace("18", "50"), imagenet=path)
 
 
 @pytest.mark.parametrize(
