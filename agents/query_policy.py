@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,10 +15,12 @@ from safetensors.torch import load, save
 from ralseg.agents.networks import NETWORKS
 from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, QueryNetwork, masked
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import RalsegError, Range, atomic_write, checked, read_json, write_json
+from ralseg.foundation import RalsegError, Range, atomic_write, checked, read_file, read_json, write_json
 
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 FORMAT = 1
+LARGEST = 1 << 30
+"""Bytes of weights that are read at most."""
 LIKELY = Range(-(10**6), 10**6)
 """The range of every number among the arguments of a network; NaN is not in it."""
 
@@ -115,18 +118,22 @@ def load_policy(folder: str | Path) -> QueryPolicy:
     try:
         # The shapes are compared before memory is taken: the sizes are those of a stranger.
         with torch.device("meta"):
-            shapes = {key: tensor.shape for key, tensor in NETWORKS[name](**arguments).state_dict().items()}
+            wanted = _layout(NETWORKS[name](**arguments).state_dict())
     except RalsegError as error:
         raise RalsegError(f"{folder / DESCRIPTION}: network.arguments: {error}") from error
     except (TypeError, RuntimeError, ZeroDivisionError) as error:
         raise RalsegError(unfit) from error
-    if shapes != {key: tensor.shape for key, tensor in tensors.items()}:
+    if wanted != _layout(tensors):
         raise RalsegError(unfit)
     if broken := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
         raise RalsegError(f"{folder / WEIGHTS}: {broken[0]} holds NaN or infinity; train the policy again")
     network = NETWORKS[name](**arguments)
     network.load_state_dict(tensors)
     return QueryPolicy(network, description)
+
+
+def _layout(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Size, bool]]:
+    return {key: (tensor.shape, tensor.is_floating_point()) for key, tensor in tensors.items()}
 
 
 def _network(value: Any, path: Path) -> tuple[str, dict[str, Any]]:
@@ -179,15 +186,11 @@ def read_policy_files(folder: str | Path) -> tuple[dict[str, torch.Tensor], dict
         RalsegError: if a file is missing or the weights do not belong to the description.
     """
     folder = Path(folder)
-    description = read_json(folder / DESCRIPTION)
+    mend = f"a policy is {DESCRIPTION} and {WEIGHTS} in the run folder of a training"
+    description = read_json(folder / DESCRIPTION, mend)
     if not isinstance(description, dict) or description.get("format") != FORMAT or "network" not in description:
         raise RalsegError(f"{folder / DESCRIPTION}: not a policy of format {FORMAT}; train it again or fetch it again")
-    try:
-        weights = (folder / WEIGHTS).read_bytes()
-    except FileNotFoundError as error:
-        raise RalsegError(f"{folder / WEIGHTS}: no such file; a policy is {DESCRIPTION} and {WEIGHTS}") from error
-    except OSError as error:
-        raise RalsegError(f"{folder / WEIGHTS}: cannot be read ({error.strerror}); restore it") from error
+    weights = read_file(folder / WEIGHTS, LARGEST, mend)
     if hashlib.sha256(weights).hexdigest() != description.get("sha256"):
         raise RalsegError(f"{folder / WEIGHTS}: damaged, or not the file that {DESCRIPTION} describes; fetch it again")
     try:

@@ -5,6 +5,7 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from ralseg.foundation import PositiveShare, RalsegError, Range, Settings, check_arguments, checked
+from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.devices import Precision
 from ralseg.segmentation.learners import Learner
 from ralseg.segmentation.losses import Loss
@@ -46,6 +48,9 @@ class CommonSettings(Settings):
         super().__post_init__()
         try:
             with warnings.catch_warnings(action="ignore"):
+                # torch takes any number of a CPU for the one that there is.
+                if self.device.startswith("cpu:") and torch.device(self.device).index:
+                    raise ValueError("there is one CPU, whatever its cores")
                 # A value that is read back, because there are devices that hold none.
                 torch.ones(1, device=self.device).item()
         except (RuntimeError, AssertionError, TypeError, ValueError, ImportError) as error:
@@ -56,6 +61,10 @@ class CommonSettings(Settings):
 
 
 COMMON = tuple(field.name for field in fields(CommonSettings))
+BASES: Mapping[str, type] = {"dataset": Dataset, "network": SegmentationNetwork, "source": Source}
+"""Group -> the class that its parts derive from."""
+LEARNS = [name for name, part in vars(Learner).items() if inspect.isfunction(part) and name[0] != "_"]
+"""The methods of every learner."""
 
 
 def found(config: Mapping[str, Any], group: str) -> Callable:
@@ -67,6 +76,8 @@ def found(config: Mapping[str, Any], group: str) -> Callable:
     target = config["_target_"]
     name = checked(str, target, f"{group}._target_")
     try:
+        if ":" in name:
+            raise ImportError("a colon is no part of a name")
         # Hydra's own search writes lines before it raises.
         part = pkgutil.resolve_name(name)
     except Exception as error:
@@ -87,11 +98,14 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
         arguments: further options.
 
     Raises:
-        RalsegError: if the target does not exist or refuses the options.
+        RalsegError: if the target does not exist, refuses the options, or makes something else than the group holds.
     """
-    check_arguments(found(config, group), {key: config[key] for key in config if key[0] != "_"}, group)
+    target, options = found(config, group), {key: config[key] for key in config if key[0] != "_"}
+    if not config.get("_partial_"):
+        _check_names(target, options, arguments, group, config["_target_"])
+    check_arguments(target, options, group)
     try:
-        return instantiate(dict(config), **arguments, _convert_="all")
+        part = instantiate(dict(config), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         while cause is not None and not isinstance(cause, RalsegError):
@@ -100,20 +114,46 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
             raise cause from None
         reason = " ".join(str(error.__cause__ or error).split())
         raise RalsegError(f"{group}: {reason}") from error
+    if group in BASES:
+        _check_base(part, BASES[group], f"{group}._target_={config['_target_']}")
+    return part
+
+
+def _check_names(target: Callable, options: Mapping[str, Any], given: Mapping[str, Any], group: str, name: str) -> None:
+    """Refuse options that a target does not have, and a target whose options are not all given."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except ValueError:
+        # Some parts of Python itself do not say what they take.
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given]
+    unknown = [key for key in options if key not in {p.name for p in named}]
+    if unknown and all(p.kind is not p.VAR_KEYWORD for p in parameters):
+        raise RalsegError(
+            f"{group}.{unknown[0]} is no option of {name}, which has {', '.join(p.name for p in named) or 'none'}; "
+            f"leave it out, or choose another {group}=<choice>"
+        )
+    if lacking := [p.name for p in named if p.default is p.empty and p.name not in options]:
+        raise RalsegError(f"{group}._target_={name} needs {lacking[0]}; give +{group}.{lacking[0]}=<value>")
+
+
+def _check_base(part: object, base: type, setting: str) -> None:
+    public = f"{base.__module__.rpartition('.')[0]}.{base.__name__}"
+    if not isinstance(part, base):
+        raise RalsegError(f"{setting} does not derive from {public}; name a class that does")
+    # A network may keep its stages under another name.
+    names = () if isinstance(part, torch.nn.Module) else inspect.get_annotations(base)
+    if lacking := [name for name in names if not hasattr(part, name)]:
+        raise RalsegError(f"{setting} has no {lacking[0]}, which every {public} sets; set it in its __init__")
 
 
 def make_source(config: Mapping[str, Any]) -> Source | None:
     """The feature source of a configuration; None if it names none.
 
     Raises:
-        RalsegError: if the class is not a source.
+        RalsegError: see `made`.
     """
-    if config.get("_target_") is None:
-        return None
-    source = made(config, "source")
-    if not isinstance(source, Source):
-        raise RalsegError(f"source: {config['_target_']} does not derive from ralseg.segmentation.sources.Source")
-    return source
+    return None if config.get("_target_") is None else made(config, "source")
 
 
 def make_network(config: Mapping[str, Any], classes: int, source: Source | None) -> SegmentationNetwork:
@@ -139,12 +179,30 @@ def learner_maker(config: Mapping[str, Any], arguments: int) -> Callable[..., Le
         arguments: number of arguments of a call, see `ralseg.segmentation.learners.Learner`.
 
     Raises:
-        RalsegError: if the target does not exist or does not take the configured options.
+        RalsegError: if the target does not exist, does not take the configured options, or is no learner. A function
+            that makes something else is found out when it is called.
     """
+    setting = f"learner._target_={config['_target_']}"
     make = made({**config, "_partial_": True}, "learner")
+    if isinstance(make.func, type):
+        _check_learner(make.func, setting)
     try:
         inspect.signature(make.func).bind(*range(arguments), **make.keywords)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         options = [key for key in config if not key.startswith("_")]
-        raise RalsegError(f"learner: {config['_target_']} cannot be made with options {options}: {error}") from error
-    return make
+        raise RalsegError(f"{setting} cannot be made with options {options}: {error}") from error
+    return partial(_made_learner, make, setting)
+
+
+def _made_learner(make: Callable[..., Learner], setting: str, *arguments: Any) -> Learner:
+    learner = make(*arguments)
+    _check_learner(learner, setting)
+    return learner
+
+
+def _check_learner(learner: object, setting: str) -> None:
+    if lacking := [name for name in LEARNS if not callable(getattr(learner, name, None))]:
+        raise RalsegError(
+            f"{setting} has no {lacking[0]}, so it is no ralseg.segmentation.learners.Learner; name a class that has "
+            f"{', '.join(LEARNS)}"
+        )

@@ -14,7 +14,10 @@ from ralseg.agents.query_policy import load_policy
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.evaluation.zoo import zoo_folder
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, read_file
+
+LARGEST_YAML = 1 << 20
+"""Bytes that the YAML file of an acquisition may have."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,8 @@ def _fixed(entry: str | Mapping[str, Any], name: str) -> NamedPolicy:
 
 def _read_entry(path: Path) -> Mapping[str, Any]:
     try:
-        entry = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entry = yaml.safe_load(read_file(path, LARGEST_YAML, "give a YAML file of one acquisition").decode())
+    except (RecursionError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise RalsegError(f"{path}: cannot be read as YAML ({reason}); give a file of one acquisition") from error
     if not isinstance(entry, Mapping):

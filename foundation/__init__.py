@@ -4,7 +4,16 @@ if __name__ != "ralseg.foundation":
     raise ImportError("import ralseg.foundation: under the name foundation every class would exist a second time")
 
 from ralseg.foundation.errors import RalsegError
-from ralseg.foundation.files import atomic_write, expanded, file_digests, made_folder, read_json, unwritable, write_json
+from ralseg.foundation.files import (
+    atomic_write,
+    expanded,
+    file_digests,
+    made_folder,
+    read_file,
+    read_json,
+    unwritable,
+    write_json,
+)
 from ralseg.foundation.kept import Kept
 from ralseg.foundation.ownership import owned
 from ralseg.foundation.seeds import generator, integer, sequence
@@ -38,6 +47,7 @@ __all__ = [
     "integer",
     "made_folder",
     "owned",
+    "read_file",
     "read_json",
     "sequence",
     "settings",

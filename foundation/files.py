@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,21 +140,43 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write("\n")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read the value that a JSON file holds.
+def read_file(path: str | Path, most: int, mend: str = "restore it") -> bytes:
+    """Read a file that may be a stranger's.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        mend: the end of the message if it cannot be read.
 
     Raises:
-        RalsegError: if the file is missing, cannot be read, is not JSON (which has no NaN), or is so large or so deeply
-            nested that reading it would end the process.
+        RalsegError: if the file is missing, too large or cannot be read, or is a pipe or a device.
     """
     try:
-        if (size := os.stat(path).st_size) > LARGEST_JSON:
-            raise RalsegError(f"{path}: {size:,} bytes, more than the {LARGEST_JSON:,} of a JSON file; restore it")
-        return json.loads(Path(path).read_text("utf-8"), parse_constant=_no_number)
+        found = os.stat(path)
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+            raise RalsegError(f"{path}: a pipe or a device, which may never end; {mend}")
+        if found.st_size > most:
+            raise RalsegError(f"{path}: {found.st_size:,} bytes, more than {most:,}; {mend}")
+        return Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise RalsegError(f"{path}: no such file") from error
+        raise RalsegError(f"{path}: no such file; {mend}") from error
     except OSError as error:
-        raise RalsegError(f"{path}: cannot be read ({error.strerror}); restore it or its permissions") from error
+        raise RalsegError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+
+
+def read_json(path: str | Path, mend: str = "restore it") -> Any:
+    """Read the value that a JSON file holds.
+
+    Args:
+        path: the file.
+        mend: the end of the message if it cannot be read.
+
+    Raises:
+        RalsegError: see `read_file`; or if it is not JSON (which has no NaN), or is so deeply nested that reading it
+            would end the process.
+    """
+    try:
+        return json.loads(read_file(path, LARGEST_JSON, mend).decode(), parse_constant=_no_number)
     except RecursionError as error:
         raise RalsegError(f"{path}: nested too deeply to be read; restore or delete it") from error
     except RalsegError:

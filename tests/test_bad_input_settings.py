@@ -49,7 +49,10 @@ ANY = {
     "unit without a width": ("game.unit=[24]", "game.unit=[24] is unknown"),
     "class that cannot be imported": ("network._target_=no.Such", "network._target_=no.Such cannot be found"),
     "class that is a number": ("learner._target_=3", "learner._target_=3 cannot be found"),
-    "option that a class does not have": ("+network.depth=3", "network: .*unexpected keyword argument 'depth'"),
+    "option that a class does not have": (
+        "+network.depth=3",
+        "network.depth is no option of .*which has widths, pyramid",
+    ),
     "list that does not end": ("network.widths=[1,2", "network.widths='[1,2' must be a list of 5 values"),
     "run without a name": ("run=", "run='' names no folder"),
     "run that is null": ("run=null", "run=null names no folder; give one"),

@@ -1,7 +1,6 @@
 """Encoders of timm, split into stages, with ImageNet weights from a package, from timm's hub or from a file."""
 
 import hashlib
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -75,7 +74,7 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
 
     try:
         wanted = weights == "imagenet" and name not in PACKAGED
-        with weights_hub() if wanted else nullcontext():
+        with weights_hub(name, wanted):
             model: Any = timm.create_model(name, pretrained=wanted)
         # timm's `features_only` would wrap some models in classes whose modules cannot be split.
         nested = any("." in stage["module"] for stage in model.feature_info)

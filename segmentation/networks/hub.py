@@ -11,15 +11,22 @@ TIMEOUT = 5
 
 
 @contextmanager
-def weights_hub() -> Iterator[None]:
-    """Let libraries load weights from huggingface.co in the block.
+def weights_hub(encoder: str, pretrained: bool) -> Iterator[None]:
+    """Let libraries make an encoder in the block, from huggingface.co where they need it.
 
     The hub is asked once whether it is there. If it is not, only its cache on this disk is read: left to themselves the
     libraries would ask for most of a minute and write a line each time.
 
+    Args:
+        encoder: timm's name; one that begins with "hf-hub:" is described on the hub, whatever its weights.
+        pretrained: whether weights are loaded.
+
     Raises:
         ConnectionError: if the hub does not answer and the cache lacks a file.
     """
+    if not pretrained and not encoder.startswith("hf-hub:"):
+        yield
+        return
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
@@ -28,7 +35,7 @@ def weights_hub() -> Iterator[None]:
     try:
         yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise ConnectionError(f"{constants.ENDPOINT} cannot be reached and its cache lacks the weights") from error
+        raise ConnectionError(f"{constants.ENDPOINT} cannot be reached and its cache lacks the encoder") from error
     finally:
         constants.HF_HUB_OFFLINE = before
 

@@ -1,7 +1,7 @@
 """DeepLabv3+ and FPN on any timm encoder, through segmentation-models-pytorch."""
 
+import difflib
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -66,21 +66,27 @@ class SmpNetwork(SegmentationNetwork):
         options: dict[str, float] = {
             f"decoder_{option}": checked(Width, value, f"network.decoder.{option}") for option, value in decoder.items()
         }
+        if decoder.get("segmentation_channels", 32) % 32:
+            raise RalsegError(
+                f"network.decoder.segmentation_channels={decoder['segmentation_channels']} is no multiple of 32, the "
+                "groups of its norms; give e.g. 64"
+            )
         # `dropout` is the only one: the library's own are on by default.
         options[OWN_DROPOUT[architecture]] = 0.0
         of_timm = encoder.startswith("tu-")
         named = imagenet == "imagenet" or not (of_timm or imagenet is None or Path(imagenet).suffix)
         packaged = imagenet == "imagenet" and of_timm and encoder[3:] in PACKAGED
+        _check_encoder(encoder, imagenet if named else None)
         try:
             # The library takes a name for its own encoders, and no more than yes or no for those of timm.
             weights = (True if of_timm else imagenet) if named and not packaged else None
-            with weights_hub() if weights else nullcontext():
+            with weights_hub(encoder.removeprefix("tu-"), weights is not None):
                 model = getattr(smp, name)(encoder, encoder_weights=weights, classes=classes, **options)
         except (KeyError, RuntimeError, ValueError, OSError, TypeError, AssertionError, AttributeError) as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            mend = ("set network.imagenet=null, or " if imagenet else "") + "choose another encoder, e.g. resnet18"
             raise RalsegError(
-                f"network.encoder={encoder} with network.imagenet={imagenet} and network.decoder={decoder} cannot be "
-                f"built as {architecture} ({reason}); choose another encoder, e.g. resnet18 with network.imagenet=null"
+                f"network.encoder={encoder} cannot be built as {architecture} ({reason}); {mend}"
             ) from error
         body = model.encoder.model if of_timm else model.encoder
         if packaged:
@@ -128,6 +134,28 @@ class SmpNetwork(SegmentationNetwork):
     def decoder_modules(self) -> list[nn.Module]:
         """See `SegmentationNetwork.decoder_modules`."""
         return [self.decoder]
+
+
+def _check_encoder(encoder: str, weights: str | None) -> None:
+    """Refuse encoders and names of weights that the library lacks; it would list hundreds."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    # Those that begin with timm- are old names, which the library translates.
+    if encoder.startswith(("tu-", "timm-")):
+        return
+    if encoder not in encoders:
+        near = difflib.get_close_matches(encoder, encoders, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise RalsegError(
+            f"network.encoder={encoder} is none of segmentation-models-pytorch{meant}; choose one that its page on "
+            "encoders lists, or tu-<name> for any of timm"
+        )
+    known = encoders[encoder]["pretrained_settings"]
+    if weights is not None and weights not in known:
+        raise RalsegError(
+            f"network.imagenet={weights} is unknown; {encoder} has {', '.join(known)}, or give null or the path of a "
+            "checkpoint"
+        )
 
 
 def _whole(size: tuple[int, int]) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 import numpy as np
@@ -44,9 +43,15 @@ class TimmSource(Source):
         try:
             # Seeded, so that an encoder without pretrained weights is the same in every process.
             wanted = pretrained and file is None
-            with torch.random.fork_rng(devices=[]), weights_hub() if wanted else nullcontext():
+            with torch.random.fork_rng(devices=[]), weights_hub(encoder, wanted):
                 torch.manual_seed(0)
                 model: Any = timm.create_model(encoder, pretrained=wanted, features_only=True, out_indices=levels)
+        except IndexError as error:
+            made: Any = timm.create_model(encoder, features_only=True, out_indices=(0,))
+            last = len(made.feature_info) - 1
+            raise RalsegError(
+                f"source.levels={list(levels)}: {encoder} has the levels 0 to {last}; name these"
+            ) from error
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise RalsegError(
