@@ -56,19 +56,24 @@ class QueryPolicy:
         Raises:
             RalsegError: if the observation's widths are not those that the network was trained on.
         """
-        self._check(observation)
+        state, candidates = observation["state"].shape, observation["candidates"].shape
+        self.check_sizes(state_units=state[0], state_features=state[-1], candidate_features=candidates[-1])
         with torch.no_grad():
             values = self.network({key: array[None] for key, array in observation.items()})
         chosen = masked(values[0], observation["mask"]).argmax(dim=-1).numpy()
         return np.where(observation["mask"].any(axis=-1), chosen, -1)
 
-    def _check(self, observation: dict[str, np.ndarray]) -> None:
+    def check_sizes(self, **found: int) -> None:
+        """Refuse a game whose observations have other sizes than those that the network was trained on.
+
+        Args:
+            found: sizes of the game's observations by the names of the network's arguments: `state_units`,
+                `state_features`, `candidate_features`; a network that takes any size has no such argument.
+
+        Raises:
+            RalsegError: for the first size that differs.
+        """
         arguments = self.network.arguments
-        found = {
-            "state_units": observation["state"].shape[0],
-            "state_features": observation["state"].shape[-1],
-            "candidate_features": observation["candidates"].shape[-1],
-        }
         for name, value in found.items():
             if arguments.get(name, value) != value:
                 raise RalsegError(

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ralseg.agents.query_policy import QueryPolicy
 from ralseg.envs import Pool, World
 from ralseg.evaluation.policies import NamedPolicy, check_policies
+from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError
 
 SPLITS = ("dev", "test")
@@ -73,6 +75,7 @@ def checked_request(
     pool = Pool(world.store, world.images("compare"), world.unit)
     _check_budgets(world, pool, budgets, where)
     for entry in policies:
+        _check_sizes(entry, world)
         _check_unseen(entry, world, kept)
     return Request(config, world, pool, budgets, kept, notes)
 
@@ -118,6 +121,17 @@ def _playable(world: World, splits: Any, where: str) -> tuple[tuple[str, ...], l
     if not kept:
         raise RalsegError(f"{where}splits=[dev], but the protocol has no dev; add test or choose another protocol")
     return kept, [f"the protocol has no {split}; it is left out" for split in splits if split not in kept]
+
+
+def _check_sizes(entry: NamedPolicy, world: World) -> None:
+    """Refuse a policy whose network reads observations of other sizes than those of its own features in this game."""
+    if entry.training is None or not isinstance(entry.policy, QueryPolicy):
+        return
+    spec = spec_from_config(entry.training.config["features"], len(world.dataset.classes))
+    try:
+        entry.policy.check_sizes(state_features=spec.state_width, candidate_features=spec.candidate_width)
+    except RalsegError as error:
+        raise RalsegError(f"{entry.name}: {error}") from error
 
 
 def _check_unseen(entry: NamedPolicy, world: World, played: Sequence[str]) -> None:

@@ -1,12 +1,19 @@
-"""Bad parts at the two doors: devices, encoders, sources, classes, weights, policies; one line, nothing written."""
+"""Bad parts at the two doors: devices, encoders, sources, classes and weights; one clear line, nothing written."""
 
+import importlib
+import inspect
+import itertools
+import pickle
 import re
+import struct
+from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import save
 
-from ralseg.segmentation.networks import hub
+from ralseg.segmentation.networks import SmallFPN, hub
 from tests.test_bad_input import DOORS, STREETS
 
 SMP, LITE0 = ["network=smp_fpn"], ["network=lite0", "network.weights=null"]
@@ -192,8 +199,12 @@ def says(line, message):
     return re.search(".*".join(map(re.escape, message.split(".*"))), line)
 
 
-@pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("kind", PARTS)
+def by_turns(kinds):
+    """Each kind at one of the doors, which make the same parts; that they do is tested beside the settings."""
+    return [(door, kind) for door, kind in zip(itertools.cycle(DOORS), kinds, strict=False)]
+
+
+@pytest.mark.parametrize(("door", "kind"), by_turns(PARTS))
 def test_bad_parts(refused, door, kind):
     overrides, message = PARTS[kind]
     line = refused(door, *STREETS, *overrides)
@@ -205,3 +216,64 @@ def test_encoders_that_do_not_fit(refused, kind):
     overrides, message = LARGE[kind]
     line = refused("evaluate", *STREETS, *overrides)
     assert says(line, message), line
+
+
+HEADERS = {"huge": struct.pack("<Q", 1 << 60) + b"{}", "deep": struct.pack("<Q", 1 << 16) + b"[" * (1 << 16)}
+WEIGHTS = {
+    # kind -> (name of the file, its bytes or None, what the line says after the name)
+    "no file": ("none.pth", None, ": no such checkpoint"),
+    "empty": ("empty.safetensors", b"", ": not a readable checkpoint (.*header too small"),
+    "empty, of torch": ("empty.pth", b"", ": not a readable checkpoint (EOFError"),
+    "text": ("text.pth", b"hello", ": not a readable checkpoint ("),
+    "header without end": ("huge.safetensors", HEADERS["huge"], ": not a readable checkpoint (.*header too large"),
+    "deep header": ("deep.safetensors", HEADERS["deep"], ": not a readable checkpoint (.*invalid JSON in header"),
+    "pickle under another name": ("pickle.safetensors", pickle.dumps([1]), ": not a readable checkpoint ("),
+    "another network's": ("other.safetensors", save({"conv1.weight": torch.zeros(2)}), ": tensor .* is missing ("),
+    "no tensors": ("none.safetensors", save({}), ": tensor .* is missing ("),
+}
+SETTINGS = {
+    # what takes a file of weights -> the parts that it belongs to
+    "theta0.file": [],
+    "network.weights": ["network=lite0"],
+    "network.imagenet": ["network=smp_fpn", "network.encoder=tu-resnet18"],
+    "source.file": MLP,
+}
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        *(("theta0.file", kind) for kind in WEIGHTS),
+        *((setting, kind) for setting in list(SETTINGS)[1:] for kind in ("no file", "another network's")),
+    ],
+)
+def test_bad_weights(refused, tmp_path, setting, kind):
+    name, content, message = WEIGHTS[kind]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    line = refused("evaluate", *STREETS, *SETTINGS[setting], f"{setting}={tmp_path / name}")
+    assert says(line, name + message), line
+
+
+def test_weights_of_other_classes(refused, tmp_path):
+    (tmp_path / "five.safetensors").write_bytes(save({k: v.contiguous() for k, v in SmallFPN(5).state_dict().items()}))
+    line = refused("evaluate", *STREETS, f"theta0.file={tmp_path / 'five.safetensors'}")
+    assert says(line, "five.safetensors: tensor .* has shape (5, 48, 1, 1), not (11, 48, 1, 1)"), line
+
+
+def kinds_of(module):
+    """The bad inputs of a file, each once, whichever doors it is tried at."""
+    for name, test in inspect.getmembers(module, inspect.isfunction):
+        if name.startswith("test_") and "refused" in inspect.signature(test).parameters:
+            for mark in (mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"):
+                for values in mark.args[1]:
+                    listed = values if isinstance(values, tuple) else (values,)
+                    if kind := tuple(str(value) for value in listed if value not in DOORS):
+                        yield module.__name__, name, *kind
+
+
+def test_a_hundred_kinds_of_bad_input_are_tried():
+    files = sorted(path.stem for path in Path(__file__).parent.glob("test_bad_*.py"))
+    assert {"test_bad_input", "test_bad_input_parts", "test_bad_places"} <= set(files)
+    kinds = {kind for file in files for kind in kinds_of(importlib.import_module(f"tests.{file}"))}
+    assert len(kinds) >= 100
