@@ -139,7 +139,7 @@ POLICIES = {
         f"splits.json: train must be a list of names of images; {AGAIN}",
     ),
     "splits of an unknown role": (
-        with_value(SPLITS, "trian", value=[]),
+        with_value(SPLITS, "validation", value=[]),
         "splits.json: splits: the keys must be state, train, compare, dev, reward, twin, test; found",
     ),
     "splits that are not there": (without(SPLITS), "splits.json: no such file"),
