@@ -233,7 +233,7 @@ class World:
             )
         _ = self.splits
         Pool(self.store, self.images("state"), self.unit)
-        if self.theta0_options.file:
+        if self.theta0_options.file is not None:
             self.theta0()
 
     def check_noises(self, noises: Iterable[Noise | None]) -> None:

@@ -14,7 +14,7 @@ from ralseg.agents.query_policy import load_policy
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.evaluation.zoo import zoo_folder
-from ralseg.foundation import RalsegError, read_file
+from ralseg.foundation import RalsegError, expanded, read_file
 
 LARGEST_YAML = 1 << 20
 """Bytes that the YAML file of an acquisition may have."""
@@ -58,7 +58,7 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
         return _fixed(entry, acquisition_label(entry))
     kind, _, path = entry.partition(":")
     if kind == "run" and path:
-        return _trained(Path(path), f"run:{Path(path).name}")
+        return _trained(expanded(path), f"run:{Path(path).name}")
     if kind == "zoo":
         return _trained(zoo_folder(path), entry)
     if entry.endswith(".yaml"):
@@ -161,7 +161,7 @@ def _trained(folder: Path, name: str) -> NamedPolicy:
 
 
 def _training_seeds(pattern: str) -> list[NamedPolicy]:
-    folders = sorted(Path(folder) for folder in glob.glob(pattern))
+    folders = sorted(Path(folder) for folder in glob.glob(str(expanded(pattern))))
     if not folders:
         raise RalsegError(f"run:{pattern}: no folder fits the pattern; give the run folders of trainings")
     found = [_trained(folder, f"run:{Path(pattern).name}") for folder in folders]

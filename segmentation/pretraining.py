@@ -61,7 +61,7 @@ class Theta0Options(Settings, group="theta0"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.streets or self.use_state or self.use_train == "yes" or self.file):
+        if not (self.streets or self.use_state or self.use_train == "yes" or self.file is not None):
             raise RalsegError(
                 "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>"
             )
@@ -109,8 +109,8 @@ def theta0(
     network = make_network()
     if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
-    if options.file:
-        load_weights(network, read_tensors(options.file), options.file, "this network")
+    if options.file is not None:
+        load_weights(network, read_tensors(options.file, "theta0.file"), options.file, "this network")
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]

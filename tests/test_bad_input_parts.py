@@ -221,9 +221,14 @@ def test_encoders_that_do_not_fit(refused, kind):
 HEADERS = {"huge": struct.pack("<Q", 1 << 60) + b"{}", "deep": struct.pack("<Q", 1 << 16) + b"[" * (1 << 16)}
 WEIGHTS = {
     # kind -> (name of the file, its bytes or None, what the line says after the name)
-    "no file": ("none.pth", None, ": no such checkpoint"),
+    "no file": ("none.pth", None, ": no such checkpoint; give another file as {setting}"),
     "empty": ("empty.safetensors", b"", ": not a readable checkpoint (.*header too small"),
-    "empty, of torch": ("empty.pth", b"", ": not a readable checkpoint (EOFError"),
+    "empty, of torch": ("empty.pth", b"", ": not a readable checkpoint (EOFError.*; give another file as {setting}"),
+    "code in a pickle": (
+        "code.pth",
+        pickle.dumps(re.compile("a")),
+        ": not a readable checkpoint (it holds something else than tensors",
+    ),
     "text": ("text.pth", b"hello", ": not a readable checkpoint ("),
     "header without end": ("huge.safetensors", HEADERS["huge"], ": not a readable checkpoint (.*header too large"),
     "deep header": ("deep.safetensors", HEADERS["deep"], ": not a readable checkpoint (.*invalid JSON in header"),
@@ -252,7 +257,7 @@ def test_bad_weights(refused, tmp_path, setting, kind):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     line = refused("evaluate", *STREETS, *SETTINGS[setting], f"{setting}={tmp_path / name}")
-    assert says(line, name + message), line
+    assert says(line, name + message.format(setting=setting)), line
 
 
 def test_weights_of_other_classes(refused, tmp_path):

@@ -99,7 +99,7 @@ def timm_encoder(name: str, weights: str | None) -> Encoder:
 
 
 def _load(model: Any, name: str, weights: str) -> None:
-    tensors = packaged_tensors(name) if weights == "imagenet" else read_tensors(weights)
+    tensors = packaged_tensors(name) if weights == "imagenet" else read_tensors(weights, "network.weights")
     classifier = model.pretrained_cfg["classifier"]
     parts = (classifier,) if isinstance(classifier, str) else classifier
     # The classifier may be missing, or be that of other classes.

@@ -92,7 +92,7 @@ class SmpNetwork(SegmentationNetwork):
         if packaged:
             load_weights(body, packaged_tensors(encoder[3:]), "imagenet", encoder, more=True)
         elif imagenet is not None and not named:
-            load_weights(body, read_tensors(imagenet), imagenet, encoder, more=True)
+            load_weights(body, read_tensors(imagenet, "network.imagenet"), imagenet, encoder, more=True)
         channels = tuple(model.encoder.out_channels[1:])
         super().__init__(
             classes,

@@ -1,6 +1,8 @@
 """Pretrained backbone weights, from torchvision's hub or from a file."""
 
 import os
+import pickle
+import warnings
 from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr
 from io import StringIO
@@ -41,7 +43,7 @@ def load_imagenet(body: nn.Module, source: str, name: str, ignored: Collection[s
                 "checkpoint as network.imagenet"
             ) from error
     else:
-        tensors = read_tensors(source)
+        tensors = read_tensors(source, "network.imagenet")
     load_weights(body, tensors, source, name, more=True, optional=ignored)
 
 
@@ -92,17 +94,22 @@ def load_weights(
     module.load_state_dict(chosen, strict=False)
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, setting: str = "") -> dict[str, Tensor]:
     """Tensors of a checkpoint file: .safetensors, or a torch file that holds tensors only (nothing is unpickled).
 
     Neither takes more memory than the file is large: safetensors checks offsets, and packed torch files are refused.
+
+    Args:
+        path: the file.
+        setting: the full key of the setting that names it, for messages.
 
     Raises:
         RalsegError: if the file is missing, damaged or packed, or holds something else.
     """
     path = expanded(path)
+    mend = f"; give another file as {setting}" if setting else ""
     if not os.path.isfile(path):
-        raise RalsegError(f"{path}: no such checkpoint")
+        raise RalsegError(f"{path}: no such checkpoint{mend}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -110,13 +117,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             with ZipFile(path) as archive:
                 if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
                     raise RalsegError(f"{path}: a packed archive, which torch.save does not write; save it with torch")
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        # torch warns of old formats, which are read like others.
+        with warnings.catch_warnings(action="ignore"):
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except RalsegError:
         raise
     # Instructions of a damaged pickle end in errors of nearly every type.
     except Exception as error:
+        # torch explains at length, and in colours.
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise RalsegError(f"{path}: not a readable checkpoint ({reason})") from error
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds something else than tensors, or is none of torch's"
+        raise RalsegError(f"{path}: not a readable checkpoint ({reason}){mend}") from error
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise RalsegError(f"{path}: not a mapping of names to tensors; save the network's state_dict alone")
     return tensors

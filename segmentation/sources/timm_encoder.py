@@ -59,7 +59,7 @@ class TimmSource(Source):
                 "another encoder or other levels, or give the path of a checkpoint as source.file"
             ) from error
         if file is not None:
-            load_weights(model, read_tensors(file), file, f"timm's {encoder}", more=True)
+            load_weights(model, read_tensors(file, "source.file"), file, f"timm's {encoder}", more=True)
         self._model = model.eval().requires_grad_(False)
         self._input = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         info: Any = model.feature_info
