@@ -161,7 +161,7 @@ def test_data_that_changes_after_the_training(through, camvid_tree, monkeypatch)
     status, said = through(on_camvid(TRAIN, camvid_tree))
     assert status == 2 and said.count("\n") == 1
     assert (
-        "run holds a run on other images, labels or splits: image or label '0001TP_000" in said
+        "run holds a run on other images, labels, splits or weights: image or label '0001TP_000" in said
         and "restore them" in said
     )
     assert not Path("run/comparison/results.csv").exists()
@@ -205,7 +205,7 @@ def test_a_run_is_not_continued_on_other_data(through, camvid_tree, command):
     status, said = through([*command, "comparison.draws=2" if command[0] == "train" else "draws=2"])
     assert status == 2 and said.count("\n") == 1
     assert (
-        "run holds a run on other images, labels or splits: image or label '0001TP_000" in said
+        "run holds a run on other images, labels, splits or weights: image or label '0001TP_000" in said
         and "more; restore them" in said
     )
     assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
