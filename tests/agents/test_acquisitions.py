@@ -787,7 +787,7 @@ def test_at_most():
         ("ripu", {"radius": -1}, r"ripu.radius=-1 is out of range"),
         ("coreset", {"prefilter": -1}, r"coreset.prefilter=-1 is out of range"),
         ("max_herding", {"bandwidth": 0}, r"^max_herding.bandwidth=0 is out of range; it must be above 0"),
-        ("max_herding", {"kernel": "top_hat"}, r"max_herding: kernel=top_hat needs a bandwidth"),
+        ("max_herding", {"kernel": "top_hat"}, r"max_herding.kernel=top_hat needs a bandwidth"),
         ("prob_cover", {"radius": float("inf")}, r"prob_cover.radius=inf is out of range"),
         ("prob_cover", {"purity": 0.0}, r"prob_cover.purity=0.0 is out of range; it must be above 0 and at most 1"),
         ("typiclust", {"neighbours": 0}, r"typiclust.neighbours=0 is out of range"),
