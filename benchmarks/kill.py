@@ -33,7 +33,8 @@ from ralseg.train_agent import main
 KILLS, CHANGES = 100, 60
 """How many runs are killed at a moment, and how many before a change to the disk."""
 RUN = [
-    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
+    "features=compact", "dataset.images=40", "dataset.size=[96,128]", "network=small_fpn", "loss=plain",
+    "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=40", "theta0.fit.batch=4", "game.candidates=3", "game.budget=8", "game.learn.batch=2",
     "training.episodes=6", "training.streams=2", "training.processes=1", "training.tensorboard=false",

@@ -66,6 +66,18 @@ class Theta0Options(Settings, group="theta0"):
                 "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>"
             )
 
+    def check(self, network: SegmentationNetwork) -> None:
+        """Refuse to keep an encoder as it is that starts from nothing.
+
+        Raises:
+            RalsegError: for such a network.
+        """
+        if self.fit.encoder_rate == 0 and not (network.pretrained or self.file):
+            raise RalsegError(
+                "theta0.fit.encoder_rate=0 keeps the encoder as it is, and that of this network starts from nothing; "
+                "set theta0=state, or give the network weights"
+            )
+
 
 def theta0(
     make_network: Callable[[], SegmentationNetwork],
@@ -107,6 +119,8 @@ def theta0(
     """
     torch.manual_seed(integer(seed, "theta0", "weights"))
     network = make_network()
+    if source is None:
+        options.check(network)
     if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
     if options.file is not None:
@@ -122,7 +136,7 @@ def theta0(
         "recipe": RECIPE + network.revision,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
-        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts()},
+        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts(network.pretrained)},
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),

@@ -11,7 +11,12 @@ from ralseg.configs import composed
 from ralseg.configs.overrides import groups, text_settings
 from ralseg.foundation import RalsegError
 
-SMALL = ["dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}"]
+SMALL = [
+    "dataset.images=40",
+    "dataset.size=[96,128]",
+    "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}",
+    "network=small_fpn",
+]
 ANY = {
     "choice that does not exist": ("game=partail", "game=partail is unknown; .* (did you mean game=partial?)"),
     "choice that is a number": ("dataset=3", "dataset=3 is unknown; choose from camvid, cityscapes, folder"),

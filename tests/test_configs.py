@@ -14,7 +14,12 @@ from ralseg.foundation import RalsegError, settings
 from ralseg.segmentation.learners import FitOptions
 
 DOORS = ("train_agent", "evaluate_policy")
-SMALL = ["dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}"]
+SMALL = [
+    "dataset.images=40",
+    "dataset.size=[96,128]",
+    "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}",
+    "network=small_fpn",
+]
 NEEDS = {
     ("dataset", "camvid"): "dataset.root",
     ("dataset", "folder"): "dataset.root",

@@ -16,7 +16,8 @@ from ralseg.agents import training
 from ralseg.foundation import read_json
 
 GAME = [
-    "dataset.images=40", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}",
+    "dataset.images=40", "dataset.size=[96,128]", "network=small_fpn", "loss=plain",
+    "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}",
     "network.widths=[8,8,8,8,8]", "network.pyramid=8", "theta0.fit.steps=3", "theta0.fit.batch=4", "game.unit=[24,32]",
     "game.slates=2", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
 ]  # fmt: skip

@@ -77,6 +77,8 @@ class SegmentationNetwork(nn.Module):
     """The standard deviation of the input's channels, in shares of white."""
     revision = 0
     """Raised whenever training this network gives other weights than it did; part of the name of cached weights."""
+    pretrained = False
+    """Whether the stages start from weights that were trained on other images."""
     per_pixel = False
     """Whether each pixel of the logits depends only on the same pixel of the maps."""
 

@@ -38,4 +38,4 @@ class EncoderFPN(PyramidNetwork):
                 f"network.encoder={encoder} has strides {made.strides}, not 2, 4, 8, 16 and 32; choose another"
             )
         super().__init__(classes, lambda: made.stages, made.widths, cached, pyramid, dropout)
-        self.mean, self.std = made.mean, made.std
+        self.mean, self.std, self.pretrained = made.mean, made.std, weights is not None

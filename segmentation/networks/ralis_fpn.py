@@ -40,6 +40,7 @@ class RalisFPN(SegmentationNetwork):
         body = resnet50(weights=None)
         if imagenet is not None:
             load_imagenet(body, imagenet, "resnet50", ignored=("fc.weight", "fc.bias"))
+        self.pretrained = imagenet is not None
         stem = nn.Sequential(body.conv1, body.bn1, body.relu)
         self.stages = nn.ModuleList(
             [stem, nn.Sequential(body.maxpool, body.layer1), body.layer2, body.layer3, body.layer4]

@@ -107,6 +107,7 @@ class SmpNetwork(SegmentationNetwork):
             self.revision = 1  # without the library's dropout of 0.5
         if of_timm and imagenet is not None:
             self.mean, self.std = body.pretrained_cfg["mean"], body.pretrained_cfg["std"]
+        self.pretrained = imagenet is not None
         self.encoder = model.encoder
         self.decoder = model.decoder
 

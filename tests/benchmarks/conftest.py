@@ -3,7 +3,8 @@
 import pytest
 
 SMALL = [
-    "dataset.images=60", "dataset.size=[96,128]", "protocol.counts={state: 5, train: 10, compare: 6, dev: 2}",
+    "dataset.images=60", "dataset.size=[96,128]", "network=small_fpn", "loss=plain",
+    "protocol.counts={state: 5, train: 10, compare: 6, dev: 2}",
     "theta0.fit.steps=5", "theta0.fit.batch=4", "theta0.frozen_steps=3", "features.components=4",
     "game.unit=[24,32]", "game.slates=3", "game.candidates=3", "game.budget=6", "game.learn.steps=2",
     "game.learn.batch=2", "network.widths=[8,8,8,8,8]", "network.pyramid=8",

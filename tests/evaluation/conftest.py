@@ -11,6 +11,8 @@ from ralseg.segmentation.learners import FitOptions
 TINY = [
     "dataset.images=40",
     "dataset.size=[96,128]",
+    "network=small_fpn",
+    "loss=plain",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}",
     "network.widths=[8,8,8,8,8]",
     "network.pyramid=8",

@@ -82,7 +82,7 @@ def test_a_learner_that_asks_for_a_test_image_is_refused(tmp_path, kind, cut):
 
 
 TINY = [
-    "dataset=streets", "dataset.images=40", "dataset.size=[96,128]",
+    "dataset=streets", "dataset.images=40", "dataset.size=[96,128]", "network=small_fpn", "loss=plain",
     "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}", "theta0.fit.steps=2", "theta0.fit.batch=4",
     "game.unit=[24,32]", "game.slates=2", "game.candidates=3", "game.budget=4", "game.learn.steps=1",
     "game.learn.batch=2",

@@ -148,7 +148,7 @@ def test_an_encoder_of_timm(store):
 
 
 TINY = [
-    "dataset=streets", "dataset.images=40", "dataset.size=[96,128]",
+    "dataset=streets", "dataset.images=40", "dataset.size=[96,128]", "network=small_fpn", "loss=plain",
     "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}", "theta0.fit.steps=3", "theta0.fit.batch=4",
     "game=frozen", "game.unit=pixel", "game.draw=uniform", "game.slates=2", "game.candidates=3", "game.budget=4",
     "game.learn.steps=1", "game.learn.batch=2", "draws=1", "fit.draws=1", "fit.supervised=false", "fit.options.steps=2",
