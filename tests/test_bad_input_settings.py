@@ -145,7 +145,7 @@ def test_quotes_references_and_null_keep_their_meaning(override, value):
 
 def test_numbers_and_lists_are_no_texts():
     config = composed(
-        "train_agent", ["game.unit=[24,32]", "seed=7", "network.widths=[1,2,3,4,5]", "theta0.fit.steps=3"]
+        "train_agent", [*SMALL, "game.unit=[24,32]", "seed=7", "network.widths=[1,2,3,4,5]", "theta0.fit.steps=3"]
     )
     assert (config["game"]["unit"], config["seed"], config["network"]["widths"]) == ([24, 32], 7, [1, 2, 3, 4, 5])
     assert {"run", "device", "dataset.root", "protocol.path", "theta0.file", "readings", "why"} <= text_settings()

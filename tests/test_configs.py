@@ -71,8 +71,26 @@ def test_a_comparison_has_nothing_to_observe():
     ("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")]
 )
 def test_choices_of_the_game(group, choice):
-    with_it = ["source=timm", "source.pretrained=false", "game=frozen"] if choice == "pixel_mlp" else []
-    World(composed("train_agent", [*SMALL, f"{group}={choice}", *with_it])).check()
+    with_it = {
+        ("network", "pixel_mlp"): ["source=timm", "source.pretrained=false", "game=frozen"],
+        ("theta0", "encoder"): ["network=lite0"],
+        ("theta0", "lite0"): ["network=lite0"],
+    }
+    World(composed("train_agent", [*SMALL, *with_it.get((group, choice), ()), f"{group}={choice}"])).check()
+
+
+@pytest.mark.parametrize("network", groups()["network"])
+def test_every_network_has_its_theta_0(network):
+    options = composed("train_agent", [f"network={network}"])["theta0"]
+    assert options["fit"].get("encoder_rate") == (0 if network == "lite0" else None)
+
+
+def test_an_encoder_from_nothing_is_not_kept_as_it_is():
+    message = "theta0.fit.encoder_rate=0 keeps the encoder as it is, and that of this network starts from nothing"
+    for network in ("small_fpn", "lite0"):
+        given = ["network.weights=null"] if network == "lite0" else []
+        with pytest.raises(RalsegError, match=message):
+            World(composed("train_agent", [*SMALL, f"network={network}", "theta0=encoder", *given])).check()
 
 
 @pytest.mark.parametrize("choice", groups()["agent"])
