@@ -30,6 +30,7 @@ TABLES = (
     "from_nothing",
     "selection",
     "as_released",
+    "theta0",
     "kill",
 )
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import names
-from ralseg.benchmarks import acquisitions, batches, cityscapes, games, growth, memory, same_work, selection
+from ralseg.benchmarks import acquisitions, batches, cityscapes, games, growth, memory, same_work, selection, theta0
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
@@ -164,6 +164,16 @@ def test_precision(run, small):
     found = run("precision", *small)
     assert found["steps"] == 2 == len(found["rewards"]["bfloat16"])
     assert found["largest"] < 5
+
+
+def test_theta0(run, small, monkeypatch):
+    monkeypatch.setattr(theta0, "NETWORKS", {"a": ["theta0.fit.steps=4"], "b": ["network.pyramid=16"]})
+    found = run("theta0", *small, share="0.5")["networks"]
+    assert [len(runs) for runs in found.values()] == [2, 2]
+    assert [runs[0]["steps"] for runs in found.values()] == [2, 2]
+    mious = {run["miou"][split] for runs in found.values() for run in runs for split in ("dev", "reward")}
+    assert len(mious) == 8
+    assert all(0 < miou < 100 for miou in mious)
 
 
 def test_batches(run, monkeypatch):
