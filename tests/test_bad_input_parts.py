@@ -16,7 +16,7 @@ from safetensors.torch import save
 from ralseg.segmentation.networks import SmallFPN, hub
 from tests.test_bad_input import DOORS, STREETS
 
-SMP, LITE0 = ["network=smp_fpn"], ["network=lite0", "network.weights=null"]
+SMP, LITE0 = ["network=smp_fpn"], ["network=lite0", "network.weights=null", "theta0=state"]
 MLP = ["network=pixel_mlp", "game=frozen", "source=timm", "source.pretrained=false"]
 OWN = ["network=pixel_mlp", "game=frozen"]
 SWIN = "swin_tiny_patch4_window7_224"

@@ -33,10 +33,9 @@ FITTED = ["fit.draws=1", "fit.options.steps=3", "fit.options.batch=2"]
 CAMVID = [
     "dataset=camvid",
     "protocol.counts={state: 4, train: 8, compare: 10, dev: 2}",
+    *(setting for setting in GAME if not setting.startswith(("dataset.", "protocol.", "game.unit"))),
     "game.unit=[60,80]",
-    *GAME[3:7],
 ]
-CAMVID += GAME[8:]
 
 PAIRS = {
     "other policies": (EVALUATE, [*EVALUATE, "policies=[margin]"]),

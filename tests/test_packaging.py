@@ -26,7 +26,8 @@ NOT_SHIPPED = {"benchmarks", "tools"}
 """Importable in a checkout alone."""
 TINY = [
     "dataset.images=40", "dataset.size=[96,128]", "game.unit=[24,32]", "game.slates=2",
-    "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
+    "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network=small_fpn",
+    "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=2", "theta0.fit.batch=2", "game.candidates=3", "game.budget=2", "game.learn.batch=2",
 ]  # fmt: skip
 

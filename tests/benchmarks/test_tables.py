@@ -131,8 +131,8 @@ def test_memory(run, small, in_this_process, monkeypatch):
 
 def test_cityscapes(run, in_this_process, monkeypatch):
     monkeypatch.setattr(cityscapes, "SIZE", (256, 512))
-    small = ("game.unit=[64,64]", "network.widths=[8,8,8,8,8]", "network.pyramid=8", "features.components=4")
-    found = run("cityscapes", *small, "game.learn.batch=2", "theta0.fit.batch=2")
+    small = ("network=small_fpn", "network.widths=[8,8,8,8,8]", "network.pyramid=8", "features.components=4")
+    found = run("cityscapes", *small, "game.unit=[64,64]", "game.learn.batch=2", "theta0.fit.batch=2")
     assert in_this_process == ["read", "one_step", "evaluate"]
     assert found["sizes"]["counts"] == {"state": 8, "train": 8, "reward": 8, "compare": 36, "dev": 0}
     # Images at half their size, labels at their own: 64 of each.
@@ -151,7 +151,7 @@ def test_acquisitions(run, small, in_this_process, monkeypatch):
         return kept[offer]
 
     monkeypatch.setattr(acquisitions, "offered", once)
-    found = run("acquisitions", *small)["acquisitions"]
+    found = run("acquisitions", *small, "network.dropout=0.5")["acquisitions"]
     assert set(found) == set(names())
     for at in found.values():
         assert at["step"]["candidates"] == 9
