@@ -136,7 +136,7 @@ def theta0(
         "recipe": RECIPE + network.revision,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
-        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts(network.pretrained)},
+        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts()},
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),

@@ -42,10 +42,6 @@ class LearnOptions(Settings):
     crops: Crops = field(default_factory=lambda: Crops((112, 112)))
 
 
-PRETRAINED_RATE = 0.1
-"""The learning rate of a pretrained encoder over that of the rest of the network, where no other is asked for."""
-
-
 @dataclass(frozen=True)
 class FitOptions(Settings):
     """The options of training to convergence: the final training on the bought labels, and theta_0.
@@ -62,7 +58,7 @@ class FitOptions(Settings):
         patience: number of evaluations without improvement after which the training ends early.
         averaging: as in `LearnOptions`.
         encoder_rate: the learning rate of the encoder's stages over that of the rest, 0 to 1; at 0 they are frozen with
-            their batch norms. None for 1 where the encoder starts from nothing, and `PRETRAINED_RATE` where not.
+            their batch norms.
         train_batch_norm: whether the statistics of batch norm follow the batches; otherwise they are frozen.
         crops: how windows are cut out of the training images.
     """
@@ -76,24 +72,13 @@ class FitOptions(Settings):
     evaluations: Count = 10
     patience: Count = 10
     averaging: Averaging = 0.98
-    encoder_rate: Share | None = None
+    encoder_rate: Share = 1.0
     train_batch_norm: bool = True
     crops: Crops = field(default_factory=lambda: Crops((144, 192), (0.7, 1.5), True, 0.2))
 
-    def facts(self, pretrained: bool = False) -> dict[str, Any]:
-        """The options as JSON values, for digests.
-
-        Args:
-            pretrained: whether the encoder starts from pretrained weights.
-        """
-        facts, rate = asdict(self), self.rate(pretrained)
-        # It came later: where the encoder has no rate of its own, the digests are those of before.
-        own = {} if rate == 1 else {"encoder_rate": rate}
-        return {key: value for key, value in facts.items() if key != "encoder_rate"} | own
-
-    def rate(self, pretrained: bool) -> float:
-        """`encoder_rate`, for an encoder that starts from pretrained weights or from nothing."""
-        return self.encoder_rate if self.encoder_rate is not None else PRETRAINED_RATE if pretrained else 1.0
+    def facts(self) -> dict[str, Any]:
+        """The options as JSON values, for digests. At its default, `encoder_rate` is left out: it came later."""
+        return {key: value for key, value in asdict(self).items() if key != "encoder_rate" or value != 1}
 
     def steps_for(self, pixels: int) -> int:
         """The optimiser steps for a number of labelled pixels."""

@@ -134,15 +134,14 @@ class SupervisedLearner(Predictor):
         if processes() > 1 and options.train_batch_norm:
             raise RalsegError("batch norm would differ between processes; set fit.options.train_batch_norm=false")
         steps = options.steps_for(int(labels.class_counts.sum()))
-        rate = options.rate(self._network.pretrained)
-        self._start(options.learning_rate, options.weight_decay, options.averaging, rate)
+        self._start(options.learning_rate, options.weight_decay, options.averaging, options.encoder_rate)
         schedules = self.make_schedules(steps)
         weights = self._weights(labels)
         images, best, stale, taken = labels.images, None, 0, 0
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
-        for stage in self._network.stage_modules() if rate == 0 else ():
+        for stage in self._network.stage_modules() if options.encoder_rate == 0 else ():
             stage.eval()
         for taken in range(1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
