@@ -16,12 +16,9 @@ LITE0 = ["network=lite0"]
 DEEPLAB = ["network=deeplabv3plus", "network.encoder=tu-tf_efficientnet_lite0", "network.imagenet=imagenet"]
 NETWORKS = {
     "lite0": LITE0,
-    "lite0, 150 steps": [*LITE0, "theta0.fit.steps=150"],
     "lite0, 600 steps": [*LITE0, "theta0.fit.steps=600"],
     "lite0, pyramid of 128": [*LITE0, "network.pyramid=128"],
     "lite0, dropout of 0.1": [*LITE0, "network.dropout=0.1"],
-    "lite0, encoder at a tenth of the rate": [*LITE0, "theta0.fit.encoder_rate=0.1"],
-    "lite0 from nothing": [*LITE0, "network.weights=null", "theta0=state"],
     "deeplabv3plus on lite0's encoder": [*DEEPLAB, "theta0=encoder"],
     "small_fpn": ["network=small_fpn"],
 }
