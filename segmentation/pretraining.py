@@ -72,7 +72,7 @@ class Theta0Options(Settings, group="theta0"):
         Raises:
             RalsegError: for such a network.
         """
-        if self.fit.encoder_rate == 0 and not (network.pretrained or self.file):
+        if self.fit.encoder_rate == 0 and not (network.pretrained or self.file is not None):
             raise RalsegError(
                 "theta0.fit.encoder_rate=0 keeps the encoder as it is, and that of this network starts from nothing; "
                 "set theta0=state, or give the network weights"
