@@ -14,17 +14,17 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of a precision on a device; `auto` is bfloat16 if the processor multiplies it in hardware.
+    """The dtype of a precision on a device; `auto` is bfloat16 on a GPU that multiplies it in hardware, else float32.
+
+    CPUs with bfloat16 differ too much to take it unasked: it halves the time of wide convolutions on some and slows
+    them down on others (docs/speed.md). In float32 all of them compute nearly the same.
 
     Raises:
         RalsegError: if the precision is unknown.
     """
     if checked(Precision, precision, "precision") != "auto":
         return getattr(torch, precision)
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else torch.float32
 
 

@@ -42,7 +42,7 @@ class Predictor:
         images: the images that may be read.
         cut: the cut below which maps are computed once per image.
         device: the device of the computations.
-        precision: `float32`, `bfloat16` or `auto` (bfloat16 if the processor has it).
+        precision: `float32`, `bfloat16` or `auto`, see `compute_dtype`.
         compiled: whether inference runs through `torch.compile`, which starts slowly and needs a compiler.
         source: the feature source of the network's maps; None for its own stages below the cut.
 

@@ -39,8 +39,8 @@ class SupervisedLearner(Predictor):
         images: the only images that the learner may read.
         options: the options of one turn.
         device: the device of the computations.
-        precision: `float32`, `bfloat16` (for convolutions; weights, losses and sums stay float32) or `auto` (bfloat16
-            if the processor has it).
+        precision: `float32`, `bfloat16` (for convolutions; weights, losses and sums stay float32) or `auto`, see
+            `compute_dtype`.
         compiled: whether inference runs through `torch.compile`, which starts slowly and needs a compiler.
         source: the feature source of the network's maps; None for its own stages. With a source, the whole network is
             trained in every game.

@@ -179,8 +179,12 @@ def test_theta0(run, small, monkeypatch):
 def test_batches(run, monkeypatch):
     sizes = {"high": (SmallFPN, (64, 32)), "wide": (SmallFPN, (32, 64))}
     monkeypatch.setattr(batches, "NETWORKS", sizes)
-    found = run("batches")["seconds_an_image"]
-    assert len(found) == 2
+    monkeypatch.setattr(batches, "WINDOW", (32, 32))
+    table = run("batches")
+    found, trained = table["seconds_an_image"], table["seconds_a_window"]
+    assert len(found) == len(trained) == 2
+    for seconds in trained.values():
+        assert list(seconds) == ["float32", "bfloat16"] and min(seconds.values()) > 0
     for kinds in found.values():
         assert {precision: list(seconds) for precision, seconds in kinds.items()} == {
             "float32": ["1", "2"],

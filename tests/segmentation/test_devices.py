@@ -15,9 +15,14 @@ def test_a_named_precision_is_taken(precision, dtype):
 
 
 @pytest.mark.parametrize(("supported", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_auto_asks_the_processor(monkeypatch, supported, dtype):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported)
-    assert compute_dtype("auto", CPU) == dtype
+def test_auto_asks_the_gpu(monkeypatch, supported, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: supported)
+    assert compute_dtype("auto", torch.device("cuda")) == dtype
+
+
+def test_auto_is_float32_on_every_processor(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert compute_dtype("auto", CPU) == torch.float32
 
 
 def test_auto_is_float32_on_an_unknown_device():
