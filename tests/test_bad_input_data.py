@@ -19,7 +19,7 @@ from ralseg.segmentation.datasets.images import MAX_PIXELS
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 README = Path(__file__).parents[1] / "README.md"
-SMALL = ["theta0.fit.steps=2", "theta0.fit.batch=2", "draws=1", "budgets=[24]", "fit.draws=0", "fit.supervised=false"]
+SMALL = ["theta0.fit.steps=2", "theta0.fit.batch=2", "draws=1", "budgets=[24]"]
 CLASSES = [{"name": "road", "id": 0}, {"name": "car", "id": 1}, {"name": "sky", "id": 2}]
 LISTS = {"state": ["00"], "train": ["01", "02"], "compare": ["03", "04"], "reward": ["05"], "test": ["06", "07"]}
 

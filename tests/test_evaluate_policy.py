@@ -16,7 +16,7 @@ TINY = [
     "game.unit=[24,32]", "game.slates=2",
     "protocol.counts={state: 5, train: 5, compare: 6, dev: 2}", "network.widths=[8,8,8,8,8]", "network.pyramid=8",
     "theta0.fit.steps=5", "theta0.fit.batch=4", "game.candidates=3", "game.budget=4", "game.learn.batch=2",
-    "fit.draws=0", "fit.supervised=false", "processes=1", "draws=2", "policies=[random,class_truth]", "run=runs/x",
+    "processes=1", "draws=2", "policies=[random,class_truth]", "run=runs/x",
 ]  # fmt: skip
 
 

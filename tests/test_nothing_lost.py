@@ -25,7 +25,7 @@ LEARNING = [
     "features=compact", "training.episodes=2", "training.streams=1", "training.processes=1", "agent.warm_up=2",
     "agent.batch_size=2", "training.tensorboard=false",
 ]  # fmt: skip
-COMPARING = ["policies=[random]", "draws=1", "processes=1", "fit.draws=0", "fit.supervised=false", "splits=[dev]"]
+COMPARING = ["policies=[random]", "draws=1", "processes=1", "splits=[dev]"]
 TRAIN = ["train", *GAME, *LEARNING, *(f"comparison.{setting}" for setting in COMPARING)]
 EVALUATE = ["evaluate", *GAME, *COMPARING]
 DOORS = {"train": train_agent.main, "evaluate": evaluate_policy.main}

@@ -219,7 +219,6 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     compared = ["comparison.policies=[random]", "comparison.draws=1", "comparison.processes=1"]
     learning = ["ralseg.train_agent", *TINY, *small, *compared, "run=learned"]
     played = ["policies=[random,run:learned]", "draws=1", "processes=1", "splits=[dev]", "run=compared"]
-    played += ["fit.draws=0", "fit.supervised=false"]
     comparing = ["ralseg.evaluate_policy", *TINY, *played]
     output = python("-c", DOORS, json.dumps([learning, comparing]), **where)
     started, trained, evaluated = output.split("door ralseg.")

@@ -106,7 +106,7 @@ def test_it_is_played_through_both_doors(tmp_path, monkeypatch):
     assert train_agent([*OWN, *trained, *compared, f"run={tmp_path / 'train'}"]) == 0
     assert set(seen) == {(0.7, 5)}
     seen.clear()
-    door = ["policies=[random]", "draws=1", "fit.draws=0", "fit.supervised=false", "splits=[dev]", "processes=1"]
+    door = ["policies=[random]", "draws=1", "splits=[dev]", "processes=1"]
     assert evaluate_policy([*OWN, *door, f"run={tmp_path / 'evaluate'}"]) == 0
     assert set(seen) == {(0.7, 5)}
 
