@@ -31,6 +31,7 @@ TABLES = (
     "selection",
     "as_released",
     "theta0",
+    "references",
     "kill",
 )
 

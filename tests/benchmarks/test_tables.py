@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 
 from ralseg.agents.acquisitions import names
-from ralseg.benchmarks import acquisitions, batches, cityscapes, games, growth, memory, same_work, selection, theta0
+from ralseg.benchmarks import (
+    acquisitions,
+    batches,
+    cityscapes,
+    games,
+    growth,
+    memory,
+    references,
+    same_work,
+    selection,
+    theta0,
+)
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.growth import exponent
@@ -174,6 +185,19 @@ def test_theta0(run, small, monkeypatch):
     mious = {run["miou"][split] for runs in found.values() for run in runs for split in ("dev", "reward")}
     assert len(mious) == 8
     assert all(0 < miou < 100 for miou in mious)
+
+
+def test_references(run, small):
+    two_turns = ("game.slates=3", "game.budget=6", "game.informed_steps=2", "game.look_ahead_steps=1")
+    runs = run("references", *small, *two_turns)["runs"]
+    played = {*references.ACQUISITIONS, *references.CREDITED}
+    assert {row["pool"] for row in runs} == set(references.ROLES) and {row["policy"] for row in runs} == played
+    assert len(runs) == 2 * len(played) * 2 * 2
+    assert {(row["budget"], row["units"]) for row in runs} == {(3.0, 3), (6.0, 6)}
+    margin = references.less(runs, "train", "margin", 6, "dev")
+    assert (margin.mean, margin.low, margin.high) == (0, 0, 0)
+    table = references.rows({"runs": runs})
+    assert [len(line) for line in table if line] == [5] * (2 * (1 + len(played)))
 
 
 def test_batches(run, monkeypatch):
