@@ -40,33 +40,35 @@ def areas(
     ]
 
 
-def labels_saved_of(policies: Sequence[Runs], budgets: Sequence[float], resamples: Resamples) -> list[dict[str, Any]]:
-    """The labels that each policy saves compared with the best heuristic by area; see `summarise`.
+def labels_saved_of(
+    policies: Sequence[Runs], budgets: Sequence[float], resamples: Resamples, base: str | None = None
+) -> list[dict[str, Any]]:
+    """The labels that each policy saves compared with a base; see `summarise`.
 
     Args:
         policies: the runs of one game on one split.
         budgets: ascending; with fewer than two there are no entries.
         resamples: shared by all figures of the comparison.
+        base: the name of the base; None for the best heuristic by area.
     """
     with_area = _with_area(policies, budgets)
-    best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
+    base = base or best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
     entries = []
     for runs in with_area.values():
-        if best in (None, runs.name):
+        if base not in with_area or base == runs.name:
             continue
-        base = with_area[best].miou
-        both = complete(np.concatenate(np.broadcast_arrays(runs.miou, base), axis=-1))
+        both = complete(np.concatenate(np.broadcast_arrays(runs.miou, with_area[base].miou), axis=-1))
         if not both.size:
             continue
-        own, base = np.split(both, 2, axis=-1)
+        own, others = np.split(both, 2, axis=-1)
         one_run = own.shape[:2] == (1, 1)
         if one_run:
-            own, base = (np.repeat(curve, 2, axis=1) for curve in (own, base))
-        saved = asdict(labels_saved(budgets, own, base, resamples))
+            own, others = (np.repeat(curve, 2, axis=1) for curve in (own, others))
+        saved = asdict(labels_saved(budgets, own, others, resamples))
         if one_run:
             unknown = ("low", "high", "level", "at_most", "at_least", "flat_base")
             saved |= {"n": 1, "method": "one run"} | dict.fromkeys(unknown)
-        entries.append({**identity(runs), "base": best, **saved})
+        entries.append({**identity(runs), "base": base, **saved})
     return entries
 
 

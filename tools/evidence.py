@@ -3,7 +3,7 @@
 A source is the name of a folder in results/, a colon, and terms in any order, separated by commas:
 
 - the policy (needed), as `margin`, `run:camvid` or `supervised`, the network with all labels;
-- `- random`, the paired difference to another policy that has played the same draws;
+- `- random`, the paired difference to another policy that has played the same draws, or the labels saved against it;
 - the split `dev`, `test` or `mean` (of both); the last of these that there is, if none is named;
 - the budget and the game, where there are several;
 - one of `FIGURES`, `rare` being the mean IoU of the rare classes; `miou` if none is named.
@@ -22,6 +22,7 @@ from ralseg.evaluation.cells import Cell, difference, labels_saved, share_of_ref
 from ralseg.evaluation.results import SUPERVISED, load_results
 from ralseg.evaluation.run_arrays import BILL, differences, measured, resamples_of_summary, runs_of
 from ralseg.evaluation.summary import rare_classes, summarise
+from ralseg.evaluation.whole_curves import labels_saved_of
 from ralseg.foundation import RalsegError, read_json
 from ralseg.stats import paired_interval
 
@@ -143,9 +144,13 @@ class Comparison:
                 there = ", ".join(record["difference"])
                 raise RalsegError(f"{self.name}: areas are compared with {there} alone, not with {less}")
             return difference(record["difference"][less])
+        runs = self._runs(record["game"])[record["split"]]
+        if name == "labels_saved":
+            budgets = self.results.comparison["budgets"]
+            saved = labels_saved_of(list(runs.values()), budgets, resamples_of_summary(), less)
+            return labels_saved(next((own for own in saved if own["policy"] == record["policy"]), None))
         if name not in ("miou", "rare"):
             raise RalsegError(f"{name} has no paired difference; miou, rare and area have")
-        runs = self._runs(record["game"])[record["split"]]
         at = self.results.comparison["budgets"].index(record["budget"])
         values = differences(runs[record["policy"]], runs, [less]).get(less)
         if values is None:
@@ -154,7 +159,9 @@ class Comparison:
 
     def _record(self, terms: Mapping[str, Any]) -> Any:
         game, split, policy = self._game(terms), terms.get("split", self.splits[-1]), terms["policy"]
-        kind = {"area": "areas", "labels_saved": "labels_saved"}.get(terms.get("figure", "miou"))
+        # What is saved against a named policy is not in the summary, which compares with the best heuristic alone.
+        saved = "areas" if "less" in terms else "labels_saved"
+        kind = {"area": "areas", "labels_saved": saved}.get(terms.get("figure", "miou"))
         if kind is not None:
             wanted = (game, split, policy)
             return next((r for r in self.summary[kind] if (r["game"], r["split"], r["policy"]) == wanted), None)

@@ -99,6 +99,9 @@ def evidence(tmp_path_factory):
         ("two: margin - random, area", "+3.00 [+3.00, +3.00]"),
         # Random ends 4 below margin.
         ("two: random, labels_saved", "at most 0 %"),
+        # With half of the budget it has what random ends with.
+        ("two: margin - random, labels_saved", "at least +50 %"),
+        ("two: random - margin, labels_saved", "at most 0 %"),
     ],
 )
 def test_a_source_gives_its_figure(evidence, source, cell):
