@@ -32,9 +32,9 @@ class Targets:
         return torch.stack([self._of(image, size) for image in images])
 
     def _of(self, image: int, size: tuple[int, int]) -> Tensor:
-        target = self._kept.get(image)
+        target = self._kept.get((image, size))
         if target is None:
             counts = soft_targets(self._store.label(image), self._classes, size)
             target = to_device(counts, self._device)
-            self._kept.put(image, target, target.nbytes)
+            self._kept.put((image, size), target, target.nbytes)
         return target

@@ -32,6 +32,14 @@ def of_units(learner, credit, pool, images):
     return reduce_units(learner.predict(images), [credit.reducer], pool.grid, every)["credit"]
 
 
+def test_targets_of_two_sizes_are_told_apart(configured):
+    store = World(configured()).store
+    targets = Targets(store, 11, torch.device("cpu"))
+    fine, coarse = targets([0], (12, 16)), targets([0], (6, 8))
+    assert torch.equal(functional.avg_pool2d(fine, 2) * 4, coarse)
+    assert torch.equal(targets([0], (12, 16)), fine)
+
+
 @pytest.fixture(scope="module", params=["small", "frozen", "three_by_three"])
 def parts(request, configured):
     """A learner, a pool of units of 24 x 32 and the images of D_R; cells are 8 x 8 pixels and divide a unit."""
