@@ -55,11 +55,17 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what killed writers left below a folder; no other process may be writing there."""
-    for path in folder.rglob(".*"):
-        if TEMPORARY.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+def remove_temporaries(folder: Path, spared: str) -> None:
+    """Remove what killed writers left below a folder; no other process may be writing there.
+
+    Args:
+        folder: the folder.
+        spared: folders below it that hold a file of this name are left out, with all that is in them.
+    """
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if not os.path.exists(os.path.join(place, name, spared))]
+        for name in filter(TEMPORARY.fullmatch, names):
+            Path(place, name).unlink(missing_ok=True)
 
 
 @contextmanager

@@ -50,7 +50,8 @@ def owned(folder: str | Path, setting: str = "run") -> Iterator[None]:
         except OSError as error:
             raise unwritable(folder, error, mend) from error
         stack.callback(_release, lock, folder)
-        remove_temporaries(folder)
+        # A folder below it may have an owner of its own, who is writing there.
+        remove_temporaries(folder, spared=LOCK)
         write_json(folder / OWNER, _myself())
         yield
 

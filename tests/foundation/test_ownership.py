@@ -54,6 +54,14 @@ def test_a_dead_process_holds_nothing(holder, tmp_path):
     assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [".gitignore", "bought"]
 
 
+def test_what_the_owner_of_a_folder_below_is_writing_is_spared(holder, tmp_path):
+    inner, own = tmp_path / "run/.results.csv.0123456789abcdef", tmp_path / ".results.csv.0123456789abcdef"
+    for path in (inner, own):
+        path.write_text("half of")
+    with owned(tmp_path):
+        assert inner.exists() and not own.exists()
+
+
 def test_nothing_is_left_behind(tmp_path):
     with owned(tmp_path / "deep/down"):
         assert sorted(os.listdir(tmp_path / "deep/down")) == [".lock", ".owner.json"]
