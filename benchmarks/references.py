@@ -1,6 +1,6 @@
 """What true labels are worth: references beside margin and random choice, on both pools, judged on D_R and on dev."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +32,8 @@ ACQUISITIONS: dict[str, Any] = {
     "margin + reducible_loss": {"rank_sum": {"of": ["margin", "reducible_loss"]}},
     "margin + look_ahead": {"rank_sum": {"of": ["margin", "look_ahead"]}},
 }
-CREDITED = {"credit of D_R": ["reward"], "credit of D_T": ["train"], "credit of dev": ["dev"]}
-"""Policies that take, in each slate, what lowers the soft IoU loss on the images of these roles most."""
+CREDITED = {"credit of D_R": "reward", "credit of D_T": "train", "credit of dev": "dev"}
+"""Policies that take, in each slate, what lowers the soft IoU loss on the images of this role most."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     for role in ROLES:
         game = world.game(role, observed=False)
         policies = {name: FixedPolicy(parse(given)) for name, given in ACQUISITIONS.items()}
-        policies |= {name: by_credit(world, game, roles) for name, roles in CREDITED.items()}
+        policies |= {name: by_credit(world, game, of) for name, of in CREDITED.items()}
         for name, policy in policies.items():
             for seed in range(draws):
                 runs += [
@@ -84,9 +84,9 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     return {"draws": draws, "runs": runs}
 
 
-def by_credit(world: World, game: Game, roles: Iterable[str]) -> ByCredit:
-    """The policy that follows the credit of the images of some roles."""
-    learner, images = game.learner, [image for role in roles for image in world.images(role)]
+def by_credit(world: World, game: Game, role: str) -> ByCredit:
+    """The policy that follows the credit of the images of a role."""
+    learner, images = game.learner, world.images(role)
     assert isinstance(learner, SupervisedLearner)
     targets = Targets(world.store, learner.classes, learner.device)
     counts = world.store.class_counts()[images].sum(0)
