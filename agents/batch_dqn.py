@@ -79,7 +79,7 @@ class BatchModeDQN:
         target: the target network; None if gamma is 0.
         optimiser: the optimiser of the online network.
         updates: number of gradient updates so far.
-        epsilon: the share of random choices.
+        epsilon: the share of random choices, or the scale of the noise on the weights.
         bootstraps: whether targets include the value of the next state.
     """
 
@@ -90,6 +90,7 @@ class BatchModeDQN:
         given |= {"momentum": options.momentum} if options.optimiser == "sgd" else {}
         self.optimiser = OPTIMISERS[options.optimiser](network.parameters(), **given)
         self.updates = 0
+        self._players: list[QueryNetwork] = []
         self.set_progress(0.0)
 
     def set_progress(self, progress: float) -> None:
@@ -109,14 +110,34 @@ class BatchModeDQN:
         self.network.fit_inputs(states, candidates, seen["mask"].numpy())
         self._copy_into_target()
 
-    def choose(self, obs: Mapping[str, Any]) -> np.ndarray:
-        """Choices (B, K) int64 for observations with a batch axis: greedy, or random with probability epsilon."""
-        return self.explore(self.greedy(obs), obs["mask"])
+    def begin(self, games: int) -> None:
+        """Draw the network that plays each of `games` episodes that begin now; needed with `explore_by=weights`."""
+        self._players = [self._disturbed() for _ in range(games if self.options.explore_by == "weights" else 0)]
 
-    @torch.no_grad()
+    def choose(self, obs: Mapping[str, Any], games: np.ndarray) -> np.ndarray:
+        """Choices with exploration, (B, K) int64; see `BatchDQNOptions.explore_by`.
+
+        Args:
+            obs: one observation of each game, with a batch axis.
+            games: (B,) the place of each game among those that began.
+        """
+        if self.options.explore_by == "choices":
+            return self.explore(self.greedy(obs), obs["mask"])
+        own = ({key: part[[row]] for key, part in obs.items()} for row in range(len(games)))
+        return np.concatenate([_greedy(self._players[game], one) for game, one in zip(games, own, strict=True)])
+
+    def _disturbed(self) -> QueryNetwork:
+        """A copy of the network with noise of epsilon times the root mean square of each of its tensors."""
+        player = copy.deepcopy(self.network)
+        with torch.no_grad():
+            for weights in player.parameters():
+                noise = torch.from_numpy(self.rng.standard_normal(weights.shape, np.float32))
+                weights += self.epsilon * weights.square().mean().sqrt() * noise
+        return player
+
     def greedy(self, obs: Mapping[str, Any]) -> np.ndarray:
         """The open candidate (B, K) int64 with the highest Q-value in each slate; 0 in an empty slate."""
-        return masked(self.network(obs), obs["mask"]).argmax(dim=-1).numpy()
+        return _greedy(self.network, obs)
 
     def explore(self, choices: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Replace each of the choices (B, K) independently by a random open candidate with probability epsilon."""
@@ -260,3 +281,8 @@ def standardise(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
         if deviation > 1e-12 * max(1.0, np.abs(chosen).max()):
             result[open_] = (chosen - chosen.mean()) / deviation
     return result
+
+
+@torch.no_grad()
+def _greedy(network: QueryNetwork, obs: Mapping[str, Any]) -> np.ndarray:
+    return masked(network(obs), obs["mask"]).argmax(dim=-1).numpy()

@@ -83,10 +83,14 @@ class BatchDQNOptions(Settings, group="agent"):
     """env steps before the first update, which also fit the input scaling; at least the batch size"""
     target_update: Count = 100
     """updates between copies of the online network into the target network, 1 or more"""
+    explore_by: Literal["choices", "weights"] = "choices"
+    """`choices`: each choice is random with probability epsilon. `weights`: each episode is played by a copy of the
+    network with normal noise on its weights (Plappert et al., ICLR 2018), of epsilon times their root mean square, so
+    that all choices of an episode err alike and what they share, its return, says which way is better"""
     epsilon_start: Share = 1.0
-    """share of random choices at the start, drawn independently for each slate, 0 to 1"""
+    """share of random choices (drawn independently for each slate) or scale of the noise at the start, 0 to 1"""
     epsilon_end: Share = 0.05
-    """share of random choices after `exploration_share` of the training, 0 to 1"""
+    """the same after `exploration_share` of the training, 0 to 1"""
     exploration_share: PositiveShare = 0.35
     """share of the episodes over which epsilon falls linearly, above 0, at most 1"""
     replay_size: Annotated[int, Range(2, 10**7)] = 4000

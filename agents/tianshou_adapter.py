@@ -26,9 +26,17 @@ class SlatePolicy(Policy):
     Args:
         core: the algorithm that chooses.
         action_space: MultiDiscrete([N] * K).
+
+    Raises:
+        RalsegError: if the algorithm explores by weights.
     """
 
     def __init__(self, core: BatchModeDQN, action_space: spaces.MultiDiscrete) -> None:
+        if core.options.explore_by != "choices":
+            raise RalsegError(
+                f"explore_by={core.options.explore_by} disturbs the network for whole episodes, and a collector does "
+                "not say when one begins; set explore_by=choices"
+            )
         super().__init__(action_space=action_space, action_scaling=False, action_bound_method=None)
         self.core, self.network = core, core.network
 

@@ -143,10 +143,12 @@ class _Training:
         totals = [{"episode": first + int(i), "steps": 0, "return": 0.0, "miou": 0.0, "refused": 0} for i in running]
         shares: list[Any] = [0.0 for _ in running]
         observations = self.games.reset({int(i): integer(self.seed, "episode", first + int(i)) for i in running})
+        self.algorithm.begin(len(running))
         rows = []
         step = 0
         while len(running):
-            act = self.algorithm.choose({key: np.stack([o[key] for o in observations]) for key in OBSERVATION})
+            seen = {key: np.stack([o[key] for o in observations]) for key in OBSERVATION}
+            act = self.algorithm.choose(seen, running)
             results = self.games.step({int(i): choice for i, choice in zip(running, act, strict=True)})
             row = self._row(observations, act, results, running, first, step)
             self.replay.add(row)

@@ -32,6 +32,7 @@ TABLES = (
     "as_released",
     "theta0",
     "references",
+    "reward",
     "kill",
 )
 

@@ -229,6 +229,41 @@ def test_exploration_takes_open_candidates_and_each_slate_for_itself():
     assert (first & second).mean() == pytest.approx(0.375**2, abs=0.06)
 
 
+def test_disturbed_weights_play_a_whole_episode():
+    replay, _, algorithm = played(BatchDQNOptions(explore_by="weights", hidden=64))
+    obs = replay.take(np.arange(20))
+    before = {name: tensor.clone() for name, tensor in algorithm.network.state_dict().items()}
+    algorithm.epsilon = 0.5
+    algorithm.begin(2)
+    games = np.arange(20) % 2
+    acts = algorithm.choose(obs, games)
+    np.testing.assert_array_equal(acts, algorithm.choose(obs, games))
+    swapped = algorithm.choose(obs, 1 - games)
+    assert (acts != swapped).any() and (acts != algorithm.greedy(obs)).any()
+    # The order of the games does not matter, and the network itself is untouched.
+    order = np.random.default_rng(0).permutation(20)
+    mixed = algorithm.choose({key: part[order] for key, part in obs.items()}, games[order])
+    np.testing.assert_array_equal(mixed, acts[order])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in algorithm.network.state_dict().items())
+    algorithm.begin(2)
+    assert (algorithm.choose(obs, games) != acts).any()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+def test_noise_on_the_weights_is_epsilon_times_their_size(epsilon):
+    algorithm = played(BatchDQNOptions(explore_by="weights", hidden=128))[2]
+    algorithm.epsilon = epsilon
+    algorithm.begin(1)
+    (player,) = algorithm._players
+    pairs = zip(player.named_parameters(), algorithm.network.parameters(), strict=True)
+    apart = {name: ((noisy - plain).detach(), plain.detach()) for (name, noisy), plain in pairs}
+    change, plain = apart["head.1.weight"]
+    assert change.square().mean().sqrt().item() == pytest.approx(
+        epsilon * plain.square().mean().sqrt().item(), rel=0.02
+    )
+    assert change.mean().item() == pytest.approx(0, abs=0.03 * epsilon)
+
+
 def test_target_network_follows_with_its_buffers():
     algorithm = played(BatchDQNOptions(network="published", gate_features=2, target_update=3, batch_size=4))[2]
     replay = played(BatchDQNOptions())[0]

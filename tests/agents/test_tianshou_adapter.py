@@ -120,6 +120,11 @@ def test_greedy_play_does_not_explore_and_stays_in_evaluation_mode():
     np.testing.assert_array_equal(returns(algorithm.policy), returns(algorithm.policy))
 
 
+def test_noise_on_the_weights_is_refused():
+    with pytest.raises(RalsegError, match="explore_by=weights disturbs the network for whole episodes"):
+        made(BatchDQNOptions(explore_by="weights"))
+
+
 def test_rows_without_the_steps_of_their_target_are_refused():
     algorithm = made(BatchDQNOptions(n_step=30))
     _, buffer = collected(algorithm, 4)

@@ -20,6 +20,7 @@ from ralseg.foundation import RalsegError
 
 torch.set_num_threads(1)
 OPTIONS = BatchDQNOptions(warm_up=16, n_step=2, prioritised=True, target_update=7, learning_rate_floor=0.1)
+WEIGHTS = replace(OPTIONS, explore_by="weights")
 PLAIN = BatchDQNOptions(warm_up=16, gamma=0.0, optimiser="sgd", replay_half=False, replay_size=30)
 EPISODES = 7
 
@@ -78,11 +79,11 @@ def test_one_process_and_one_for_each_stream_give_the_same_weights(whole, tmp_pa
     assert result.history == whole[1].history
 
 
-@pytest.mark.parametrize("options", [OPTIONS, PLAIN], ids=["bootstrapped", "regression"])
+@pytest.mark.parametrize("options", [OPTIONS, PLAIN, WEIGHTS], ids=["bootstrapped", "regression", "noisy weights"])
 @pytest.mark.parametrize("after", [10, 27, 41])
 def test_a_resumed_training_ends_like_an_uninterrupted_one(whole, tmp_path, options, after):
     folder, result = whole
-    if options is PLAIN:
+    if options is not OPTIONS:
         folder = tmp_path / "whole"
         result = run(folder, options)
     cut = tmp_path / "cut"

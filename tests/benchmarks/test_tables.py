@@ -21,6 +21,7 @@ from ralseg.benchmarks import (
     growth,
     memory,
     references,
+    reward,
     same_work,
     selection,
     theta0,
@@ -198,6 +199,36 @@ def test_references(run, small):
     assert (margin.mean, margin.low, margin.high) == (0, 0, 0)
     table = references.rows({"runs": runs})
     assert [len(line) for line in table if line] == [5] * (2 * (1 + len(played)))
+
+
+def test_reward(run, small, monkeypatch):
+    monkeypatch.setattr(reward, "STATES", (0, 1))
+    monkeypatch.setattr(reward, "LATER", (1, 2))
+    found = run("reward", *small, "game.slates=3", "game.budget=9")
+    assert len(found["turns"]) == 2 * 2 * 2 * 2
+    assert {(row["turn"], row["later"], row["first"]) for row in found["turns"]} == set(
+        product((0, 1), (1, 2), ("margin", "random"))
+    )
+    ends = {(game["by"], game["seed"]): game for game in found["games"]}
+    assert set(ends) == set(product(("margin", *reward.JUDGES), (0, 1)))
+    assert [len(line) for line in reward.rows(found)] == [6] * 5 + [0] + [3] * 3
+
+
+def test_what_tells_a_turn_from_another():
+    """Two games and two states by hand: the level of a state belongs to no policy and counts as no noise."""
+    gains = {"margin": [3.0, 5.0, 1.0, 1.0], "random": [2.0, 2.0, 1.0, -1.0]}
+    turns = [
+        {"seed": seed, "turn": turn, "later": 1, "first": name, "dev": values[2 * (turn > 0) + seed]}
+        for name, values in gains.items()
+        for turn, seed in product((0, 5), (0, 1))
+    ]
+    found = reward.apart(turns, 1, "dev")
+    paired = np.std([1, 0, 3, 2], ddof=1)
+    unpaired = math.sqrt((2 + 0) / 2 + (0 + 2) / 2)
+    assert found["mean"] == 1.5 and found["paired"] == pytest.approx(paired)
+    assert found["unpaired"] == pytest.approx(unpaired)
+    assert found["pairs"] == pytest.approx((2 * paired / 1.5) ** 2)
+    assert found["games"] == pytest.approx((2 * unpaired / 1.5) ** 2)
 
 
 def test_batches(run, monkeypatch):
