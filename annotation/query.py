@@ -5,10 +5,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ralseg.envs.records import Unit
+if TYPE_CHECKING:
+    # ralseg.envs loads torch, which nobody needs who labels.
+    from ralseg.envs.records import Unit
 
 NOT_LABELLED = 255
 """The id of a pixel without a label; never a class, and never background."""
@@ -45,7 +48,7 @@ class Query:
     round: int
     classes: tuple[LabelClass, ...]
     sizes: Mapping[str, tuple[int, int]]
-    units: tuple[Unit, ...]
+    units: "tuple[Unit, ...]"
     prelabels: tuple[np.ndarray | None, ...]
 
     @cached_property
