@@ -31,7 +31,7 @@ from ralseg.annotation.formats.exported import (
     write,
     write_images,
 )
-from ralseg.annotation.formats.painting import Painting
+from ralseg.annotation.formats.painting import Painting, counted
 from ralseg.annotation.formats.safe_xml import tree
 from ralseg.annotation.query import Answers, Query
 from ralseg.foundation import RalsegError, read_file
@@ -175,14 +175,14 @@ def read(path: Path, query: Query) -> Answers:
 
 
 def _notes(query: Query, frames: dict[int, bool], moved: int) -> list[str]:
-    notes = []
-    if missing := len(query.units) - len(frames):
-        notes.append(f"{missing} units have lost their frame.")
-    if waiting := sum(not done for done in frames.values()):
-        notes.append(f"{waiting} units are not marked as done.")
-    if moved:
-        notes.append(f"{moved} frames were moved; the regions are those of the query all the same.")
-    return notes
+    moved_ones = "frames were moved; the regions are those of the query all the same"
+    return [
+        counted(len(query.units) - len(frames), "unit has lost its frame", "units have lost their frames"),
+        counted(
+            sum(not done for done in frames.values()), "unit is not marked as done", "units are not marked as done"
+        ),
+        counted(moved, "frame was moved; its region is that of the query all the same", moved_ones),
+    ]
 
 
 def _content(path: Path, place: Place) -> bytes:
@@ -211,7 +211,7 @@ def _frame(place: Place, box: Element, query: Query, name: str) -> tuple[int, bo
     of, y, x, height, width = query.units[unit]
     if of != name:
         raise place.error(f"unit {unit} is of image {of}")
-    done = found.get("done", "false")
+    done = found.get("done", "false").lower()
     if done not in ("true", "false"):
         raise place.error(f"'done' is {shown(done)}, not true or false")
     corners = [place.number(box.attrib, key) for key in ("ytl", "xtl", "ybr", "xbr")]

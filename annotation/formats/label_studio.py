@@ -27,7 +27,7 @@ import numpy as np
 from ralseg.annotation.formats.checks import Place, shown, unit_number
 from ralseg.annotation.formats.codecs import brush_decode, brush_encode
 from ralseg.annotation.formats.exported import ImageOf, begin, hexadecimal, picture, png, prelabel_masks, write
-from ralseg.annotation.formats.painting import Painting
+from ralseg.annotation.formats.painting import Painting, counted
 from ralseg.annotation.query import Answers, Query
 from ralseg.foundation import RalsegError, read_json
 from ralseg.foundation.files import LARGEST_JSON
@@ -116,6 +116,7 @@ def export(query: Query, image: ImageOf, folder: Path) -> list[Path]:
 def _config(query: Query) -> bytes:
     root = Element("View")
     root.append(Comment(f" query {query.digest} "))
+    SubElement(root, "Header", {"value": "$region"})
     SubElement(root, "Image", {"name": IMAGE, "value": "$image", "zoom": "true", "zoomControl": "true"})
     brush = SubElement(root, "BrushLabels", {"name": TAG, "toName": IMAGE})
     for label in query.classes:
@@ -212,14 +213,13 @@ def _last(place: Place, task: object, counts: Counter[str]) -> dict | None:
 
 
 def _notes(counts: Counter[str], missing: int) -> list[str]:
-    told = {
-        "skipped": "tasks were skipped.",
-        "open": "tasks were not submitted.",
-        "several": "tasks have several annotations, of which the last one counts.",
-        "missing": "units have no task in the file.",
-    }
-    found = {**counts, "missing": missing}
-    return [f"{found[key]} {sentence}" for key, sentence in told.items() if found.get(key)]
+    last = "of which the last one counts"
+    return [
+        counted(counts["skipped"], "task was skipped", "tasks were skipped"),
+        counted(counts["open"], "task was not submitted", "tasks were not submitted"),
+        counted(missing, "unit has no task in the file", "units have no task in the file"),
+        counted(counts["several"], f"task has several annotations, {last}", f"tasks have several annotations, {last}"),
+    ]
 
 
 def _layers(place: Place, annotation: dict, crop: _Crop) -> Iterator[tuple[int, np.ndarray]]:

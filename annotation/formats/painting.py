@@ -63,28 +63,31 @@ class Painting:
         """What was painted.
 
         Args:
-            notes: what the format has to tell before this account.
+            notes: what the format has to tell before this account; empty ones are left out.
         """
-        told = [*notes]
-        if self._cut:
-            told.append(
-                f"{self._cut.total():,} labelled pixels outside the queried regions were cut ({_listed(self._cut)})."
-            )
-        if self._overlapping:
-            told.append(
-                f"{self._overlapping.total():,} pixels lie in masks of several classes, of which {self._order} holds "
-                f"({_listed(self._overlapping)})."
-            )
         labels = dict(sorted(self._labels.items()))
-        if missing := len(self._query.units) - len(labels):
-            told.append(f"{missing} of {len(self._query.units)} units stay unlabelled.")
+        total = len(self._query.units)
         sparse = [number for number, label in labels.items() if (label != NOT_LABELLED).mean() < SPARSE]
-        if sparse:
-            told.append(
-                f"{len(sparse)} finished units are labelled on less than {SPARSE:.0%} of their pixels "
-                f"({_listed([f'unit {number}' for number in sparse])})."
-            )
-        return Answers(labels, tuple(told))
+        told = [
+            *notes,
+            counted(total - len(labels), f"of {total} units stays unlabelled", f"of {total} units stay unlabelled"),
+            counted(
+                self._cut.total(),
+                f"labelled pixel outside the queried regions was cut ({_listed(self._cut)})",
+                f"labelled pixels outside the queried regions were cut ({_listed(self._cut)})",
+            ),
+            counted(
+                self._overlapping.total(),
+                f"pixel lies in masks of several classes, of which {self._order} holds ({_listed(self._overlapping)})",
+                f"pixels lie in masks of several classes, of which {self._order} holds ({_listed(self._overlapping)})",
+            ),
+            counted(
+                len(sparse),
+                f"finished unit is labelled on less than {SPARSE:.0%} of its pixels ({_listed(sparse, 'unit ')})",
+                f"finished units are labelled on less than {SPARSE:.0%} of their pixels ({_listed(sparse, 'unit ')})",
+            ),
+        ]
+        return Answers(labels, tuple(note for note in told if note))
 
     def _finish(self, name: str, labels: Mapping[int, np.ndarray], cut: int, overlapping: int) -> None:
         self._labels.update({number: label.copy() for number, label in labels.items()})
@@ -112,7 +115,12 @@ def _part(canvas: np.ndarray, box: Box) -> np.ndarray:
     return canvas[y : y + height, x : x + width]
 
 
-def _listed(names: Iterable[str]) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """A count as a sentence; empty for 0."""
+    return f"{count:,} {one if count == 1 else many}." if count else ""
+
+
+def _listed(names: Iterable[str | int], before: str = "") -> str:
     """The first three names."""
-    names = list(names)
+    names = [f"{before}{name}" for name in names]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

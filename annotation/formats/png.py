@@ -22,7 +22,7 @@ from ralseg.annotation.formats.exported import (
     write,
     write_images,
 )
-from ralseg.annotation.formats.painting import Painting
+from ralseg.annotation.formats.painting import Painting, counted
 from ralseg.annotation.query import NOT_LABELLED, Answers, Query
 from ralseg.foundation import read_json
 from ralseg.segmentation.datasets.images import png_header
@@ -104,7 +104,7 @@ def read(path: Path, query: Query) -> Answers:
             painting.image(name, _layers(file, query, name))
         else:
             missing += 1
-    return painting.answers(*([f"{missing} images have no file in {LABELS}/."] if missing else []))
+    return painting.answers(counted(missing, f"image has no file in {LABELS}/", f"images have no file in {LABELS}/"))
 
 
 def _layers(file: Path, query: Query, name: str) -> Iterator[tuple[int, np.ndarray]]:
