@@ -19,6 +19,7 @@ def run(code):
         ("ralseg.configs", {"torch", "hydra", "cv2", "scipy", "pandas"}),
         ("ralseg.features", {"torch", "hydra", "pandas"}),
         ("ralseg.features.view", {"torch", "hydra", "cv2", "scipy", "pandas"}),
+        ("ralseg.annotation.page", {"torch", "hydra", "scipy", "pandas"}),
         ("ralseg.stats", {"torch", "hydra", "cv2", "pandas"}),
         ("ralseg.agents.acquisitions", {"torch", "hydra", "cv2", "tianshou"}),
         ("ralseg.evaluation.summary", {"torch", "hydra", "cv2", "tianshou", "matplotlib"}),
