@@ -7,7 +7,7 @@ import numpy as np
 
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.pool import Pool
-from ralseg.envs.records import Record, encoded
+from ralseg.envs.records import Record, decoded, encoded
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.labels import PartialLabels
 
@@ -134,6 +134,32 @@ class Campaign:
         for unit, place, label in zip(units.tolist(), places, labels, strict=True):
             self.unit_counts[bought.index(unit)] = self.labels.correct(*place, label)
         self._note(_Move("correct", units, [np.array(label) for label in labels]))
+
+    def replay(self, record: Record) -> None:
+        """Make a recorded move again.
+
+        Raises:
+            RalsegError: if the move is unknown or belongs to another pool.
+        """
+        if record.get("move") == "begin":
+            return self.begin(record["seed"])
+        if record.get("move") == "learn":
+            return self.learned()
+        units = self.pool.find(record.get("units", ()))
+        sides = [unit[3:] for unit in record.get("units", ())]
+        labels = [decoded(runs, *side) for runs, side in zip(record.get("labels", ()), sides, strict=False)]
+        match record.get("move"):
+            case "ask":
+                self.ask(units)
+            case "withdraw":
+                self.withdraw(units)
+            case "answer":
+                self.answer(units, labels)
+            case "correct":
+                self.correct(units, labels)
+            case other:
+                raise RalsegError(f"the records hold an unknown move {other!r}; they are of another version")
+        return None
 
     def learned(self) -> None:
         """Record that the learner has learned from all fresh units."""

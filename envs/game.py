@@ -15,7 +15,7 @@ from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
 from ralseg.envs.pool import Pool
 from ralseg.envs.reader import PoolReader
-from ralseg.envs.records import Record, decoded
+from ralseg.envs.records import Record
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.features import ObservationSpec
 from ralseg.features.units import Reducer
@@ -136,22 +136,13 @@ class Game:
             self.campaign.on_record = on_record
 
     def _replay(self, record: Record) -> None:
-        units = self.pool.find(record.get("units", ()))
-        sides = [unit[3:] for unit in record.get("units", ())]
-        labels = [decoded(runs, *side) for runs, side in zip(record.get("labels", ()), sides, strict=False)]
         match record["move"]:
             case "ask":
-                self._ask(units)
-            case "answer":
-                self.answer(units, labels)
-            case "correct":
-                self.campaign.correct(units, labels)
-            case "withdraw":
-                self.campaign.withdraw(units)
+                self._ask(self.pool.find(record["units"]))
             case "learn":
                 self.learn()
-            case other:
-                raise RalsegError(f"the records hold an unknown move {other!r}; they are of another version")
+            case _:
+                self.campaign.replay(record)
 
     @property
     def labels(self) -> PartialLabels:

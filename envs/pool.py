@@ -178,6 +178,14 @@ class Pool:
         self.asked[units] = False
         np.add.at(self.free, places[~self.void[units]], 1)
 
+    def exclude(self, units: np.ndarray) -> None:
+        """Never offer units that nobody has asked for; those that are excluded already stay so."""
+        units = np.asarray(units, np.int64)
+        units = units[self.open(units)]
+        places, _ = self.locate(units)
+        self.void[units] = True
+        np.subtract.at(self.free, places, 1)
+
     def buy(self, units: np.ndarray) -> None:
         """Mark units that were asked for as labelled and append them to the history.
 

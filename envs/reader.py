@@ -68,8 +68,8 @@ class PoolReader:
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
 
     def reduce_state(self, reducers: Sequence[Reducer]) -> Rows:
-        """See `UnitReader.reduce_state`."""
-        if not reducers:
+        """See `UnitReader.reduce_state`; nothing without a D_S, as when people begin with no label."""
+        if not reducers or not self.state:
             return {}
         asked = {image: self._some_units(image) for image in self.state}
         rows = reduce_units(self.learner.predict(self.state, again=True), reducers, self.pool.grid, asked)

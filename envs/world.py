@@ -195,7 +195,11 @@ class World:
 
     def learner(self, role: Role = "train", options: LearnOptions | None = None) -> Learner:
         """A learner at theta_0, by default with the options of the game."""
-        return self._make_learner(*self._given(self.theta0(role), options or self.learn_options))
+        return self.learner_of(self.theta0(role), options or self.learn_options)
+
+    def learner_of(self, network: SegmentationNetwork, options: LearnOptions) -> Learner:
+        """A learner whose theta_0 is a given network."""
+        return self._make_learner(*self._given(network, options))
 
     def _given(self, network: SegmentationNetwork, options: LearnOptions) -> tuple[Any, ...]:
         """The arguments that every learner takes."""

@@ -39,6 +39,7 @@ class Folder(FileDataset):
         root: the folder.
         unit_size: (height, width) of a unit; None takes a quarter of the median height by a sixth of the median width.
         require_labels: whether a missing label is an error; otherwise the whole image counts as unlabelled.
+        with_labels: whether labels/ is read; otherwise no image has a label, and people give them.
 
     Raises:
         RalsegError: if classes.yaml is missing or wrong, there are no images or labels, or a header is unreadable.
@@ -46,7 +47,13 @@ class Folder(FileDataset):
 
     name = "folder"
 
-    def __init__(self, root: str | Path, unit_size: tuple[int, int] | None = None, require_labels: bool = False):
+    def __init__(
+        self,
+        root: str | Path,
+        unit_size: tuple[int, int] | None = None,
+        require_labels: bool = False,
+        with_labels: bool = True,
+    ) -> None:
         root = expanded(root)
         if not root.is_dir():
             raise RalsegError(f"{root}: no such folder; set dataset.root to the folder of images/ and labels/")
@@ -56,7 +63,7 @@ class Folder(FileDataset):
         self.classes, self.colors = self._list.names, self._list.colors
         self.depth, self.turn = self._list.depth, self._list.turn
         self.label_ids = _table(self._list)
-        self.files, notes = find_files(root, self._list.label_suffix, require_labels)
+        self.files, notes = find_files(root, self._list.label_suffix, require_labels, with_labels)
         self.names = tuple(sorted(self.files))
         self.groups = _groups(root / "classes.yaml", self._list.groups, self.names)
         self.subsets = _subsets(root, self._list.subsets, self.groups)

@@ -12,7 +12,7 @@ SYSTEM = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 
 
 def find_files(
-    root: Path, label_suffix: str, require_labels: bool
+    root: Path, label_suffix: str, require_labels: bool, with_labels: bool = True
 ) -> tuple[dict[str, tuple[Path, Path | None]], list[str]]:
     """The files of images/ and labels/, also of their sub-folders.
 
@@ -20,6 +20,7 @@ def find_files(
         root: the folder that holds both.
         label_suffix: what the name of a label has behind the name of its image.
         require_labels: whether a missing label is an error.
+        with_labels: whether labels/ is read.
 
     Returns:
         Image name ("name", or "folder/name" in a sub-folder) -> (image, label or None), and remarks for the user.
@@ -29,7 +30,7 @@ def find_files(
             for an image that has none.
     """
     images, others = _walk(root / "images", SUFFIXES)
-    found, other_labels = _walk(root / "labels", (".png",))
+    found, other_labels = _walk(root / "labels", (".png",)) if with_labels else ([], [])
     if not images:
         raise RalsegError(f"{root / 'images'}: no images; put PNG or JPEG files there")
     labels = _by_name(root / "labels", found)
@@ -38,12 +39,12 @@ def find_files(
         if not name.isprintable():
             raise RalsegError(f"{str(image)!r}: a name that cannot be printed; rename the file")
         files[name] = image, labels.pop(f"{name}{label_suffix}", None)
-    missing = [name for name, (_, label) in files.items() if label is None]
+    missing = [name for name, (_, label) in files.items() if label is None] if with_labels else []
     expected = root / "labels"
     if missing:
         expected = root / "labels" / f"{missing[0]}{label_suffix}.png"
         _check_left_over(root, labels, missing, label_suffix)
-    if len(missing) == len(files):
+    if files and len(missing) == len(files):
         raise RalsegError(f"{expected}: no image has a label, and this would be the first one's; label some of them")
     if missing and require_labels:
         raise RalsegError(

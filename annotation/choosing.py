@@ -1,0 +1,127 @@
+"""The next round: which units people should label, drawn at random for measuring or chosen by an acquisition."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ralseg.annotation.learned import class_map, learner
+from ralseg.annotation.project import Project
+from ralseg.annotation.query import Query
+from ralseg.annotation.rounds import Round, open_units, round_folder, rounds
+from ralseg.envs.offer import chosen_units, draw_offer
+from ralseg.envs.reader import PoolReader
+from ralseg.envs.true_counts import TrueCounts
+from ralseg.features.view import CandidatesView
+from ralseg.foundation import RalsegError, generator
+from ralseg.segmentation.learners import Learner
+
+
+def ask(project: Project) -> Round:
+    """The round that waits for answers, or a new one.
+
+    Args:
+        project: the project; whoever calls this owns its folder.
+
+    Raises:
+        RalsegError: if the budget is spent or nothing is left to label.
+    """
+    every = rounds(project)
+    _forget_half_asked(project, every)
+    if every and open_units(project, every[-1]):
+        return every[-1]
+    for each in every:
+        # Who has skipped a unit does not want to see it again.
+        skipped = [place for place, state in enumerate(each.work.states) if state == "skipped"]
+        _withdraw(project, each, skipped)
+    network, trained = learner(project)
+    number = len(every) + 1
+    drawn = _at_random(project, number)
+    chosen, by = _by_acquisition(project, network, trained, number, drawn)
+    units, held_out = _mixed(project, number, drawn, chosen)
+    if not len(units):
+        raise RalsegError(f"{project.folder}: nothing is left to ask for: the budget is spent, or all is labelled")
+    asked = Round(
+        round_folder(project, number), _query(project, number, units, network if trained else None), held_out, by
+    )
+    project.campaign.ask(units)
+    asked.write()
+    return asked
+
+
+def _forget_half_asked(project: Project, every: list[Round]) -> None:
+    """Withdraw units that were asked for by a process that was killed before it had written their round."""
+    campaign = project.campaign
+    known = campaign.pool.find([unit for each in every for unit in each.query.units])
+    pending = np.array(campaign.pending, np.int64)
+    if len(lost := pending[~np.isin(pending, known)]):
+        campaign.withdraw(lost)
+
+
+def _withdraw(project: Project, each: Round, places: list[int]) -> None:
+    campaign = project.campaign
+    units = campaign.pool.find([each.query.units[place] for place in places])
+    pending = units[np.isin(units, campaign.pending)]
+    if len(pending):
+        campaign.withdraw(pending)
+    campaign.pool.exclude(units)
+
+
+def _at_random(project: Project, number: int) -> np.ndarray:
+    """Units for measuring, uniform over all that are open, so that they stand for the whole pool."""
+    options, pool = project.options, project.campaign.pool
+    left = project.campaign.left(options.budget, options.budget_measure)
+    open_ = np.flatnonzero(pool.open(slice(None)))
+    order = generator(project.seed, "held out", number).permutation(open_)
+    wanted = order[: round(options.held_out * options.per_round)]
+    prices = project.campaign.ledger.prices(pool.areas(wanted), options.budget_measure)
+    return wanted[np.cumsum(prices) <= left]
+
+
+def _by_acquisition(
+    project: Project, network: Learner, trained: bool, number: int, drawn: np.ndarray
+) -> tuple[np.ndarray, str]:
+    """Units that the acquisition chooses besides those that were drawn, and its name."""
+    campaign, options = project.campaign, project.options
+    game = replace(options.game(), slates=options.per_round - len(drawn))
+    paid = campaign.ledger.prices(campaign.pool.areas(drawn), game.budget_measure).sum()
+    game = replace(game, budget=max(1e-9, game.budget - _as_budget(project, int(paid))))
+    offer = draw_offer(campaign, game, project.seed, number)
+    free = offer.mask & ~np.isin(offer.units, drawn)
+    offer = replace(offer, mask=free, most=min(offer.most or 0, int(free.sum())))
+    if not offer.most:
+        return np.empty(0, np.int64), ""
+    policy = options.policy(trained)
+    nothing_true = TrueCounts(campaign.pool, len(project.classes))
+    reader = PoolReader(network, campaign.pool, (), nothing_true, project.seed, number, None, {})
+    view = CandidatesView(reader, offer, campaign.class_counts, policy.needs)
+    choice = policy.select(view, generator(project.seed, "choice", number))
+    return chosen_units(offer, choice, game), policy.acquisition.name
+
+
+def _as_budget(project: Project, paid: int) -> float:
+    share = project.options.budget_measure == "share"
+    return paid / project.campaign.ledger.total if share else paid
+
+
+def _mixed(project: Project, number: int, drawn: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, tuple[bool, ...]]:
+    """Both kinds in one order: the chosen ones by their rank, the drawn ones anywhere among them."""
+    places = generator(project.seed, "order", number).choice(len(drawn) + len(chosen), len(drawn), replace=False)
+    held_out = np.zeros(len(drawn) + len(chosen), bool)
+    held_out[places] = True
+    units = np.empty(len(held_out), np.int64)
+    units[held_out], units[~held_out] = drawn, chosen
+    return units, tuple(held_out.tolist())
+
+
+def _query(project: Project, number: int, units: np.ndarray, network: Learner | None) -> Query:
+    pool, store = project.campaign.pool, project.world.store
+    named = pool.records(units)
+    prelabels: list[np.ndarray | None] = [None] * len(named)
+    if network is not None:
+        for image in dict.fromkeys(unit[0] for unit in named):
+            predicted = class_map(network, store.index(image))
+            for place, (name, y, x, height, width) in enumerate(named):
+                if name == image:
+                    prelabels[place] = predicted[y : y + height, x : x + width].copy()
+    sizes = {name: store.size(store.index(name)) for name, *_ in named}
+    return Query(project.id, number, project.classes, sizes, tuple(named), tuple(prelabels))
