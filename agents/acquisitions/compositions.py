@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 from ralseg.agents.acquisitions.base import BY_SCORE, Acquisition, Batch, Scored, at_most, prefiltered
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
+from ralseg.features.clicks import PREDICTED_CLICKS
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import Count, PositiveShare, RalsegError, Range, Settings
 
@@ -134,13 +135,14 @@ class CostAware(Scored):
 
     Attributes:
         of: an acquisition whose scores have a lowest value, which counts as 0.
-        cost: `clicks` (the number of classes predicted in the unit, one click each) or `pixels` (of the unit).
+        cost: `clicks` (the number of classes predicted in the unit, one click each), `polygon` (the clicks that outline
+            its predicted segments as polygons, see `polygon_clicks`) or `pixels` (of the unit).
     """
 
     name = "cost_aware"
 
     of: Acquisition = ENTROPY
-    cost: Literal["clicks", "pixels"] = "clicks"
+    cost: Literal["clicks", "polygon", "pixels"] = "clicks"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,12 +158,15 @@ class CostAware(Scored):
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
-        return (*self.of.reducers, *((PREDICTED_SHARES,) if self.cost == "clicks" else ()))
+        needed = {"clicks": (PREDICTED_SHARES,), "polygon": (PREDICTED_CLICKS,), "pixels": ()}
+        return (*self.of.reducers, *needed[self.cost])
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; the acquisition's score above its lowest value, per click or pixel."""
         if self.cost == "pixels":
             cost = candidates.areas
+        elif self.cost == "polygon":
+            cost = candidates.reduced(PREDICTED_CLICKS.name)
         else:
             cost = (candidates.reduced(PREDICTED_SHARES.name) > 0).sum(axis=1)
         of = _scored(self.of)

@@ -16,6 +16,7 @@ from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
 from ralseg.agents.acquisitions.ripu import RADII
 from ralseg.features import UnitGrid, entropy_map
+from ralseg.features.clicks import polygon_clicks
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
 
@@ -62,7 +63,12 @@ CASES = {
         Case({"mode": "pa"}, pixels=True),
         Case({"mode": "pa", "radius": 1}, pixels=True),
     ],
-    "cost_aware": [Case(), Case({"of": "margin"}), Case({"of": {"edald": {"noise": JITTER}}, "cost": "pixels"})],
+    "cost_aware": [
+        Case(),
+        Case({"of": "margin"}),
+        Case({"of": {"edald": {"noise": JITTER}}, "cost": "pixels"}),
+        Case({"cost": "polygon"}),
+    ],
     "coreset": [Case(), Case({"embedding": "2x2"}), Case({"prefilter": 3}, chance=True)],
     "max_herding": [
         # Bandwidths of different samples choose alike here.
@@ -457,6 +463,10 @@ def slow_cost_aware(game, acquisition):
     score = SLOW[acquisition.of.name](game, acquisition.of) - {"margin": -1}.get(acquisition.of.name, 0)
     if acquisition.cost == "pixels":
         return score / np.tile(game.grid.areas, game.images)
+    if acquisition.cost == "polygon":
+        logits = game.logits.numpy().astype(float)[: game.images]
+        maps = enlarged(logits, game.grid.height, game.grid.width).argmax(axis=1).astype(np.uint8)
+        return score / polygon_clicks(maps, game.grid).total.reshape(-1)
     return score / (shares_of(game) > 0).sum(1)
 
 

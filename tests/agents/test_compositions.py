@@ -184,10 +184,12 @@ def test_what_a_label_costs(hand_made, offered):
         "entropy mean": [1.0, 0.9, 0.6, 0.0],
         "margin": [0.5, 0.2, 1.0, 0.0],
         "predicted_shares": [[0.5, 0.25, 0.25], [0.5, 0.5, 0], [0, 1, 0], [0.2, 0.2, 0.6]],
+        "predicted_clicks": [20, 9, 1, 30],
     }
     game = hand_made(rows, boxes=[[0, 0, 2, 2], [0, 0, 1, 3], [0, 0, 1, 2], [0, 0, 5, 5]])
     for options, expected in (
         ({}, [1 / 3, 0.45, 0.6, 0]),
+        ({"cost": "polygon"}, [0.05, 0.1, 0.6, 0]),
         ({"cost": "pixels"}, [0.25, 0.3, 0.3, 0]),
         # A margin of 1 counts as 0, one of 0 as 1.
         ({"of": "margin"}, [0.5 / 3, 0.4, 0, 1 / 3]),
@@ -204,7 +206,7 @@ def test_what_a_label_costs(hand_made, offered):
         ("cost_aware", {"of": "balanced_entropy"}, "cost_aware: balanced_entropy has no scores with a lowest value"),
         ("cost_aware", {"of": "coreset"}, "cost_aware: coreset has no scores with a lowest value"),
         ("cost_aware", {"of": "two_stage_edald"}, "cost_aware: stages has no scores with a lowest value"),
-        ("cost_aware", {"cost": "hours"}, "cost_aware.cost='hours' is unknown; choose from clicks, pixels"),
+        ("cost_aware", {"cost": "hours"}, "cost_aware.cost='hours' is unknown; choose from clicks, polygon, pixels"),
         ("cost_aware", {"of": ["entropy"]}, "cost_aware.of is .* must be a group"),
         ("rank_sum", {"of": []}, "rank_sum: give one acquisition or more in `of`"),
         ("rank_sum", {"of": ["entropy"], "weights": [1, 2]}, "rank_sum: give one .* as many weights, or none"),
