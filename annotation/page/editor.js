@@ -50,7 +50,7 @@ export class Editor {
     else if (tool === "polygon") this.corner(at);
     else if (tool === "fill") {
       if (this.inside(x, y)) this.change("fill", this.id, () => labels.fill(this.unit, x, y, this.id));
-    } else {
+    } else if (tool !== "superpixel" || this.unit.areas) {
       this.drag = { kind: tool, before: this.unit.label.slice(), last: { x, y }, hit: false };
       this.stroke({ x, y });
     }

@@ -123,6 +123,12 @@ async function begin() {
     drawMap($("map").querySelector("canvas"), unit);
     $("name").textContent = `${unit.image}: y ${unit.y}, x ${unit.x}, ${unit.height} \u00d7 ${unit.width} px`;
     $("name").title = $("name").textContent;
+    $("stage").setAttribute("aria-busy", !unit.areas);
+    if (!unit.areas) insist(unit.complete, away, () => own !== asked).then(() => {
+      if (own !== asked) return;
+      $("stage").setAttribute("aria-busy", false);
+      stage.draw();
+    });
     palette.open(unit.label);
     changed();
     saver.add(to, "show", null);
@@ -219,11 +225,13 @@ async function begin() {
   };
   addEventListener("keydown", event => {
     const on = event.target instanceof Element ? event.target : document.body;
-    if (document.querySelector("dialog[open]") || event.altKey || event.isComposing) return;
+    // On many keyboards brackets need AltGr, which Windows reports as Ctrl and Alt.
+    const graph = event.getModifierState("AltGraph") || event.ctrlKey && event.altKey;
+    if (document.querySelector("dialog[open]") || event.altKey && !graph || event.isComposing) return;
     if (on.matches("button") && [" ", "Enter"].includes(event.key)) return;
     if (on.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (event.ctrlKey || event.metaKey) {
+    if ((event.ctrlKey || event.metaKey) && !graph) {
       if (!["z", "y"].includes(name)) return;
       event.preventDefault();
       return name === "y" || event.shiftKey ? acts.redo() : acts.undo();

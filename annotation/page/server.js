@@ -1,6 +1,7 @@
 // Talking to the server: requests with the token, units that are fetched ahead, and saving in order.
 
 const PATIENCE = 20000;   // Milliseconds that an answer may take.
+const LATE = 60;          // Milliseconds that superpixels may take longer than the rest.
 const KEPT = 8;           // Units that are kept: those before, this one, and those to come.
 const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
 
@@ -38,14 +39,20 @@ export class Units {
   }
 
   async fetch(place) {
-    const [picture, map, label, areas] = await Promise.all(["picture", "map", "label", "superpixels"].map(
-      part => this.server.request(`api/units/${place}/${part}`)));
+    const ask = part => this.server.request(`api/units/${place}/${part}`);
     const unit = this.units[place], [top, left] = unit.frame;
-    return {
-      ...unit, place, top: unit.y - top, left: unit.x - left,
-      picture: await createImageBitmap(await picture.blob()), map: await createImageBitmap(await map.blob()),
-      label: new Uint8Array(await label.arrayBuffer()), areas: new Uint16Array(await areas.arrayBuffer()),
-    };
+    const found = { ...unit, place, top: unit.y - top, left: unit.x - left, areas: null };
+    let waiting = null;
+    const fetchAreas = async () => { found.areas = new Uint16Array(await (await ask("superpixels")).arrayBuffer()); };
+    found.complete = async () => found.areas || (waiting ||= fetchAreas().finally(() => { waiting = null; }));
+    const areas = found.complete().catch(() => {});
+    const [picture, map, label] = await Promise.all(["picture", "map", "label"].map(ask));
+    found.picture = await createImageBitmap(await picture.blob());
+    found.map = await createImageBitmap(await map.blob());
+    found.label = new Uint8Array(await label.arrayBuffer());
+    // The superpixels of a whole image take seconds, in which it can be seen and drawn on.
+    await Promise.race([areas, pause(LATE)]);
+    return found;
   }
 }
 

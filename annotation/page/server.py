@@ -29,7 +29,8 @@ class PageServer:
 
     Args:
         query: the query; every unit lies within its image, and every prelabel has the size of its unit.
-        image: image name -> (height, width, 3) uint8, red, green and blue; called from several threads, one at a time.
+        image: image name -> (height, width, 3) uint8, red, green and blue, or a RalsegError that says why not; called
+            from several threads, one at a time.
         work: the work folder of the round.
         port: the port, 1 to 65535, or 0 for any that is free.
         token: what a request must have to be answered; 16 or more letters, digits, hyphens or underscores.

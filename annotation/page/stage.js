@@ -4,6 +4,7 @@ import { NOT_LABELLED, borders } from "./labels.js";
 
 const ROOM = 12;               // Points left free around the picture.
 const LARGEST = 48, MOST_GRID = 150000;
+const DOT = 0xb0ffffff;        // White, not quite opaque.
 const BRIGHT = "rgb(255 255 255 / .95)", DARK = "rgb(0 0 0 / .75)";
 
 export class Stage {
@@ -65,14 +66,17 @@ export class Stage {
     };
   }
 
-  relabel() {
-    const { label, width } = this.unit, out = new Uint32Array(this.pixels.data.buffer);
-    for (let i = 0; i < label.length; i++) out[i] = this.palette[label[i]];
+  // The label has changed; many changes between two frames are drawn once.
+  relabel() { this.stale = true; this.draw(); }
+
+  paintLabel() {
+    const { label, width, height } = this.unit, { palette } = this, out = new Uint32Array(this.pixels.data.buffer);
+    for (let i = 0; i < label.length; i++) out[i] = palette[label[i]];
     // Dots tell what is not labelled from what has a dark or a pale class.
-    for (let i = 0; i < label.length; i++)
-      if (label[i] === NOT_LABELLED && i % width % 4 === 1 && Math.floor(i / width) % 4 === 1) out[i] = 0xb0ffffff;
+    for (let y = 1; y < height; y += 4)
+      for (let i = y * width + 1; i < (y + 1) * width; i += 4) if (label[i] === NOT_LABELLED) out[i] = DOT;
     this.overlay.getContext("2d").putImageData(this.pixels, 0, 0);
-    this.draw();
+    this.stale = false;
   }
 
   draw() {
@@ -80,12 +84,14 @@ export class Stage {
   }
 
   paint() {
+    if (this.stale) this.paintLabel();
     const { context, unit, scale } = this, dense = devicePixelRatio, { width, height, left, top, picture } = unit;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
     context.setTransform(dense * scale, 0, 0, dense * scale, dense * this.x, dense * this.y);
     context.imageSmoothingEnabled = true;
-    context.imageSmoothingQuality = "high";
+    // The best way to make a large picture smaller takes too long for each frame.
+    context.imageSmoothingQuality = scale < 1 ? "medium" : "high";
     context.drawImage(picture, 0, 0);
     const around = new Path2D();
     around.rect(0, 0, picture.width, picture.height);
@@ -110,7 +116,7 @@ export class Stage {
 
   paintTool() {
     const { unit, tool, pointer } = this, { areas } = unit;
-    if (tool.name === "superpixel") {
+    if (tool.name === "superpixel" && areas) {
       if (areas.length <= MOST_GRID) {
         this.grid ||= borders(unit, (i, j) => i >= 0 && j >= 0 && areas[i] !== areas[j]);
         this.line(this.grid, .6, "rgb(255 255 255 / .4)");

@@ -53,7 +53,7 @@ class Person:
 
     def seen(self):
         """Look where the region is on the screen."""
-        self.page.wait_for_selector("body[data-unit]")
+        self.page.wait_for_selector("body[data-unit] #stage[aria-busy=false]")
         self.scale, *corner = map(float, self.page.get_attribute("#stage canvas", "data-view").split())
         left, top = self.page.evaluate(
             "() => { const box = document.querySelector('#stage canvas').getBoundingClientRect();"
