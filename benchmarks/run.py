@@ -34,6 +34,8 @@ TABLES = (
     "references",
     "reward",
     "kill",
+    "clicks",
+    "forecast",
 )
 
 

@@ -6,21 +6,27 @@ if __name__ != "ralseg.stats":
 from ralseg.stats.arrays import complete
 from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, share_of_paired_wins
 from ralseg.stats.curves import BudgetArea, area_under_budget_curve, monotone_fit
+from ralseg.stats.forecast import Forecast, forecast
 from ralseg.stats.intervals import Interval, paired_interval, two_set_mean
 from ralseg.stats.labels_saved import LabelsSaved, labels_saved
 from ralseg.stats.penalty import PenaltyMatrix, holm, penalty_matrix
 from ralseg.stats.resampling import Resamples
+from ralseg.stats.seconds import SecondsModel, fit_seconds
 
 __all__ = [
     "AdvantageWon",
     "BudgetArea",
+    "Forecast",
     "Interval",
     "LabelsSaved",
     "PenaltyMatrix",
     "Resamples",
+    "SecondsModel",
     "advantage_won",
     "area_under_budget_curve",
     "complete",
+    "fit_seconds",
+    "forecast",
     "holm",
     "interquartile_mean",
     "labels_saved",

@@ -11,12 +11,15 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from ralseg.agents.acquisitions import names
 from ralseg.benchmarks import (
     acquisitions,
     batches,
     cityscapes,
+    clicks,
+    forecast,
     games,
     growth,
     memory,
@@ -186,6 +189,43 @@ def test_theta0(run, small, monkeypatch):
     mious = {run["miou"][split] for runs in found.values() for run in runs for split in ("dev", "reward")}
     assert len(mious) == 8
     assert all(0 < miou < 100 for miou in mious)
+
+
+def test_clicks(run, small):
+    found = run("clicks", *small)
+    assert found["images"] == 2 and found["unit"] == [24, 32]
+    assert set(found["true"]) == {"1", "1.5", "3"}
+    for true in found["true"].values():
+        kinds = sum(true[kind] for kind in ("vertices", "intersections", "classes"))
+        assert true["total"]["mean"] == pytest.approx(kinds)
+    for rho in found["rank_correlation"].values():
+        assert -1 <= rho["low"] <= rho["rho"] <= rho["high"] <= 1
+
+
+def test_the_rank_correlation_is_spearmans():
+    rng = np.random.default_rng(0)
+    one = rng.integers(0, 9, (20, 6))
+    other = one + rng.integers(0, 9, (20, 6))
+    found = clicks.rank_correlation(one, other)
+    assert found["rho"] == pytest.approx(spearmanr(one.ravel(), other.ravel()).statistic)
+    assert found["low"] < found["rho"] < found["high"]
+
+
+def test_forecast(run):
+    found = run("forecast")["folders"]
+    assert found["camvid_curves"]["curves"] == 1
+    near = found["camvid_curves"]["up to as many labels again"]
+    assert near["forecasts"] == 27 and near["width"]["0.8"] < near["width"]["0.95"]
+    assert main(["forecast", "dataset=camvid"]) == 2
+
+
+def test_forecasts_that_are_surely_right_or_wrong():
+    labels = np.arange(1, 9) * 48
+    flat, jump = np.full(8, 50.0), np.append(np.full(4, 50.0), np.full(4, 90.0))
+    for curve, held in ((flat, 1), (jump, 0)):
+        near = forecast.coverage([(labels[:5], curve[:5])])["up to as many labels again"]
+        assert near["held"] == {"0.8": held, "0.95": held} and near["forecasts"] == 1
+    assert forecast.coverage([(labels, flat)])["beyond"] is None
 
 
 def test_references(run, small):

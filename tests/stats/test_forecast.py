@@ -1,3 +1,4 @@
+import importlib
 from itertools import product
 
 import numpy as np
@@ -5,8 +6,10 @@ import pytest
 from scipy.stats import multivariate_normal, norm
 
 from ralseg.foundation import RalsegError
-from ralseg.stats import forecast as module
 from ralseg.stats.forecast import ROUNDS, Curve, forecast
+
+# The name of the module is that of its function, too.
+module = importlib.import_module("ralseg.stats.forecast")
 
 LABELS = np.arange(1, 7) * 48.0
 
