@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         self._guarded(self._put)
 
     def _guarded(self, answer: Callable[[], None]) -> None:
-        self._unread = self._length() or 0
+        self._unread = self._length()
         try:
             self._check_host()
             answer()
@@ -132,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
             raise _Refused(422, f"X-Event: {error}") from error
         height, width = query.units[event.unit][3:]
         wanted = height * width if event.kind in WITH_LABEL else 0
-        if self._length() != wanted:
+        if self._unread != wanted:
             raise _Refused(422, f"{self.headers.get('Content-Length')} bytes came, not {wanted}")
         body, self._unread = self.rfile.read(wanted), 0
         if len(body) != wanted:
@@ -157,14 +157,13 @@ class Handler(BaseHTTPRequestHandler):
             raise _Refused(403, "the token is wrong; open the address that the command printed")
 
     def _length(self) -> int | None:
+        """Bytes of the body that have not been read, None if the request does not say."""
         text = self.headers.get("Content-Length", "0" if self.command == "GET" else "")
-        return int(text) if re.fullmatch("[0-9]{1,15}", text) else None
+        return int(text) if re.fullmatch("[0-9]{1,15}", text) and "Transfer-Encoding" not in self.headers else None
 
     def _refuse(self, code: int, message: str) -> None:
-        if self._unread or self._length() is None:
-            self.close_connection = True
-            if self._unread <= DRAINED:
-                self.rfile.read(self._unread)
+        if self._unread is not None and self._unread <= DRAINED:
+            self.rfile.read(self._unread)
         self._json(code, {"error": message})
 
     def _json(self, code: int, value: Any) -> None:
@@ -176,7 +175,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if code != 204:
             self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
+        if self._unread != 0:
+            # What is left of a body would be taken for the next request.
+            self.close_connection = True
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)

@@ -136,6 +136,7 @@ async function begin() {
   }
 
   function end() {
+    stage.unit = null;
     delete document.body.dataset.unit;
     progress.show(null);
     document.querySelector("main").hidden = true;

@@ -18,7 +18,7 @@ TOKEN = "a-token_of_the_tests"
 SIZE = (90, 120)
 DONE = "Run the command again."
 HOLE = 5
-"""The last unit has no prelabel, and the one before it lies in a corner."""
+"""The place of the unit that has no prelabel."""
 PLACES = ((30, 40), (0, 0), (40, 60), (20, 10), (50, 80), (10, 30))
 
 

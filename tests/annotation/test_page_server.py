@@ -225,6 +225,16 @@ def test_a_body_that_breaks_off_is_not_written(started):
     assert not started.work.events
 
 
+@pytest.mark.parametrize("header", ["Content-Length: 4", "Transfer-Encoding: chunked", "Content-Length: x"])
+def test_a_body_that_nobody_reads_is_no_second_request(started, header):
+    with socket.create_connection(("127.0.0.1", port_of(started)), timeout=20) as connection:
+        connection.sendall(
+            f"GET /favicon.ico HTTP/1.1\r\nHost: 127.0.0.1\r\n{header}\r\n\r\nGET / HTTP/1.1\r\n\r\n".encode()
+        )
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+    assert answer.startswith(b"HTTP/1.1 204") and answer.count(b"HTTP/1.1") == 1
+
+
 def test_other_methods_are_refused(started):
     for method in ("POST", "DELETE", "OPTIONS", "HEAD"):
         assert ask(started, "/api/event", method)[0] == 501
