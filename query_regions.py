@@ -12,7 +12,7 @@ EXAMPLES = """
   ralseg-query init streets --demo                  a project of drawn streets, to try it
   ralseg-query init photos --classes road,sky,tree --images ~/photos
   ralseg-query label photos                         choose a round and label it in the browser
-  ralseg-query export photos --to cvat              or label it in CVAT, Label Studio, or anything that reads COCO or PNG
+  ralseg-query export photos --to cvat              or label it in CVAT, Label Studio or another tool (COCO, PNG)
   ralseg-query import photos cvat annotations.xml
   ralseg-query train photos                         train on all labels so far
   ralseg-query status photos                        what it costs, how good it is, what to do next

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ralseg.annotation.learned import class_map, learner
+from ralseg.annotation.learned import Networks, class_map
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import Query
 from ralseg.annotation.rounds import Round, open_units, round_folder, rounds
@@ -33,7 +33,10 @@ def ask(project: Project) -> Round:
         # Who has skipped a unit does not want to see it again.
         skipped = [place for place, state in enumerate(each.work.states) if state == "skipped"]
         _withdraw(project, each, skipped)
-    network, trained = learner(project)
+    networks = Networks(project)
+    trainings = networks.trainings
+    trained = bool(trainings)
+    network = networks.learner(trainings[-1] if trained else None)
     number = len(every) + 1
     drawn = _at_random(project, number)
     chosen, by = _by_acquisition(project, network, trained, number, drawn)

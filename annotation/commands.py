@@ -12,14 +12,16 @@ import yaml
 
 from ralseg.annotation.choosing import ask
 from ralseg.annotation.formats import FORMATS
-from ralseg.annotation.learned import Trained, class_map, learner, miou_with_interval, train, trainings
+from ralseg.annotation.learned import Networks, Training, class_map
+from ralseg.annotation.measured import Measured, measure
 from ralseg.annotation.page import PageServer
 from ralseg.annotation.project import Project
-from ralseg.annotation.query import NOT_LABELLED
+from ralseg.annotation.query import NOT_LABELLED, Answers, OtherQuery
 from ralseg.annotation.rounds import Round, Settled, collect, open_units, rounds, settle
-from ralseg.foundation import RalsegError, atomic_write, generator, owned
+from ralseg.foundation import RalsegError, atomic_write, owned
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.devices import single_thread
+from ralseg.stats import forecast
 
 SILENCE = 5.0
 """Seconds between lines of progress where the output is no terminal."""
@@ -125,8 +127,11 @@ def train_(folder: Path) -> None:
     with owned(folder, "folder"):
         project = Project(folder)
         _told(collect(project))
-        found = train(project, _progress("training"))
-    print(_measured(project, found))
+        networks = Networks(project)
+        found = networks.train(_progress("training"))
+        measured = _measure(networks)
+    print(f"Trained on the labels of {found.units} units in {found.steps} steps: {_figures(measured[-1:])}")
+    print(f"Next: ralseg-query label {folder}, or ralseg-query status {folder}")
 
 
 def status(folder: Path) -> None:
@@ -134,7 +139,8 @@ def status(folder: Path) -> None:
     with owned(folder, "folder"):
         project = Project(folder)
         _told(collect(project))
-        every, done = rounds(project), trainings(project)
+        every, networks = rounds(project), Networks(project)
+        trainings, measured = networks.trainings, _measure(networks)
         waiting = len(open_units(project, every[-1])) if every else 0
     paid, options = project.campaign.ledger, project.options
     print(
@@ -142,23 +148,26 @@ def status(folder: Path) -> None:
         f"{paid.images} of {len(project.dataset.names)} images); "
         f"{paid.paid(options.budget_measure):g} of the budget of {options.budget:g} {options.budget_measure} is spent."
     )
-    for found in done:
-        print(f"after {found.paid['units']:.0f} units: {_measured(project, found)}")
-    if done:
-        _print_classes(project, done[-1])
-    new = not done or done[-1].paid["units"] < paid.units
-    step = "label" if waiting or not paid.units else "train" if new else "label"
-    what = f"{waiting} units of round {len(every)} wait for a label" if waiting else ""
-    print(f"Next{f' ({what})' if what else ''}: ralseg-query {step} {folder}")
+    for training, each in zip(trainings, measured, strict=False):
+        print(f"  with {training.units} units: {_figures([each])}")
+    if measured:
+        _print_classes(project, measured[-1])
+        print(_forecast(project, trainings, measured))
+    new = not trainings or trainings[-1].units < paid.units
+    if waiting:
+        print(f"{waiting} units of round {len(every)} wait for a label. Next: ralseg-query label {folder}")
+    else:
+        print(f"Next: ralseg-query {'train' if new and paid.units else 'label'} {folder}")
 
 
 def predict(folder: Path, out: Path | None) -> None:
     """Write the class of every pixel of every image, and pictures of it."""
     with owned(folder, "folder"):
         project = Project(folder)
-        network, trained = learner(project)
-        if not trained:
+        networks = Networks(project)
+        if not networks.trainings:
             raise RalsegError(f"{folder}: no network is trained yet; run: ralseg-query train {folder}")
+        network = networks.learner(networks.trainings[-1])
         place, names = out or folder / "predictions", project.world.store.names
         show = _progress("predicting")
         colours = project.dataset.colors
@@ -175,25 +184,24 @@ def _asked(project: Project) -> Round:
     before = len(rounds(project))
     found = ask(project)
     if found.query.round > before:
-        how = "by coverage of the encoder's embeddings, as nothing is trained yet" if not trainings(project) else ""
+        blind = not Networks(project).trainings
         held = sum(found.held_out)
         print(
             f"Round {found.query.round}: {len(found.query.units) - held} units chosen by {found.by}"
-            f"{f', {how}' if how else ''}, and {held} drawn at random for measuring."
+            f"{', which spreads them over the embeddings of the ImageNet encoder, as nothing is trained yet' * blind}"
+            f", and {held} drawn at random for measuring."
         )
     return found
 
 
-def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, object]:
-    """The round that a file answers, the newest that accepts it, and its answers."""
-    refused = None
+def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]:
+    """The round that a file answers, and its answers."""
     for asked in reversed(every):
         try:
             return asked, FORMATS[of].read(path, asked.query)
-        except RalsegError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
+        except OtherQuery:
+            pass
+    raise RalsegError(f"{path}: it answers no round of this project; choose a file that was exported from it")
 
 
 def _told(done: Settled) -> None:
@@ -203,23 +211,39 @@ def _told(done: Settled) -> None:
         print(f"Recorded: the labels of {len(done.corrected)} units were corrected.")
 
 
-def _measured(project: Project, found: Trained) -> str:
-    if len(found.counts) < 2:
-        return "trained; too few held-out units have a label for a measurement"
-    figures = miou_with_interval(found.counts, generator(project.seed, "interval"))
-    return (
-        f"mIoU {figures['miou']:.1f} [{figures['low']:.1f}, {figures['high']:.1f}] % on the held-out units of "
-        f"{len(found.counts)} images"
-    )
+def _measure(networks: Networks) -> list[Measured]:
+    """All networks on all held-out units so far, for the terminal and TensorBoard."""
+    trainings = networks.trainings
+    measured = measure(networks, trainings)
+    figures = [{"miou": each.miou} for each in measured]
+    for each, row in zip(measured, figures, strict=True):
+        named = zip(networks.project.classes, each.iou, strict=True)
+        row |= {f"iou/{label.name}": float(iou) for label, iou in named if not np.isnan(iou)}
+    networks.write_curves(trainings[: len(figures)], figures)
+    return measured
 
 
-def _print_classes(project: Project, found: Trained) -> None:
-    figures = miou_with_interval(found.counts, generator(project.seed, "interval"))
-    pixels = found.counts.sum((0, 2))
-    for place, known in enumerate(project.classes):
-        iou, low, high = (figures[key][place] for key in ("iou", "iou_low", "iou_high"))
-        shown = "nowhere yet" if np.isnan(iou) else f"IoU {iou:5.1f} [{low:.1f}, {high:.1f}] %"
-        print(f"  {known.name:20} {shown}, {pixels[place]} held-out pixels")
+def _figures(measured: Sequence[Measured]) -> str:
+    if not measured or measured[0].images < 2:
+        return "too few held-out units have a label for a measurement"
+    (each,) = measured
+    held = f"on the held-out units of {each.images} images"
+    return f"mIoU {each.miou:.1f} % [{each.low:.1f}, {each.high:.1f}] {held}"
+
+
+def _print_classes(project: Project, measured: Measured) -> None:
+    figures = zip(project.classes, measured.iou, measured.iou_low, measured.iou_high, measured.pixels, strict=True)
+    for label, iou, low, high, pixels in figures:
+        shown = "nowhere yet" if np.isnan(iou) else f"IoU {iou:5.1f} % [{low:.1f}, {high:.1f}]"
+        print(f"    {label.name:20} {shown}, {pixels} held-out pixels")
+
+
+def _forecast(project: Project, trainings: Sequence[Training], measured: Sequence[Measured]) -> str:
+    """What one more round is forecast to add."""
+    pairs = [(t.units, m) for t, m in zip(trainings, measured, strict=True) if m.images > 1]
+    units, figures = [units for units, _ in pairs], [each.miou for _, each in pairs]
+    # All networks are measured on the same units, so that their differences are known better than each by itself.
+    return forecast(units, figures, project.options.per_round).sentence("units")
 
 
 def _progress(what: str) -> Callable[[int, int], None]:

@@ -1,4 +1,4 @@
-"""A project: a folder of plain files with the images that people label, their classes, and all that is known of them."""
+"""A project: a folder of plain files with the images that people label, their classes, and what is known of them."""
 
 import secrets
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ class ProjectOptions(Settings):
     Attributes:
         per_round: units of a round.
         held_out: share of them that is drawn at random and kept for measuring, 0 to 0.9.
-        start: the acquisition before anything is trained.
-        acquisition: the acquisition afterwards.
+        start_by: the acquisition before anything is trained.
+        query_by: the acquisition afterwards.
         pool_per_image: how many units of each image a round looks at, drawn at random; None for all.
         budget: the most that may be paid, in `budget_measure`.
         budget_measure: see `GameOptions`.
@@ -46,21 +46,21 @@ class ProjectOptions(Settings):
 
     per_round: Count
     held_out: Annotated[float, Range(0, 0.9)]
-    start: Any
-    acquisition: Any
+    start_by: Any
+    query_by: Any
     pool_per_image: Count | None
     budget: Annotated[float, Range(0, above=True, below=True)]
     budget_measure: Measure
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for given in (self.start, self.acquisition):
-            if parse(given).sees_truth:
-                raise RalsegError(f"acquisition={given} reads labels that nobody has given yet; choose another one")
+        for key in ("start_by", "query_by"):
+            if parse(getattr(self, key)).sees_truth:
+                raise RalsegError(f"{key}={getattr(self, key)} reads labels that nobody has given yet; choose another")
 
     def policy(self, trained: bool) -> FixedPolicy:
         """What chooses the units of a round."""
-        return FixedPolicy(parse(self.acquisition if trained else self.start))
+        return FixedPolicy(parse(self.query_by if trained else self.start_by))
 
     def game(self) -> GameOptions:
         """These settings as those of a game on the whole pool."""

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ralseg.foundation import RalsegError
+
 if TYPE_CHECKING:
     # ralseg.envs loads torch, which nobody needs who labels.
     from ralseg.envs.records import Unit
 
 NOT_LABELLED = 255
 """The id of a pixel without a label; never a class, and never background."""
+
+
+class OtherQuery(RalsegError):
+    """A file that answers another query than the one that was asked about."""
 
 
 @dataclass(frozen=True)

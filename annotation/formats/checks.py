@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 from typing import Any, TypeVar
 
-from ralseg.annotation.query import Query
+from ralseg.annotation.query import OtherQuery, Query
 from ralseg.foundation import RalsegError
 
 Value = TypeVar("Value")
@@ -99,13 +99,12 @@ class Place:
         """Check that the file belongs to the query.
 
         Raises:
-            RalsegError: if it does not.
+            OtherQuery: if it does not.
         """
         if digest != query.digest:
-            raise self.error(
-                f"it belongs to another query ({shown(digest[:12])}, not {query.digest[:12]!r})",
-                f"choose the file of round {query.round} of project {query.project}",
-            )
+            wrong = f"it belongs to another query ({shown(digest[:12])}, not {query.digest[:12]!r})"
+            mend = f"choose the file of round {query.round} of project {query.project}"
+            raise OtherQuery(str(self.error(wrong, mend)))
 
     def check_size(self, size: tuple[int, int], expected: tuple[int, int]) -> None:
         """Check the (height, width) of a picture.
