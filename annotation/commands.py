@@ -79,7 +79,7 @@ def label(folder: Path, browser: bool, port: int | None) -> None:
             asked.work,
             port=project.port if port is None else port,
             token=project.token,
-            title=f"{folder.resolve().name}, round {asked.query.round}",
+            title=folder.resolve().name,
             done=done,
         )
         with server:

@@ -213,6 +213,7 @@ def test_the_doors_run_from_the_wheel(site, tmp_path):
     assert doors == {
         "ralseg-train": "ralseg.train_agent:main",
         "ralseg-evaluate": "ralseg.evaluate_policy:main",
+        "ralseg-query": "ralseg.query_regions:main",
         "ralseg-pack-policy": "ralseg.evaluation.zoo:main",
     }
     small = ["agent=regression", "features=compact"]
