@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES
 from ralseg.benchmarks.measure import configured
 from ralseg.envs import World
-from ralseg.features import UnitGrid
+from ralseg.envs.pool import unit_grid
 from ralseg.features.clicks import PREDICTED_CLICKS, TOLERANCE, Clicks, polygon_clicks
 from ralseg.foundation import generator
 from ralseg.stats import Resamples
@@ -31,9 +31,8 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     world = World(configured((), overrides))
     images = world.labelled(ROLE)
     images = images[: max(2, round(share * len(images)))]
-    height, width = world.store.label(images[0]).shape
-    unit = world.unit if isinstance(world.unit, tuple) else (height, width)
-    grid = UnitGrid(height, width, *unit)
+    unit = world.unit if isinstance(world.unit, str) else (world.unit[0], world.unit[1])
+    grid = unit_grid(world.store.size(images[0]), unit)
     predicted, guessed, seconds = [], [], 0.0
     for prediction in world.learner(ROLE).predict(images):
         guessed.append(np.asarray(PREDICTED_SHARES.find(prediction, grid)))
@@ -43,7 +42,11 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     predicted, guessed = np.concatenate(predicted), np.concatenate(guessed)
     labels = np.stack([world.store.label(image) for image in images])
     classes = (grid.class_counts(labels, len(world.dataset.classes)) > 0).sum(axis=-1)
-    found: dict[str, Any] = {"images": len(images), "unit": list(unit), "own_ms_an_image": 1000 * seconds / len(images)}
+    found: dict[str, Any] = {
+        "images": len(images),
+        "unit": [grid.unit_height, grid.unit_width],
+        "own_ms_an_image": 1000 * seconds / len(images),
+    }
     found["predicted"] = quantiles(predicted)
     found["true"] = {f"{tolerance:g}": counted(polygon_clicks(labels, grid, tolerance)) for tolerance in TOLERANCES}
     true = polygon_clicks(labels, grid).total
