@@ -41,10 +41,18 @@ def init(folder: Path, classes: Sequence[str], images: Path | None, demo: bool, 
     with owned(folder, "folder"):
         if demo:
             classes = classes or _draw_streets(folder)
-        if images is not None:
-            _link(folder, images)
-        _write_classes(folder, classes)
-        project = Project.init(folder, overrides)
+        made = [path for path in (folder / "images", folder / "classes.yaml") if not path.exists()]
+        try:
+            if images is not None:
+                _link(folder, images)
+            _write_classes(folder, classes)
+            project = Project.init(folder, overrides)
+        except RalsegError:
+            for path in made:
+                # Drawn images are kept: they are the same in the next attempt.
+                if path.is_symlink() or path.is_file():
+                    path.unlink()
+            raise
         units = len(project.campaign.pool)
     height, width = project.dataset.unit_size
     print(

@@ -328,6 +328,15 @@ def test_bad_input_is_refused_and_nothing_is_written(folder, arguments, message,
     assert sorted(folder.rglob("*")) == before
 
 
+def test_an_init_that_is_refused_leaves_nothing(folder, tmp_path, capsys):
+    place = tmp_path / "linked"
+    given = ["init", str(place), "--images", str(folder / "images"), "--classes", "road,sky"]
+    assert main([*given, "--set", "per_round=0"]) == 2
+    assert "per_round" in capsys.readouterr().err and not place.exists()
+    assert main([*given, "--set", "network=small_fpn"]) == 0
+    assert (place / "images").is_symlink() and Project(place).dataset.classes == ("road", "sky")
+
+
 def test_a_file_of_another_project_is_refused(project, streets, tmp_path, capsys):
     other = tmp_path / "other"
     shutil.copytree(project.folder, other)
