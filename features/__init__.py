@@ -10,7 +10,6 @@ from ralseg.features.class_shares import (
     square_root_gain,
     true_shares,
 )
-from ralseg.features.clicks import Clicks, polygon_clicks
 from ralseg.features.components import PrincipalComponents
 from ralseg.features.config import spec_from_config
 from ralseg.features.disagreement import (
@@ -31,7 +30,6 @@ from ralseg.features.softmax_maps import class_map, confidence_map, entropy_map,
 from ralseg.features.unit_features import UNIT_FEATURES, unit_features
 
 __all__ = [
-    "Clicks",
     "ObservationSpec",
     "Prior",
     "PrincipalComponents",
@@ -51,7 +49,6 @@ __all__ = [
     "log_edges",
     "margin_map",
     "mutual_information_map",
-    "polygon_clicks",
     "predicted_shares",
     "released_counts",
     "released_entropy_map",

@@ -150,7 +150,10 @@ def test_a_folder_of_another_configuration_is_refused(played, monkeypatch, capsy
             "training.episode=3",
             "training has seed, episodes, streams, networks, processes, tensorboard (did you mean training.epis",
         ),
-        ("agent=dqn", "agent=dqn is unknown; choose from ddqn, ralis, ralseg, regression, sb3_dqn, sb3_ppo"),
+        (
+            "agent=dqn",
+            "agent=dqn is unknown; choose from ddqn, ralis, ralis_coherent, ralseg, regression, sb3_dqn, sb3_ppo",
+        ),
         ("+agent.gama=1", "agent.gama"),
         ("training.episodes=0", "training.episodes=0 is out of range; it must be 1 or more"),
         ("training.streams=3", "training.streams=3 must be at most training.episodes=2"),
@@ -203,7 +206,7 @@ def test_help_needs_no_torch():
     assert found.returncode == 0, found.stderr
     for text in (
         "train_agent.py agent=ralis",
-        "agent: ddqn, ralis, ralseg, regression, sb3_dqn, sb3_ppo",
+        "agent: ddqn, ralis, ralis_coherent, ralseg, regression, sb3_dqn, sb3_ppo",
         "  episodes: ",
     ):
         assert text in found.stdout
