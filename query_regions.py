@@ -27,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from ralseg.annotation import commands
     from ralseg.foundation import RalsegError
+    from ralseg.segmentation.devices import single_thread
 
+    single_thread()
     try:
         match arguments.command:
             case "init":

@@ -70,7 +70,7 @@ def _withdraw(project: Project, each: Round, places: list[int]) -> None:
 
 
 def _at_random(project: Project, number: int) -> np.ndarray:
-    """Units for measuring, uniform over all that are open, so that they stand for the whole pool."""
+    """Units for measuring, uniform over all that are open."""
     options, pool = project.options, project.campaign.pool
     left = project.campaign.left(options.budget, options.budget_measure)
     open_ = np.flatnonzero(pool.open(slice(None)))

@@ -6,12 +6,12 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import yaml
 
 from ralseg.annotation.choosing import ask
 from ralseg.annotation.formats import FORMATS
+from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks, Training, class_map
 from ralseg.annotation.measured import Measured, measure
 from ralseg.annotation.page import PageServer
@@ -20,7 +20,6 @@ from ralseg.annotation.query import NOT_LABELLED, Answers, OtherQuery
 from ralseg.annotation.rounds import Round, Settled, collect, open_units, rounds, settle
 from ralseg.foundation import RalsegError, atomic_write, owned
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.devices import single_thread
 from ralseg.stats import forecast
 
 SILENCE = 5.0
@@ -182,8 +181,8 @@ def predict(folder: Path, out: Path | None) -> None:
         for image, name in enumerate(names):
             classes = class_map(network, image)
             overlay = (0.5 * project.image(name) + 0.5 * colours[classes]).round().astype(np.uint8)
-            _write_png(place / "labels" / f"{name}.png", classes)
-            _write_png(place / "overlays" / f"{name}.png", overlay[..., ::-1])
+            write_png(place / "labels" / f"{name}.png", classes)
+            write_png(place / "overlays" / f"{name}.png", overlay[..., ::-1])
             show(image + 1, len(names))
     print(f"{len(names)} label maps (a pixel is the place of its class in classes.yaml) and overlays in {place}")
 
@@ -275,7 +274,7 @@ def _draw_streets(folder: Path) -> Sequence[str]:
     for name in streets.names:
         path = folder / "images" / f"{name}.png"
         if not path.exists():
-            _write_png(path, streets.load(name)[0][..., ::-1])
+            write_png(path, streets.load(name)[0][..., ::-1])
     return streets.classes
 
 
@@ -301,11 +300,3 @@ def _write_classes(folder: Path, classes: Sequence[str]) -> None:
         raise RalsegError("--classes names a class twice, or more than 255 classes; name each once")
     with atomic_write(path, "w") as file:
         yaml.safe_dump([{"name": name, "id": id_} for id_, name in enumerate(classes)], file, sort_keys=False)
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    with atomic_write(path) as file:
-        file.write(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-single_thread()

@@ -14,7 +14,8 @@ from safetensors.torch import save
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from ralseg.annotation.project import Project
-from ralseg.annotation.rounds import held_out_units, rounds
+from ralseg.annotation.rounds import held_out_units
+from ralseg.envs.records import Unit
 from ralseg.features.prediction import resized
 from ralseg.foundation import RalsegError, atomic_write, generator, integer, read_json, write_json
 from ralseg.segmentation.labels import PartialLabels
@@ -29,17 +30,13 @@ class Training:
     Attributes:
         folder: its folder: training.json, weights.safetensors and what was measured with them.
         digest: of the labels and settings that it was trained with.
-        rounds: number of rounds so far.
         units: units with a label so far, held-out ones included.
-        pixels: pixels of these units.
         steps: optimiser steps.
     """
 
     folder: Path
     digest: str
-    rounds: int
     units: int
-    pixels: int
     steps: int
 
     @property
@@ -86,7 +83,7 @@ class Networks:
             RalsegError: if nothing but held-out units has a label.
         """
         project, before = self.project, self.trainings
-        labels = self.labels[0]
+        labels = self.labels
         if not labels.class_counts.any():
             raise RalsegError(f"{project.folder}: there is no label to train on yet; label units of the round first")
         digest = self._digest(labels)
@@ -95,11 +92,10 @@ class Networks:
         folder = self._folder(len(before) + 1)
         learner = self._learner(None, "full")
         data = TrainingSet(labels, [], range(len(project.world.store.names)))
-        steps = fitted(learner, data, project.fit, generator(project.seed, "fit", len(before) + 1), on_step=on_step)
+        steps = fitted(learner, data, project.fit, generator(project.seed, "fit"), on_step=on_step)
         with atomic_write(folder / "weights.safetensors") as file:
             file.write(save(learner.weights()))
-        paid = project.campaign.ledger
-        found = Training(folder, digest, len(rounds(project)), paid.units, paid.pixels, steps)
+        found = Training(folder, digest, project.campaign.ledger.units, steps)
         content = asdict(found)
         del content["folder"]
         write_json(folder / "training.json", content)
@@ -110,17 +106,30 @@ class Networks:
         return self._learner(training, "partial")
 
     @cached_property
-    def labels(self) -> tuple[PartialLabels, PartialLabels]:
-        """The labels that networks may be trained on, and those that are held out for measuring."""
-        project = self.project
-        campaign, store, held_out = project.campaign, project.world.store, held_out_units(project)
-        trained, kept = (PartialLabels(len(project.classes)) for _ in range(2))
+    def held_out(self) -> dict[Unit, np.ndarray]:
+        """The labels, (height, width) uint8 each, of the units that are kept for measuring."""
+        return {unit: label for unit, label, kept in self._labelled if kept}
+
+    @cached_property
+    def labels(self) -> PartialLabels:
+        """The labels that networks are trained on: all but those that are held out."""
+        store, labels = self.project.world.store, PartialLabels(len(self.project.classes))
+        for (name, *box), label, kept in self._labelled:
+            if not kept:
+                image = store.index(name)
+                labels.reveal(image, store.size(image), box, label)
+        return labels
+
+    @cached_property
+    def _labelled(self) -> list[tuple[Unit, np.ndarray, bool]]:
+        """Each unit with a label, its label, and whether it is held out."""
+        campaign, store, held_out = self.project.campaign, self.project.world.store, held_out_units(self.project)
+        found = []
         for unit in campaign.pool.records(campaign.pool.bought):
             name, y, x, height, width = unit
-            image = store.index(name)
-            label = campaign.labels.label(image)[y : y + height, x : x + width]
-            (kept if unit in held_out else trained).reveal(image, store.size(image), (y, x, height, width), label)
-        return trained, kept
+            label = campaign.labels.label(store.index(name))[y : y + height, x : x + width]
+            found.append((unit, label, unit in held_out))
+        return found
 
     def write_curves(self, trainings: list[Training], figures: list[dict[str, float]]) -> None:
         """Write the curve so far for TensorBoard, anew: what was measured before may have changed."""

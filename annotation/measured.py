@@ -3,11 +3,11 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from ralseg.annotation.learned import Networks, Training, class_map
-from ralseg.annotation.rounds import held_out_units
 from ralseg.envs.records import Unit
 from ralseg.foundation import RalsegError, generator, read_json, write_json
 from ralseg.segmentation.metrics import Confusion, confusion
@@ -19,7 +19,8 @@ RESAMPLES = 2000
 class Measured:
     """IoU on held-out units, percent, with 95 % intervals from a bootstrap of their images.
 
-    The units are drawn at random from the whole pool, so that the figures stand for all of its pixels.
+    The units of each round are drawn at random from all that nobody had asked for by then, so the figures stand for
+    what is not labelled yet. That is a little easier than the whole pool, out of which an acquisition takes hard units.
 
     Attributes:
         images: number of images with a held-out unit.
@@ -42,11 +43,6 @@ class Measured:
     iou_high: np.ndarray
     pixels: np.ndarray
 
-    @property
-    def error(self) -> float:
-        """The standard error of `miou`, from its interval."""
-        return (self.high - self.low) / 3.92
-
 
 def measure(networks: Networks, trainings: Sequence[Training]) -> list[Measured]:
     """Measure trainings on all held-out units that have a label by now; what was counted before is read.
@@ -58,7 +54,7 @@ def measure(networks: Networks, trainings: Sequence[Training]) -> list[Measured]
     Returns:
         One for each training; none if no held-out unit has a label.
     """
-    units = _labelled(networks)
+    units = networks.held_out
     if not units:
         return []
     counts = [np.stack(list(_counted(networks, training, units).values())) for training in trainings]
@@ -88,19 +84,6 @@ def _with_interval(counts: np.ndarray, images: np.ndarray, drawn: np.ndarray) ->
     )  # fmt: skip
 
 
-def _labelled(networks: Networks) -> dict[Unit, np.ndarray]:
-    """The held-out units with a label, and their labels."""
-    project, kept = networks.project, networks.labels[1]
-    campaign = project.campaign
-    held_out = held_out_units(project)
-    found = {}
-    for unit in campaign.pool.records(campaign.pool.bought):
-        if unit in held_out:
-            name, y, x, height, width = unit
-            found[unit] = kept.label(project.world.store.index(name))[y : y + height, x : x + width]
-    return found
-
-
 def _counted(networks: Networks, training: Training, units: dict[Unit, np.ndarray]) -> dict[Unit, np.ndarray]:
     """The (C, C) pixels of (true class, predicted class) of each unit, counted once for each of its labels."""
     path, classes = training.folder / "measured.json", len(networks.project.classes)
@@ -121,7 +104,7 @@ def _counted(networks: Networks, training: Training, units: dict[Unit, np.ndarra
     return {unit: known[unit, keys[unit]] for unit in units}
 
 
-def _read(path, classes: int) -> dict[tuple[Unit, str], np.ndarray]:
+def _read(path: Path, classes: int) -> dict[tuple[Unit, str], np.ndarray]:
     if not path.exists():
         return {}
     try:

@@ -6,14 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ralseg.annotation.label_files import read_label, write_png
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import Answers, LabelClass, Query
 from ralseg.annotation.work import WorkFolder
 from ralseg.envs.records import Unit
-from ralseg.foundation import RalsegError, atomic_write, read_file, read_json, write_json
+from ralseg.foundation import RalsegError, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Round:
         """Write the round; query.json comes last, so that a round that has one is complete."""
         for place, label in enumerate(self.query.prelabels):
             if label is not None:
-                with atomic_write(_prelabel(self.folder, place)) as file:
-                    file.write(cv2.imencode(".png", label)[1].tobytes())
+                write_png(_prelabel(self.folder, place), label)
         content = {
             "project": self.query.project,
             "round": self.query.round,
@@ -158,7 +157,7 @@ def _made(project: Project, folder: Path, content: Mapping[str, Any], number: in
     store = project.world.store
     sizes = {unit[0]: store.size(store.index(unit[0])) for unit in units}
     prelabels = [
-        _read_prelabel(_prelabel(folder, place), unit[3:]) if given else None
+        read_label(_prelabel(folder, place), unit[3:]) if given else None
         for place, (unit, given) in enumerate(zip(units, content["prelabelled"], strict=True))
     ]
     # The colours that it was asked with: those of classes.yaml may have changed since.
@@ -174,11 +173,3 @@ def _made(project: Project, folder: Path, content: Mapping[str, Any], number: in
 
 def _prelabel(folder: Path, place: int) -> Path:
     return folder / "prelabels" / f"{place:05d}.png"
-
-
-def _read_prelabel(path: Path, size: tuple[int, int]) -> np.ndarray:
-    data = np.frombuffer(read_file(path, 2 * size[0] * size[1] + 10_000), np.uint8)
-    label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if label is None or label.dtype != np.uint8 or label.shape != size:
-        raise RalsegError(f"{path}: no label of {size[0]} x {size[1]} pixels; restore it")
-    return label

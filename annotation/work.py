@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
 from ralseg.annotation.events import WITH_LABEL, Event, clicks, seconds
+from ralseg.annotation.label_files import read_label, write_png
 from ralseg.annotation.query import NOT_LABELLED, Answers, Query
-from ralseg.foundation import RalsegError, atomic_write, read_file, read_json, unwritable, write_json
+from ralseg.foundation import RalsegError, read_file, read_json, unwritable, write_json
 
 State = Literal["open", "accepted", "skipped"]
 LARGEST_EVENTS = 1 << 28
@@ -143,8 +143,7 @@ class WorkFolder:
             if not self._events:
                 write_json(self._note, {"digest": self.query.digest})
             if label is not None:
-                with atomic_write(self._file(event.unit, event.n)) as file:
-                    file.write(cv2.imencode(".png", label)[1].tobytes())
+                write_png(self._file(event.unit, event.n), label)
             before = self._drafts.get(event.unit)
             self._append(event)
             if label is not None and before is not None:
@@ -213,13 +212,7 @@ class WorkFolder:
         return self.folder / "labels" / f"{unit:05d}-{n}.png"
 
     def _load(self, unit: int, n: int) -> np.ndarray:
-        path, (height, width) = self._file(unit, n), self.query.units[unit][3:]
-        # A PNG of one channel is hardly larger than its pixels.
-        data = np.frombuffer(read_file(path, 2 * height * width + 10_000), np.uint8)
-        label = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-        if label is None or label.dtype != np.uint8 or label.shape != (height, width):
-            raise RalsegError(f"{path}: no label of {height} x {width} pixels; restore it")
-        return label
+        return read_label(self._file(unit, n), self.query.units[unit][3:])
 
 
 @contextmanager

@@ -143,13 +143,19 @@ def test_answers_are_paid_once_and_corrections_are_free(project, streets):
 def test_held_out_units_are_never_trained_on(project, streets):
     asked = ask(project)
     answered(project, streets, asked)
-    trained, kept = Networks(project).labels
-    units = dict(zip(asked.query.units, asked.held_out, strict=True))
-    for (name, y, x, height, width), held in units.items():
+    networks = Networks(project)
+    held_out = {unit for unit, held in zip(asked.query.units, asked.held_out, strict=True) if held}
+    assert set(networks.held_out) == held_out and len(held_out) == 2
+    for unit in asked.query.units:
+        name, y, x, height, width = unit
         image = project.world.store.index(name)
-        for labels, there in ((trained, not held), (kept, held)):
-            window = labels.label(image)[y : y + height, x : x + width] if image in labels.images else None
-            assert there == (window is not None and (window != 255).any())
+        known = np.full(UNIT, 255, np.uint8)
+        if image in networks.labels.images:
+            known = networks.labels.label(image)[y : y + height, x : x + width]
+        expected = np.full(UNIT, 255, np.uint8) if unit in held_out else truth(streets, unit)
+        np.testing.assert_array_equal(known, expected)
+        if unit in held_out:
+            np.testing.assert_array_equal(networks.held_out[unit], truth(streets, unit))
 
 
 def test_every_network_is_measured_on_the_same_units_and_each_is_counted_once(project, streets, monkeypatch):
