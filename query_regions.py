@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "export":
                 commands.export(arguments.folder, arguments.to, arguments.out)
             case "import":
-                commands.import_(arguments.folder, arguments.format, arguments.file)
+                commands.import_(arguments.folder, arguments.format, arguments.file, arguments.skip_rest)
             case "train":
                 commands.train_(arguments.folder)
             case "status":
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     import_ = command("import", "read the labels that another tool gave back")
     import_.add_argument("format", choices=formats, help="the tool")
     import_.add_argument("file", type=Path, help="the file, or for png the folder")
+    import_.add_argument("--skip-rest", action="store_true", help="ask no more for the units that it leaves out")
     command("train", "train on all labels so far")
     command("status", "what it costs, how good it is, what to do next")
     predict = command("predict", "write label maps and overlays of all images")

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from ralseg.annotation.choosing import ask
+from ralseg.annotation.events import Event
 from ralseg.annotation.formats import FORMATS
 from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks, Training, class_map
@@ -113,8 +114,15 @@ def export(folder: Path, to: str, out: Path | None) -> None:
     print(f"{len(files)} files for {to} in {place}. Bring the labels back by: ralseg-query import {folder} {to} <file>")
 
 
-def import_(folder: Path, of: str, path: Path) -> None:
-    """Read labels that another tool gave back."""
+def import_(folder: Path, of: str, path: Path, skip_rest: bool = False) -> None:
+    """Read labels that another tool gave back.
+
+    Args:
+        folder: the project.
+        of: the tool, a key of `FORMATS`.
+        path: its file.
+        skip_rest: whether the units of the round that have no label after this are skipped.
+    """
     with owned(folder, "folder"):
         project = Project(folder)
         collect(project)
@@ -123,9 +131,12 @@ def import_(folder: Path, of: str, path: Path) -> None:
             raise RalsegError(f"{folder}: nothing was asked for yet, so {path} cannot belong to it; query first")
         asked, answers = _owner(every, of, path)
         done = settle(project, asked, answers)
+        skipped = _skip(asked, open_units(project, asked)) if skip_rest else 0
     for note in answers.notes:
         print(note)
     print(f"{path}: {len(answers.labels)} of {len(asked.query.units)} units of round {asked.query.round} have a label.")
+    if skipped:
+        print(f"Skipped, and not asked for again: {skipped} units.")
     _told(done)
 
 
@@ -191,13 +202,18 @@ def _asked(project: Project) -> Round:
     before = len(rounds(project))
     found = ask(project)
     if found.query.round > before:
-        blind = not Networks(project).trainings
-        held = sum(found.held_out)
+        trainings, labelled = Networks(project).trainings, project.campaign.ledger.units
+        blind, held = not trainings, sum(found.held_out)
         print(
             f"Round {found.query.round}: {len(found.query.units) - held} units chosen by {found.by}"
             f"{', which spreads them over the embeddings of the ImageNet encoder, as nothing is trained yet' * blind}"
             f", and {held} drawn at random for measuring."
         )
+        if trainings and trainings[-1].units < labelled:
+            print(
+                f"The network that chose them has not seen the last {labelled - trainings[-1].units} labels; to choose "
+                f"with all of them, run ralseg-query train {project.folder} before the next round."
+            )
     return found
 
 
@@ -209,6 +225,12 @@ def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]
         except OtherQuery:
             pass
     raise RalsegError(f"{path}: it answers no round of this project; choose a file that was exported from it")
+
+
+def _skip(asked: Round, places: Sequence[int]) -> int:
+    for place in places:
+        asked.work.record(Event(len(asked.work.events) + 1, place, "skip", time.time(), "import"))
+    return len(places)
 
 
 def _told(done: Settled) -> None:

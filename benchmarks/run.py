@@ -36,6 +36,7 @@ TABLES = (
     "kill",
     "clicks",
     "forecast",
+    "loop",
 )
 
 
