@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ralseg.annotation.learned import Networks, class_map
+from ralseg.agents.acquisitions import FixedPolicy
+from ralseg.agents.query_policy import QueryPolicy
+from ralseg.annotation.learned import Networks, Training, class_map
+from ralseg.annotation.observing import ProjectObserver
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import Query
 from ralseg.annotation.rounds import Round, open_units, round_folder, rounds
@@ -34,17 +37,16 @@ def ask(project: Project) -> Round:
         skipped = [place for place, state in enumerate(each.work.states) if state == "skipped"]
         _withdraw(project, each, skipped)
     networks = Networks(project)
-    trainings = networks.trainings
-    trained = bool(trainings)
-    network = networks.learner(trainings[-1] if trained else None)
+    training = networks.trainings[-1] if networks.trainings else None
+    learner = networks.learner(training)
     number = len(every) + 1
     drawn = _at_random(project, number)
-    chosen, by = _by_acquisition(project, network, trained, number, drawn)
+    chosen, by = _chosen(networks, training, learner, number, drawn)
     units, held_out = _mixed(project, number, drawn, chosen)
     if not len(units):
         raise RalsegError(f"{project.folder}: nothing is left to ask for: the budget is spent, or all is labelled")
     asked = Round(
-        round_folder(project, number), _query(project, number, units, network if trained else None), held_out, by
+        round_folder(project, number), _query(project, number, units, learner if training else None), held_out, by
     )
     project.campaign.ask(units)
     asked.write()
@@ -80,25 +82,48 @@ def _at_random(project: Project, number: int) -> np.ndarray:
     return wanted[np.cumsum(prices) <= left]
 
 
-def _by_acquisition(
-    project: Project, network: Learner, trained: bool, number: int, drawn: np.ndarray
+def _chosen(
+    networks: Networks, training: Training | None, learner: Learner, number: int, drawn: np.ndarray
 ) -> tuple[np.ndarray, str]:
-    """Units that the acquisition chooses besides those that were drawn, and its name."""
+    """Units that the policy chooses besides those that were drawn, and what chose them."""
+    project = networks.project
     campaign, options = project.campaign, project.options
-    game = replace(options.game(), slates=options.per_round - len(drawn))
-    paid = campaign.ledger.prices(campaign.pool.areas(drawn), game.budget_measure).sum()
-    game = replace(game, budget=max(1e-9, game.budget - _as_budget(project, int(paid))))
-    offer = draw_offer(campaign, game, project.seed, number)
-    free = offer.mask & ~np.isin(offer.units, drawn)
-    offer = replace(offer, mask=free, most=min(offer.most or 0, int(free.sum())))
-    if not offer.most:
+    if len(drawn) == options.per_round:
         return np.empty(0, np.int64), ""
-    policy = options.policy(trained)
+    policy, by = _policy(networks, training)
+    game = options.game(slated=isinstance(policy, QueryPolicy))
+    paid = campaign.ledger.prices(campaign.pool.areas(drawn), game.budget_measure).sum()
+    left = max(1e-9, game.budget - _as_budget(project, int(paid)))
+    game = replace(game, slates=options.per_round - len(drawn), budget=left)
+    offer = draw_offer(campaign, game, project.seed, number)
+    offer = replace(offer, mask=offer.mask & ~np.isin(offer.units, drawn))
+    if offer.most is not None:
+        offer = replace(offer, most=min(offer.most, int(offer.mask.sum())))
+    if not offer.mask.any():
+        return np.empty(0, np.int64), ""
+    observer = None
+    if isinstance(policy, QueryPolicy):
+        assert training is not None
+        observer = ProjectObserver(networks, training, learner, policy.description["observation"]["features"])
     nothing_true = TrueCounts(campaign.pool, len(project.classes))
-    reader = PoolReader(network, campaign.pool, (), nothing_true, project.seed, number, None, {})
-    view = CandidatesView(reader, offer, campaign.class_counts, policy.needs)
+    reader = PoolReader(learner, campaign.pool, (), nothing_true, project.seed, number, observer, {})
+    reducers = policy.needs if observer is None else tuple(observer.reducers)
+    view = CandidatesView(reader, offer, campaign.class_counts, reducers)
     choice = policy.select(view, generator(project.seed, "choice", number))
-    return chosen_units(offer, choice, game), policy.acquisition.name
+    return chosen_units(offer, choice, game), by
+
+
+def _policy(networks: Networks, training: Training | None) -> tuple[FixedPolicy | QueryPolicy, str]:
+    """What chooses, and its name."""
+    options = networks.project.options
+    policy = options.policy(training is not None)
+    if isinstance(policy, FixedPolicy):
+        return policy, policy.acquisition.name
+    if networks.held_out:
+        return policy, str(options.query_by)
+    start = options.policy(False)
+    assert isinstance(start, FixedPolicy)
+    return start, f"{start.acquisition.name}, since {options.query_by} needs a held-out unit with a label,"
 
 
 def _as_budget(project: Project, paid: int) -> float:

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 
 from ralseg.agents.acquisitions import FixedPolicy, parse
+from ralseg.agents.query_policy import QueryPolicy, load_policy
+from ralseg.agents.zoo import zoo_folder
 from ralseg.annotation.query import LabelClass
 from ralseg.configs import composed
 from ralseg.envs.campaign import Campaign
@@ -18,7 +20,7 @@ from ralseg.envs.options import GameOptions
 from ralseg.envs.pool import Pool
 from ralseg.envs.records import RecordsFile
 from ralseg.envs.world import World
-from ralseg.foundation import Count, RalsegError, Range, Settings, read_json, settings, write_json
+from ralseg.foundation import Count, RalsegError, Range, Settings, expanded, read_json, settings, write_json
 from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners import FitOptions
@@ -35,13 +37,13 @@ class ProjectOptions(Settings):
         per_round: units of a round.
         held_out: share of them that is drawn at random and kept for measuring, 0 to 0.9.
         start_by: the acquisition before anything is trained.
-        query_by: the acquisition afterwards.
+        query_by: the acquisition afterwards, or a trained policy: `zoo:NAME`, `run:PATH` of a training.
         pool_per_image: how many units of each image a round looks at, drawn at random; None for all.
         budget: the most that may be paid, in `budget_measure`.
         budget_measure: see `GameOptions`.
 
     Raises:
-        RalsegError: if a number is out of range, or an acquisition is unknown.
+        RalsegError: if a number is out of range, an acquisition is unknown, or a policy cannot choose here.
     """
 
     per_round: Count
@@ -55,18 +57,38 @@ class ProjectOptions(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("start_by", "query_by"):
-            if parse(getattr(self, key)).sees_truth:
+            if isinstance(policy := _policy(getattr(self, key)), QueryPolicy):
+                self._check(key, policy)
+            elif policy.acquisition.sees_truth:
                 raise RalsegError(f"{key}={getattr(self, key)} reads labels that nobody has given yet; choose another")
 
-    def policy(self, trained: bool) -> FixedPolicy:
+    def policy(self, trained: bool) -> FixedPolicy | QueryPolicy:
         """What chooses the units of a round."""
-        return FixedPolicy(parse(self.query_by if trained else self.start_by))
+        return _policy(self.query_by if trained else self.start_by)
 
-    def game(self) -> GameOptions:
-        """These settings as those of a game on the whole pool."""
+    def _check(self, key: str, policy: QueryPolicy) -> None:
+        """Refuse a trained policy that lacks what it observes."""
+        name = getattr(self, key)
+        if key == "start_by":
+            raise RalsegError(f"start_by={name}: a trained policy needs a trained network; choose an acquisition")
+        if not self.held_out:
+            raise RalsegError(f"query_by={name} observes the held-out units; set held_out above 0")
+        if "state_units" in policy.network.arguments:
+            raise RalsegError(
+                f"query_by={name} takes the state set of its own game alone; train it with agent=transferable "
+                "features=transferable, or choose zoo:NAME"
+            )
+
+    def game(self, slated: bool) -> GameOptions:
+        """These settings as those of a game.
+
+        Args:
+            slated: whether one unit of each of `per_round` slates is chosen, as trained policies do; otherwise all of
+                the whole pool.
+        """
         return GameOptions(
             slates=self.per_round,
-            draw="pool",
+            draw="clustered" if slated else "pool",
             pool_per_image=self.pool_per_image,
             offer_void=True,
             budget=self.budget,
@@ -193,6 +215,15 @@ class Project:
     def image(self, name: str) -> np.ndarray:
         """An image at its own size, uint8 (height, width, 3) RGB."""
         return self.dataset.load(name)[0]
+
+
+def _policy(entry: Any) -> FixedPolicy | QueryPolicy:
+    kind, _, place = entry.partition(":") if isinstance(entry, str) else ("", "", "")
+    if kind == "zoo":
+        return load_policy(zoo_folder(place))
+    if kind == "run":
+        return load_policy(expanded(place))
+    return FixedPolicy(parse(entry))
 
 
 def _world(folder: Path, overrides: Sequence[str]) -> World:

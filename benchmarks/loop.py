@@ -109,11 +109,9 @@ def _begin(world: World, folder: Path, settings: Sequence[str]) -> None:
     colours = zip(world.dataset.classes, world.dataset.colors.tolist(), strict=True)
     classes = [{"name": name, "id": i, "color": color} for i, (name, color) in enumerate(colours)]
     (folder / "classes.yaml").write_text(yaml.safe_dump(classes))
+    ours = [f"budget={1 << 20}", f"per_round={PER_ROUND}", f"dataset.unit_size={list(world.dataset.unit_size)}"]
     with contextlib.redirect_stdout(io.StringIO()):
-        budget = f"budget={1 << 20}"
-        commands.init(
-            folder, [], None, False, [budget, f"per_round={PER_ROUND}", f"dataset.unit_size={size}", *settings]
-        )
+        commands.init(folder, [], None, False, [*ours, *settings])
 
 
 def _round(world: World, folder: Path, number: int) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from ralseg.envs.observer import Observer
 from ralseg.envs.pool import Pool
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.features.reduction import noises_of, reduce_units
@@ -17,6 +17,19 @@ from ralseg.segmentation.learners import Learner
 
 STATE_UNITS = 1000
 """The most units of an image of D_S that are used; of more (pixels), a sample of this size stands for all."""
+
+
+class Observes(Protocol):
+    """Makes observations: `Observer` in games, and whatever else knows a labelled set."""
+
+    @property
+    def reducers(self) -> Sequence[Reducer]:
+        """The reducers applied to the predictions of candidates."""
+        ...
+
+    def observe(self, units: np.ndarray, mask: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
+        """The observation of candidates (K, N), -1 for an empty place, from the rows of those that are there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,7 +53,7 @@ class PoolReader:
     counts: TrueCounts
     seed: int
     turn: int
-    observer: Observer | None
+    observer: Observes | None
     references: Mapping[str, Reducer]
 
     @property

@@ -11,9 +11,9 @@ import yaml
 from ralseg.agents.acquisitions import FixedPolicy, names, parse
 from ralseg.agents.policy import Policy
 from ralseg.agents.query_policy import load_policy
+from ralseg.agents.zoo import zoo_folder
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
-from ralseg.evaluation.zoo import zoo_folder
 from ralseg.foundation import RalsegError, expanded, read_file
 
 LARGEST_YAML = 1 << 20

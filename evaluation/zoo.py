@@ -1,9 +1,8 @@
-"""Policies that came with ralseg; `ralseg-pack-policy RUN FOLDER` makes of a training what can be given away."""
+"""`ralseg-pack-policy RUN FOLDER` makes of a training what can be given away."""
 
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,8 @@ from ralseg.evaluation.training_record import CONFIG, SPLITS, read_record
 from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, expanded, read_json, write_json
 
-ZOO = Path(str(files("ralseg.policies")))
 LARGEST = 2_000_000
 """Bytes that the weights of a policy may have."""
-
-
-def zoo_names() -> list[str]:
-    """Names of the policies that came with ralseg."""
-    return sorted(path.parent.name for path in ZOO.glob(f"*/{CONFIG}"))
-
-
-def zoo_folder(name: str) -> Path:
-    """The folder of a policy that came with ralseg.
-
-    Raises:
-        RalsegError: for an unknown name.
-    """
-    if name not in zoo_names():
-        raise RalsegError(f"zoo:{name}: no such policy came with ralseg; choose from {', '.join(zoo_names())}")
-    return ZOO / name
 
 
 def pack(run: str | Path, folder: str | Path) -> None:

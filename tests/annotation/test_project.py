@@ -16,11 +16,15 @@ from PIL import Image
 
 from ralseg.annotation import commands
 from ralseg.annotation.choosing import ask
+from ralseg.annotation.events import Event
 from ralseg.annotation.learned import Networks
 from ralseg.annotation.measured import measure
+from ralseg.annotation.observing import ProjectObserver
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import Answers
 from ralseg.annotation.rounds import collect, open_units, rounds, settle
+from ralseg.envs.reader import PoolReader
+from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError
 from ralseg.query_regions import main
 from ralseg.segmentation.datasets import Streets
@@ -249,6 +253,47 @@ def test_a_process_killed_between_record_and_round_leaves_nothing_asked(project,
     assert sorted(reopened.campaign.pending) == sorted(reopened.campaign.pool.find(asked.query.units).tolist())
 
 
+def test_a_trained_policy_chooses(folder, streets, capsys):
+    """The pass over labelled images that it observes is the one that a slow reader makes, unit by unit."""
+    project = Project.init(folder, [*SMALL, "query_by=zoo:streets"])
+    answered(project, streets, ask(project))
+    commands.train_(folder)
+    commands.query(folder)
+    assert "4 units chosen by zoo:streets, and 2 drawn at random" in capsys.readouterr().out
+    project = Project(folder)
+    networks = Networks(project)
+    learner = networks.learner(networks.trainings[-1])
+    features = {"preset": "transferable", "components": 32}
+    observer = ProjectObserver(networks, networks.trainings[-1], learner, features)
+    pool, held_out = project.campaign.pool, networks.held_out
+    units = np.flatnonzero(pool.open(slice(None)))[:6].reshape(2, 3)
+    reader = PoolReader(learner, pool, (), None, 0, 1, observer, {})
+    rows = reader.reduce(units.ravel(), observer.reducers)
+    observation = observer.observe(units, np.ones((2, 3), bool), rows)
+    wanted = [unit for unit in pool.records(pool.bought) if unit in held_out]
+    spec = spec_from_config(features, len(project.classes))
+    plain = [reducer for reducer in observer.reducers if reducer.noise is None]
+    each = [reader.reduce(pool.find([unit]), plain) for unit in wanted]
+    state = {name: np.concatenate([row[name] for row in each]) for name in each[0]}
+    assert observation["state"] == pytest.approx(spec.state(state), abs=1e-6)
+    counts = sum(
+        project.campaign.unit_counts[i] for i, unit in enumerate(pool.records(pool.bought)) if unit not in held_out
+    )
+    shares = observation["candidates"][0, 0, 2 * len(project.classes) : 3 * len(project.classes)]
+    assert shares == pytest.approx(counts / counts.sum())
+
+
+def test_a_trained_policy_waits_for_held_out_labels(folder, streets, capsys):
+    project = Project.init(folder, [*SMALL, "query_by=zoo:streets"])
+    asked = ask(project)
+    answered(project, streets, asked, [place for place, kept in enumerate(asked.held_out) if not kept])
+    for place in open_units(project, asked):
+        asked.work.record(Event(len(asked.work.events) + 1, place, "skip", 0.0, "page"))
+    commands.train_(folder)
+    commands.query(folder)
+    assert "4 units chosen by coreset, since zoo:streets needs a held-out unit with a label," in capsys.readouterr().out
+
+
 ROUNDS = 4
 LOOP = """
 import sys
@@ -335,6 +380,10 @@ def _swap(path, key, value):
         (["init", "{}", "--set", "per_round=0"], "per_round"),
         (["init", "{}", "--set", "query_by=class_truth"], "reads labels that nobody has given yet"),
         (["init", "{}", "--set", "query_by=nonsense"], "nonsense"),
+        (["init", "{}", "--set", "query_by=zoo:nonsense"], "choose from camvid, streets"),
+        (["init", "{}", "--set", "query_by=run:/nowhere"], "/nowhere"),
+        (["init", "{}", "--set", "start_by=zoo:streets"], "start_by=zoo:streets: a trained policy needs a trained"),
+        (["init", "{}", "--set", "query_by=zoo:streets", "--set", "held_out=0"], "set held_out above 0"),
         (["init", "{}", "--set", "dataset.root=/tmp"], "the images of a project are those in its folder"),
         (["init", "{}", "--images", "/nowhere"], "is there already"),
         (["train", "{}"], "there is no project"),

@@ -6,11 +6,12 @@ import pytest
 
 from ralseg.agents.networks import NETWORKS
 from ralseg.agents.query_policy import save_policy
+from ralseg.agents.zoo import ZOO, zoo_names
 from ralseg.envs import World
 from ralseg.evaluation.policies import make_policy
 from ralseg.evaluation.runs import compare
 from ralseg.evaluation.training_record import write_record
-from ralseg.evaluation.zoo import LARGEST, ZOO, main, pack, zoo_names
+from ralseg.evaluation.zoo import LARGEST, main, pack
 from ralseg.foundation import RalsegError, read_json
 
 TRANSFERABLE = ("features=transferable", "features.components=4")
