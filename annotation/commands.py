@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 
 from ralseg.annotation.choosing import ask
+from ralseg.annotation.effort import effort
 from ralseg.annotation.events import Event
 from ralseg.annotation.formats import FORMATS
 from ralseg.annotation.label_files import write_png
@@ -160,12 +161,14 @@ def status(folder: Path) -> None:
         every, networks = rounds(project), Networks(project)
         trainings, measured = networks.trainings, _measure(networks)
         waiting = len(open_units(project, every[-1])) if every else 0
+        said = effort(project, every)
     paid, options = project.campaign.ledger, project.options
     print(
         f"{folder}: {len(every)} rounds, {paid.units} units labelled ({100 * paid.share:.2f} % of all pixels, on "
         f"{paid.images} of {len(project.dataset.names)} images); "
         f"{paid.paid(options.budget_measure):g} of the budget of {options.budget:g} {options.budget_measure} is spent."
     )
+    print(*said, sep="\n", end="\n" * bool(said))
     for training, each in zip(trainings, measured, strict=False):
         print(f"  with {training.units} units: {_figures([each])}")
     if measured:

@@ -203,7 +203,7 @@ class Project:
         """
         store, file = self.world.store, RecordsFile(self.folder / RECORDS)
         pool = Pool(store, range(len(store.names)), self.dataset.unit_size)
-        campaign = Campaign(pool, lambda: PartialLabels(len(self.dataset.classes)))
+        campaign = Campaign(pool, lambda: PartialLabels(len(self.dataset.classes)), outlines=True)
         records = file.read()
         for record in records:
             campaign.replay(record)

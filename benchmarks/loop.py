@@ -24,8 +24,6 @@ from ralseg.annotation.query import NOT_LABELLED
 from ralseg.annotation.rounds import rounds
 from ralseg.benchmarks.measure import configured, one_thread
 from ralseg.envs import World
-from ralseg.features.clicks import polygon_clicks
-from ralseg.features.grid import UnitGrid
 from ralseg.foundation import read_json, write_json
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.learners import LearnOptions
@@ -35,8 +33,8 @@ from ralseg.stats import paired_interval
 POLICIES = ("random", "margin")
 CHOOSING = {"random": ["start_by=random", "query_by=random"], "margin": [], "all": ["start_by=random"]}
 """settings of each kind of project; margin is the default, and begins with coverage"""
-SEEDS, ROUNDS = 5, 16
-PER_ROUND = 120
+SEEDS, ROUNDS = 5, 12
+PER_ROUND = 240
 GOALS = (0.9, 0.95)
 """shares of the mIoU that all labels of the pool reach"""
 ROLE, JUDGE = "compare", "dev"
@@ -91,7 +89,7 @@ def _curve(config: dict, own: Sequence[str], by: str, seed: int, goal: float, mo
             trainings, seconds = Networks(project).trainings, time.process_time() - begun
             miou, paid = _miou(world, read_tensors(str(trainings[-1].weights), "weights")), project.campaign.ledger
             facts = {"by": by, "seed": seed, "round": len(trainings), "units": paid.units, "share": paid.share}
-            write_json(place, facts | {"clicks": _clicks(world, project), "miou": miou, "cpu_s": seconds})
+            write_json(place, facts | {"clicks": paid.polygon_clicks, "miou": miou, "cpu_s": seconds})
         found.append(read_json(place))
     return found
 
@@ -146,15 +144,6 @@ def _miou(world: World, weights: Mapping[str, Tensor]) -> float:
     load_weights(network, dict(weights), "the training", "this network")
     learner = world.learner_of(network, LearnOptions(cut="partial", loss=world.config["loss"]))
     return Evaluator(world.store, len(world.dataset.classes))(learner, world.images(JUDGE)).miou
-
-
-def _clicks(world: World, project: Project) -> int:
-    """The clicks that the labels so far take (`polygon_clicks`)."""
-    found = 0
-    for name, y, x, height, width in project.campaign.pool.records(project.campaign.pool.bought):
-        true = world.dataset.load(name)[1][y : y + height, x : x + width]
-        found += int(polygon_clicks(np.ascontiguousarray(true), UnitGrid(height, width, height, width)).total.sum())
-    return found
 
 
 def _reached(rows: Sequence[Mapping[str, Any]], full: Sequence[Mapping[str, Any]], goal: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 from ralseg.envs.ledger import Ledger
 from ralseg.envs.pool import Pool
 from ralseg.envs.records import Record, decoded, encoded
+from ralseg.features.clicks import unit_clicks
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.labels import PartialLabels
 
@@ -23,6 +24,7 @@ class Campaign:
         pool: the units.
         labels: makes the labels that are known before the first answer.
         on_record: called with each record when its move is made, e.g. `RecordsFile.append`.
+        outlines: whether the ledger counts `polygon_clicks`, which takes some milliseconds a unit.
 
     Attributes:
         pool: the units.
@@ -35,9 +37,13 @@ class Campaign:
     """
 
     def __init__(
-        self, pool: Pool, labels: Callable[[], PartialLabels], on_record: Callable[[Record], None] | None = None
+        self,
+        pool: Pool,
+        labels: Callable[[], PartialLabels],
+        on_record: Callable[[Record], None] | None = None,
+        outlines: bool = False,
     ) -> None:
-        self.pool, self._labels, self.on_record = pool, labels, on_record
+        self.pool, self._labels, self.on_record, self._outlines = pool, labels, on_record, outlines
 
     def begin(self, seed: int) -> None:
         """Start again with nothing asked, answered or paid."""
@@ -112,6 +118,8 @@ class Campaign:
         self.ledger.pixels += int(self.pool.areas(units).sum())
         self.ledger.clicks += int((counts > 0).sum())
         self.ledger.images = len(self._images)
+        if self._outlines:
+            self.ledger.polygon_clicks += sum(map(unit_clicks, labels))
         self._note(_Move("answer", units, [np.array(label) for label in labels]))
         return counts
 

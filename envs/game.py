@@ -84,7 +84,8 @@ class Game:
         self.oracle = oracle or GroundTruth(pool.store)
         self.evaluator = Evaluator(pool.store, learner.classes)
         known = self.state if rehearse else ()
-        self.campaign = Campaign(pool, lambda: revealed(pool.store, known))
+        outlines = options.budget_measure == "polygon_clicks"
+        self.campaign = Campaign(pool, lambda: revealed(pool.store, known), outlines=outlines)
         self.state_units = sum(len(pool.grid(i)) for i in self.state)
         self._hindsight = hindsight
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]

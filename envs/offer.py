@@ -23,7 +23,7 @@ def draw_offer(campaign: Campaign, options: GameOptions, seed: int, turn: int) -
     left = campaign.left(options.budget, options.budget_measure)
     mask = units >= 0
     prices = campaign.ledger.prices(campaign.pool.areas(units[mask]), options.budget_measure)
-    can_pay = left // int(prices.min()) if len(prices) else 0
+    can_pay = max(0, left // int(prices.min())) if len(prices) else 0
     # A unit above the remaining budget is never offered: a policy that keeps choosing it would never end its game.
     mask[mask] = prices <= left
     mask[np.cumsum(mask.any(axis=1)) > can_pay] = False

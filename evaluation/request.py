@@ -98,7 +98,9 @@ def _check_budgets(world: World, pool: Pool, budgets: Sequence[float], where: st
     options = world.game_options
     offered = pool if options.offer_void else Pool(world.store, world.labelled("compare"), world.unit)
     measure = options.budget_measure
-    most = {"units": len(offered), "pixels": offered.pixels, "share": offered.pixels / pool.pixels}[measure]
+    most = {"units": len(offered), "pixels": offered.pixels, "share": offered.pixels / pool.pixels}.get(
+        measure, math.inf
+    )
     if budgets[-1] > most:
         raise RalsegError(
             f"budget {budgets[-1]} is more than D_V has to offer in images with a label, {most:.9g} {measure}; lower "

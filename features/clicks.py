@@ -75,6 +75,13 @@ def polygon_clicks(labels: np.ndarray, grid: UnitGrid, tolerance: float = TOLERA
     )
 
 
+def unit_clicks(label: np.ndarray) -> int:
+    """All clicks of one unit by its label, (height, width) uint8; see `polygon_clicks`."""
+    label = np.ascontiguousarray(label)
+    height, width = label.shape
+    return int(polygon_clicks(label, UnitGrid(height, width, height, width)).total.sum())
+
+
 def _segments(labels: np.ndarray, grid: UnitGrid) -> np.ndarray:
     """(B, units) int64: 8-connected parts of one class in each unit, void left out."""
     units = grid.index_map + len(grid) * np.arange(len(labels))[:, None, None]

@@ -25,6 +25,7 @@ from ralseg.annotation.query import Answers
 from ralseg.annotation.rounds import collect, open_units, rounds, settle
 from ralseg.envs.reader import PoolReader
 from ralseg.features import spec_from_config
+from ralseg.features.clicks import unit_clicks
 from ralseg.foundation import RalsegError
 from ralseg.query_regions import main
 from ralseg.segmentation.datasets import Streets
@@ -281,6 +282,44 @@ def test_a_trained_policy_chooses(folder, streets, capsys):
     )
     shares = observation["candidates"][0, 0, 2 * len(project.classes) : 3 * len(project.classes)]
     assert shares == pytest.approx(counts / counts.sum())
+
+
+def test_status_says_what_labelling_took_and_what_is_to_come(folder, streets, capsys):
+    project = Project.init(folder, SMALL)
+    asked = ask(project)
+    at = 0.0
+    for place, unit in enumerate(asked.query.units):
+        for kind, label in (("show", None), ("brush", 1), ("accept", None)):
+            at += 2.5
+            drawn = truth(streets, unit) if kind != "show" else None
+            asked.work.record(Event(len(asked.work.events) + 1, place, kind, at, "page", label), drawn)
+    commands.status(folder)
+    assert "Labelled in the browser: 6 units with 6 clicks in 30 s." in capsys.readouterr().out
+    commands.train_(folder)
+    commands.query(folder)
+    project = Project(folder)
+    clicks = sum(map(unit_clicks, rounds(project)[-1].query.prelabels))
+    commands.status(folder)
+    assert f"The 6 units that wait are predicted to take {clicks} clicks of outlines." in capsys.readouterr().out
+    assert project.campaign.ledger.polygon_clicks == sum(
+        unit_clicks(truth(streets, unit)) for unit in asked.query.units
+    )
+
+
+def test_what_another_tool_left_out_can_be_skipped(folder, streets, capsys):
+    project = Project.init(folder, SMALL)
+    asked = ask(project)
+    commands.export(folder, "png", None)
+    out = folder / "exports" / "001-png"
+    name, y, x, height, width = asked.query.units[0]
+    label = np.full(SIZE, 255, np.uint8)
+    label[y : y + height, x : x + width] = truth(streets, asked.query.units[0])
+    Image.fromarray(label).save(out / "labels" / f"{name}.png")
+    assert main(["import", str(folder), "png", str(out), "--skip-rest"]) == 0
+    assert "Skipped, and not asked for again: 5 units." in capsys.readouterr().out
+    project = Project(folder)
+    assert not open_units(project, rounds(project)[-1])
+    assert not set(ask(project).query.units) & set(asked.query.units)
 
 
 def test_a_trained_policy_waits_for_held_out_labels(folder, streets, capsys):

@@ -6,6 +6,7 @@ import torch
 
 from ralseg.agents.acquisitions import FixedPolicy, make
 from ralseg.envs import EnvFactory, GameOptions, RegionSelectionEnv, World
+from ralseg.features.clicks import unit_clicks
 from ralseg.foundation import RalsegError, generator
 
 
@@ -103,6 +104,26 @@ def test_a_budget_is_never_overspent_and_the_game_ends(ragged, measure, budget):
     if budget == 1:
         assert game.pool.labelled.all()
         assert game.ledger.share == 1
+
+
+@pytest.mark.parametrize(("measure", "budget"), [("clicks", 25), ("polygon_clicks", 150)])
+@pytest.mark.parametrize("draw", ["clustered", "pool"])
+def test_a_budget_of_clicks_is_overspent_by_the_last_turn_at_most(ragged, measure, budget, draw):
+    set_to = f"game.budget={budget}", f"game.budget_measure={measure}", f"game.draw={draw}"
+    game = World(ragged("game.unit=[20,50]", "features=compact", "game.candidates=5", *set_to)).game("train")
+    game.reset(0)
+    paid = []
+    while not game.over:
+        paid.append(game.ledger.paid(measure))
+        choice = np.arange(game.view().choices) if draw == "pool" else np.zeros(3, int)
+        assert len(game.step(choice).units)
+    assert paid[-1] < budget <= game.ledger.paid(measure)
+    total = 0
+    for name, y, x, height, width in game.pool.records(game.pool.bought):
+        label = game.pool.store.label(game.pool.store.index(name))[y : y + height, x : x + width]
+        true = {"clicks": len(np.unique(label[label < game.learner.classes])), "polygon_clicks": unit_clicks(label)}
+        total += true[measure]
+    assert game.ledger.paid(measure) == total
 
 
 def test_surplus_slates_are_masked(world):
@@ -217,7 +238,10 @@ def test_wrong_choices(world, choice, message):
         ({"budget": 0}, "game.budget=0 is out of range; it must be above 0"),
         ({"budget": float("inf")}, "game.budget=inf is out of range; it must be above 0 and finite"),
         ({"budget": 1.01, "budget_measure": "share"}, "budget=1.01 is out of range; as a share"),
-        ({"budget_measure": "euros"}, "game.budget_measure='euros' is unknown; choose from units, pixels, share"),
+        (
+            {"budget_measure": "euros"},
+            "game.budget_measure='euros' is unknown; choose from units, pixels, share, clicks, polygon",
+        ),
     ],
 )
 def test_options_out_of_range(changes, message):

@@ -24,13 +24,15 @@ def test_nothing_is_paid_at_first():
         (150, "pixels", 50),
         (100.5, "pixels", 0),
         (0.3, "share", 20),
+        (12, "clicks", 5),
+        (60, "polygon_clicks", -31),
     ],
 )
 def test_what_a_budget_still_pays(budget, measure, left):
-    ledger = Ledger(total=400, units=3, pixels=100)
+    ledger = Ledger(total=400, units=3, pixels=100, clicks=7, polygon_clicks=91)
     assert ledger.left(budget, measure) == left
     areas = np.array([10, 4])
-    assert ledger.prices(areas, measure).tolist() == ([1, 1] if measure == "units" else [10, 4])
+    assert ledger.prices(areas, measure).tolist() == ([10, 4] if measure in ("pixels", "share") else [1, 1])
 
 
 def test_a_share_of_many_pixels_is_exact_to_the_pixel():
