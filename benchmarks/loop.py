@@ -21,7 +21,7 @@ from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import NOT_LABELLED
-from ralseg.annotation.rounds import rounds
+from ralseg.annotation.rounds import open_units, rounds
 from ralseg.benchmarks.measure import configured, one_thread
 from ralseg.envs import World
 from ralseg.foundation import read_json, write_json
@@ -114,16 +114,15 @@ def _begin(world: World, folder: Path, settings: Sequence[str]) -> None:
 
 def _round(world: World, folder: Path, number: int) -> None:
     """One round by the commands; what is done of it already is not done again."""
-    if len(Networks(Project(folder)).trainings) < number:
-        commands.query(folder)
-        asked = rounds(Project(folder))[-1].query
-        if asked.round == number:
-            out = folder / "exports" / f"{number:03d}-{time.time_ns()}"
-            commands.export(folder, "png", out)
-            answer(world, out)
-            # A region that is void in the labels cannot be answered for.
-            commands.import_(folder, "png", out, skip_rest=True)
-        commands.train_(folder)
+    project = Project(folder)
+    every = rounds(project)
+    if len(every) < number or open_units(project, every[-1]):
+        out = folder / "exports" / f"{number:03d}-{time.time_ns()}"
+        commands.export(folder, "png", out)
+        answer(world, out)
+        # A region that is void in the labels cannot be answered for.
+        commands.import_(folder, "png", out, skip_rest=True)
+    commands.train_(folder)
 
 
 def answer(world: World, out: Path) -> None:

@@ -22,6 +22,7 @@ from ralseg.benchmarks import (
     forecast,
     games,
     growth,
+    loop,
     memory,
     references,
     reward,
@@ -38,6 +39,21 @@ from ralseg.benchmarks.run import facts, main, markdown
 from ralseg.configs import composed
 from ralseg.foundation import RalsegError, read_json
 from ralseg.segmentation.networks import SmallFPN
+
+
+class InThisProcess:
+    """In the place of a pool of processes, which would not see what a test has patched."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    map = staticmethod(map)
 
 
 @pytest.fixture
@@ -217,6 +233,43 @@ def test_forecast(run):
     near = found["camvid_curves"]["up to as many labels again"]
     assert near["forecasts"] == 27 and near["width"]["0.8"] < near["width"]["0.95"]
     assert main(["forecast", "dataset=camvid"]) == 2
+
+
+def test_loop(run, tmp_path, monkeypatch):
+    """Two rounds of each project, then the same again from what is on disk."""
+    monkeypatch.setattr(loop, "FOLDER", tmp_path / "loop")
+    monkeypatch.setattr(loop, "ProcessPoolExecutor", InThisProcess)
+    tiny = (
+        "dataset.images=24", "dataset.size=[60,80]", "protocol.counts={state: 2, train: 2, compare: 8, dev: 4}",
+        "network=small_fpn", "project.network=small_fpn", "project.dataset.unit_size=[30,20]", "project.per_round=16",
+        "project.fit.steps=2", "project.fit.steps_per_megapixel=0", "project.fit.batch=2", "project.fit.encoder_rate=1",
+        "project.fit.crops.size=[32,32]",
+    )  # fmt: skip
+    found = run("loop", *tiny)
+    assert [row["seed"] for row in found["all_labels"]] == [0, 1]
+    assert {row["units"] for row in found["all_labels"]} == {64} and found["all_labels"][0]["share"] == 1
+    for row in found["rows"]:
+        assert row["units"] == 16 * row["round"] and row["clicks"] > 0
+    for each in found["to"]:
+        for cell in each["less"].values():
+            assert cell["interval"][0] <= cell["less"] <= cell["interval"][1]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "loop").rglob("*") if path.is_file()}
+    assert run("loop", *tiny)["rows"] == found["rows"]
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "loop").rglob("*") if path.is_file()}
+
+
+def test_labels_to_a_goal_are_read_between_rounds():
+    rows = [
+        {"by": by, "seed": seed, "units": 10 * (i + 1), "clicks": 100 * (i + 1), "miou": miou}
+        for by, curve in (("random", (20, 30, 40)), ("margin", (20, 40)))
+        for seed in (0, 1)
+        for i, miou in enumerate(curve)
+    ]
+    found = loop._reached(rows, [{"miou": 50.0}, {"miou": 70.0}], 0.7)
+    units = found["less"]["units"]
+    assert units["each"] == {"random": [25.0, 30.0], "margin": [17.5, 20.0]}
+    assert found["short"] == {"random": 1, "margin": 1}
+    assert (units["random"], units["margin"], units["less"]) == (27.5, 18.75, 8.75)
 
 
 def test_forecasts_that_are_surely_right_or_wrong():
