@@ -7,6 +7,7 @@ is labelled.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def read(path: Path, query: Query) -> Answers:
     painting, missing = Painting(query, "neither"), 0
     for name in image_names(query):
         file = path / LABELS / file_name(name)
-        if file.exists():
+        # A link that leads nowhere is refused, not taken for an image that was left out.
+        if os.path.lexists(file):
             painting.image(name, _layers(file, query, name))
         else:
             missing += 1

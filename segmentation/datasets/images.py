@@ -43,6 +43,12 @@ def gone(path: str | Path) -> RalsegError:
     return RalsegError(f"{path}: the file is gone; restore it or start again without it")
 
 
+def _refuse_endless(path: Path) -> None:
+    """Refuse what is no file: opening a pipe waits for ever, and a device may never end."""
+    if path.exists() and not path.is_file():
+        raise RalsegError(f"{path}: a folder, a pipe or a device; replace it by an image")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """Open an image file; its pixels are read when they are asked for.
@@ -50,6 +56,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         RalsegError: if the file is missing, unreadable, neither PNG nor JPEG, an animation or too large.
     """
+    _refuse_endless(path)
     most = _most_pixels()
     # Pillow's own limit can only be set for all of a process, and its message names no file.
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -213,6 +220,7 @@ def png_header(path: Path) -> tuple[tuple[int, int], int]:
     Raises:
         RalsegError: if the file is missing or not a PNG.
     """
+    _refuse_endless(path)
     try:
         with path.open("rb") as file:
             head = file.read(25)
