@@ -42,7 +42,7 @@ class BatchDQNOptions(Settings, group="agent"):
     to the signal, and to the Q-value, which need not learn what is known"""
     prior_of: Prior = "margin"
     """the uncertainty of the prior: `margin` (one minus the mean margin) or `disagreement` (the mutual information
-    under feature noise, as in DALD); the observation must contain it"""
+    under noise, as in DALD and BALD); the observation must contain it"""
     members: Annotated[int, Range(1, 50)] = 1
     """number of compact networks trained side by side, each from its own initial weights; Q is their mean. 1 to 50"""
     gate_features: Annotated[int, Range(1, 4096)] = 64

@@ -9,7 +9,6 @@ from ralseg.annotation.learned import Networks, Training
 from ralseg.annotation.measured import measure
 from ralseg.features import PrincipalComponents, spec_from_config
 from ralseg.features.reduction import reduce_units
-from ralseg.features.unit_features import feature_reducers
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
 from ralseg.segmentation.learners import Learner
@@ -34,7 +33,7 @@ class ProjectObserver:
     def __init__(self, networks: Networks, training: Training, learner: Learner, features: Mapping[str, Any]) -> None:
         project = networks.project
         pool, spec = project.campaign.pool, spec_from_config(features, len(project.classes))
-        self.reducers: Sequence[Reducer] = feature_reducers(spec.needs)
+        self.reducers: Sequence[Reducer] = spec.reducers
         # As in a game, only candidates are predicted with noise.
         reducers = [reducer for reducer in self.reducers if reducer.noise is None]
         order, images, local = pool.by_image(pool.bought)

@@ -8,7 +8,6 @@ from ralseg.envs.campaign import Campaign
 from ralseg.features import ObservationSpec
 from ralseg.features.prediction import Prediction
 from ralseg.features.reduction import reduce_units
-from ralseg.features.unit_features import feature_reducers
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
 from ralseg.segmentation.evaluation import Evaluator
@@ -37,7 +36,7 @@ class Observer:
         self, learner: Learner, evaluate: Evaluator, campaign: Campaign, state: Sequence[int], spec: ObservationSpec
     ) -> None:
         self._learner, self._evaluate, self._campaign, self._state, self.spec = learner, evaluate, campaign, state, spec
-        self.reducers: Sequence[Reducer] = feature_reducers(spec.needs)
+        self.reducers: Sequence[Reducer] = spec.reducers
         # Only candidates are predicted with noise.
         self._state_reducers = [reducer for reducer in self.reducers if reducer.noise is None]
         self._compares = "similarity_labelled" in spec.candidate_parts

@@ -236,6 +236,10 @@ class World:
                 f"features.components={self.spec.embedding_width} is above the width of the network's embedding; set "
                 f"{network.embedding_width} or less"
             )
+        if observed and "disagreement" in self.spec.needs:
+            self.check_noises([self.spec.noise])
+            if self.spec.noise.kind == "dropout" and not self.config["network"].get("dropout", 0):
+                raise RalsegError("features.noise.kind=dropout needs a network with dropout; set network.dropout=0.1")
         _ = self.splits
         Pool(self.store, self.images("state"), self.unit)
         if self.theta0_options.file is not None:

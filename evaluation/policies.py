@@ -14,6 +14,7 @@ from ralseg.agents.query_policy import load_policy
 from ralseg.agents.zoo import zoo_folder
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
+from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, expanded, read_file
 
 LARGEST_YAML = 1 << 20
@@ -157,7 +158,9 @@ def _options(options: Any) -> str:
 def _trained(folder: Path, name: str) -> NamedPolicy:
     policy = load_policy(folder)
     record = read_record(folder)
-    return NamedPolicy(name, policy, record.config["training"]["seed"], record, policy.description["sha256"])
+    spec = spec_from_config(record.config["features"], classes=2)
+    dropout = "disagreement" in spec.needs and spec.noise.kind == "dropout"
+    return NamedPolicy(name, policy, record.config["training"]["seed"], record, policy.description["sha256"], dropout)
 
 
 def _training_seeds(pattern: str) -> list[NamedPolicy]:

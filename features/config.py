@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ralseg.features.observation import ObservationSpec
+from ralseg.features.prediction import FEATURE_NOISE, Noise
 from ralseg.foundation import Count, Settings, settings
 
 
@@ -16,6 +17,7 @@ class FeatureOptions(Settings, group="features"):
         preset: name of a choice of parts, see `ObservationSpec.preset`.
         extra: names of further parts.
         components: principal components of the embedding, 1 or more.
+        noise: what the extra `disagreement` is measured under.
 
     Raises:
         RalsegError: for a value of another kind or out of its range.
@@ -24,6 +26,7 @@ class FeatureOptions(Settings, group="features"):
     preset: str
     extra: tuple[str, ...] = ()
     components: Count = 32
+    noise: Noise = FEATURE_NOISE
 
 
 def spec_from_config(config: Mapping[str, Any], classes: int) -> ObservationSpec:
@@ -37,4 +40,4 @@ def spec_from_config(config: Mapping[str, Any], classes: int) -> ObservationSpec
         RalsegError: for an unknown key, preset or part, or a value of another kind or out of its range.
     """
     options = settings(FeatureOptions, config, "features")
-    return ObservationSpec.preset(options.preset, classes, options.extra, options.components)
+    return ObservationSpec.preset(options.preset, classes, options.extra, options.components, options.noise)

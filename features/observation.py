@@ -21,7 +21,9 @@ from ralseg.features.parts import (
     highest_values,
     token_layout,
 )
-from ralseg.features.unit_features import UNIT_FEATURES
+from ralseg.features.prediction import FEATURE_NOISE, Noise
+from ralseg.features.unit_features import UNIT_FEATURES, feature_reducers
+from ralseg.features.units import Reducer
 from ralseg.foundation import RalsegError
 
 
@@ -46,6 +48,7 @@ class ObservationSpec:
         kl_edges: ascending bin edges of the KL histograms, nats.
         smoothing: smoothing of the class shares in the KL, above 0.
         embedding_width: number of principal components of the embedding.
+        noise: what `disagreement` is measured under.
         components: the fitted projection; needed before a row with an embedding is made.
 
     Raises:
@@ -58,6 +61,7 @@ class ObservationSpec:
     kl_edges: tuple[float, ...] = tuple(float(edge) for edge in linear_edges())
     smoothing: float = SMOOTHING
     embedding_width: int = 32
+    noise: Noise = FEATURE_NOISE
     components: PrincipalComponents | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self):
@@ -85,7 +89,14 @@ class ObservationSpec:
             )
 
     @classmethod
-    def preset(cls, name: str, classes: int, extra: Sequence[str] = (), components: int = 32) -> "ObservationSpec":
+    def preset(
+        cls,
+        name: str,
+        classes: int,
+        extra: Sequence[str] = (),
+        components: int = 32,
+        noise: Noise = FEATURE_NOISE,
+    ) -> "ObservationSpec":
         """A named choice of parts.
 
         `published` (RALIS): shares and pooled entropy, for candidates two KL histograms of 32 bins over one fixed
@@ -99,6 +110,7 @@ class ObservationSpec:
             classes: number of classes C.
             extra: names of `EXTRAS`: `embedding` is added to state and candidates, the others to the candidates.
             components: number of principal components of the embedding.
+            noise: what the extra `disagreement` is measured under.
 
         Raises:
             RalsegError: on an unknown name or extra.
@@ -123,6 +135,7 @@ class ObservationSpec:
             candidate_parts=candidate,
             kl_edges=tuple(float(edge) for edge in edges()),
             embedding_width=components,
+            noise=noise,
         )
 
     @cached_property
@@ -147,6 +160,11 @@ class ObservationSpec:
         """Names of the unit features that the rows are computed from."""
         parts = (READS.get(part, part) for part in self.state_parts + self.candidate_parts)
         return set(parts) & set(UNIT_FEATURES)
+
+    @property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """The reducers that the rows are computed from."""
+        return feature_reducers(self.needs, self.noise)
 
     @property
     def state_width(self) -> int:

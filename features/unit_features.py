@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ralseg.features.class_shares import released_counts
 from ralseg.features.disagreement import mutual_information_map
 from ralseg.features.entropy import entropy_pools, released_entropy_pools, uncertainty_summary
 from ralseg.features.grid import UnitGrid
-from ralseg.features.prediction import FEATURE_NOISE, Prediction
+from ralseg.features.prediction import FEATURE_NOISE, Noise, Prediction
 from ralseg.features.units import Reducer
 from ralseg.foundation import RalsegError
 
@@ -51,10 +52,16 @@ def unit_features(
     return {name: _FEATURES[name](prediction, grid) for name in UNIT_FEATURES if name in needs}
 
 
-def feature_reducers(needs: Collection[str]) -> tuple[Reducer, ...]:
-    """The features named in `needs` as reducers of a prediction: what an observation keeps of it."""
+def feature_reducers(needs: Collection[str], noise: Noise = FEATURE_NOISE) -> tuple[Reducer, ...]:
+    """The features named in `needs` as reducers of a prediction: what an observation keeps of it.
+
+    Args:
+        needs: names of features.
+        noise: what the disagreement is measured under.
+    """
+    noisy = Reducer("disagreement", partial(_disagreement, noise=noise), noise, whole_grid=True)
     return tuple(
-        Reducer(name, _FEATURES[name], FEATURE_NOISE if name == "disagreement" else None, whole_grid=True)
+        noisy if name == "disagreement" else Reducer(name, _FEATURES[name], whole_grid=True)
         for name in UNIT_FEATURES
         if name in needs
     )
@@ -98,10 +105,10 @@ def _embedding(prediction: Prediction, grid: UnitGrid) -> Array:
     return xp.concatenate([grid.pool_vectors(xp.moveaxis(m, 1, -1)) for m in maps], axis=-1)
 
 
-def _disagreement(prediction: Prediction, grid: UnitGrid) -> Array:
-    if FEATURE_NOISE not in prediction.noisy:
+def _disagreement(prediction: Prediction, grid: UnitGrid, noise: Noise = FEATURE_NOISE) -> Array:
+    if noise not in prediction.noisy:
         raise RalsegError("unit features: disagreement is that of noisy predictions; give them")
-    return grid.pool(mutual_information_map(prediction.array(prediction.noisy[FEATURE_NOISE])))[..., None]
+    return grid.pool(mutual_information_map(prediction.array(prediction.noisy[noise])))[..., None]
 
 
 def _released_counts(prediction: Prediction, grid: UnitGrid) -> Array:

@@ -301,7 +301,7 @@ def test_configs():
     assert spec.needs == {"shares", "uncertainty", "embedding"}
     for config, words in (
         ({"extra": []}, "^features needs preset; give it, too$"),
-        ({"preset": "compact", "bins": 3}, "^features.bins is unknown; features has preset, extra, components$"),
+        ({"preset": "compact", "bins": 3}, "^features.bins is unknown; features has preset, extra, components, noise$"),
         ({"preset": "compact", "extra": "embedding"}, "^features.extra='embedding' must be a list of values$"),
         ({"preset": "compact", "components": 0}, "^features.components=0 is out of range; it must be 1 or more$"),
         ({"preset": "compact", "components": 2.5}, "^features.components=2.5 must be a whole number$"),
