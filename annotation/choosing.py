@@ -1,6 +1,8 @@
 """The next round: which units people should label, drawn at random for measuring or chosen by an acquisition."""
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +16,18 @@ from ralseg.annotation.rounds import Round, open_units, round_folder, rounds
 from ralseg.envs.offer import chosen_units, draw_offer
 from ralseg.envs.reader import PoolReader
 from ralseg.envs.true_counts import TrueCounts
+from ralseg.features.prediction import Prediction
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.learners import Learner
 
 
-def ask(project: Project) -> Round:
+def ask(project: Project, on_images: Callable[[int, int], None] | None = None) -> Round:
     """The round that waits for answers, or a new one.
 
     Args:
         project: the project; whoever calls this owns its folder.
+        on_images: called with (images, of how many) while the network looks at them, which may take minutes.
 
     Raises:
         RalsegError: if the budget is spent or nothing is left to label.
@@ -41,7 +45,7 @@ def ask(project: Project) -> Round:
     learner = networks.learner(training)
     number = len(every) + 1
     drawn = _at_random(project, number)
-    chosen, by = _chosen(networks, training, learner, number, drawn)
+    chosen, by = _chosen(networks, training, _Watched(learner, on_images), number, drawn)
     units, held_out = _mixed(project, number, drawn, chosen)
     if not len(units):
         raise RalsegError(f"{project.folder}: nothing is left to ask for: the budget is spent, or all is labelled")
@@ -51,6 +55,25 @@ def ask(project: Project) -> Round:
     project.campaign.ask(units)
     asked.write()
     return asked
+
+
+class _Watched:
+    """A learner that tells how many images it has predicted."""
+
+    def __init__(self, learner: Learner, on_images: Callable[[int, int], None] | None) -> None:
+        self._learner, self._on_images = learner, on_images
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._learner, name)
+
+    def predict(self, images: Sequence[int], *args: Any, **kwargs: Any) -> Iterator[Prediction]:
+        """See `Learner.predict`."""
+        done = 0
+        for prediction in self._learner.predict(images, *args, **kwargs):
+            yield prediction
+            done += len(prediction.images)
+            if self._on_images is not None:
+                self._on_images(done, len(images))
 
 
 def _forget_half_asked(project: Project, every: list[Round]) -> None:
@@ -83,7 +106,7 @@ def _at_random(project: Project, number: int) -> np.ndarray:
 
 
 def _chosen(
-    networks: Networks, training: Training | None, learner: Learner, number: int, drawn: np.ndarray
+    networks: Networks, training: Training | None, learner: Any, number: int, drawn: np.ndarray
 ) -> tuple[np.ndarray, str]:
     """Units that the policy chooses besides those that were drawn, and what chose them."""
     project = networks.project

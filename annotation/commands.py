@@ -203,7 +203,7 @@ def predict(folder: Path, out: Path | None) -> None:
 
 def _asked(project: Project) -> Round:
     before = len(rounds(project))
-    found = ask(project)
+    found = ask(project, _progress("looking at images"))
     if found.query.round > before:
         trainings, labelled = Networks(project).trainings, project.campaign.ledger.units
         blind, held = not trainings, sum(found.held_out)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -260,7 +261,9 @@ def test_a_trained_policy_chooses(folder, streets, capsys):
     answered(project, streets, ask(project))
     commands.train_(folder)
     commands.query(folder)
-    assert "4 units chosen by zoo:streets, and 2 drawn at random" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "4 units chosen by zoo:streets, and 2 drawn at random" in told.out
+    assert re.search(r"looking at images: (\d) of \1, 0 s left", told.err)
     project = Project(folder)
     networks = Networks(project)
     learner = networks.learner(networks.trainings[-1])
