@@ -33,8 +33,8 @@ from ralseg.stats import paired_interval
 POLICIES = ("random", "margin")
 CHOOSING = {"random": ["start_by=random", "query_by=random"], "margin": [], "all": ["start_by=random"]}
 """settings of each kind of project; margin is the default, and begins with coverage"""
-SEEDS, ROUNDS = 5, 12
-PER_ROUND = 240
+SEEDS, ROUNDS = 5, 8
+PER_ROUND = 480
 GOALS = (0.9, 0.95)
 """shares of the mIoU that all labels of the pool reach"""
 ROLE, JUDGE = "compare", "dev"
@@ -55,7 +55,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     seeds, most = range(max(2, round(share * SEEDS))), max(2, round(share * ROUNDS))
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         full = list(pool.map(_full, *zip(*[(config, own, seed) for seed in seeds], strict=True)))
-        jobs = [(config, own, by, seed, GOALS[-1] * full[seed]["miou"], most) for by, seed in product(POLICIES, seeds)]
+        jobs = [(config, own, by, seed, GOALS[-1] * full[seed]["miou"], most) for seed, by in product(seeds, POLICIES)]
         curves = list(pool.map(_curve, *zip(*jobs, strict=True)))
     rows = [row for curve in curves for row in curve]
     return {"all_labels": full, "rows": rows, "to": [_reached(rows, full, goal) for goal in GOALS]}
