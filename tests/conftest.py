@@ -1,6 +1,7 @@
 """Fixtures that every floor uses."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,11 @@ TESTS = Path(__file__).parent
 CAMVID = TESTS.parents[1] / "shared/data/camvid"
 CLIPS = {"train": ("0001TP", "0006R0", "0016E5"), "val": ("0016E5",), "test": ("0001TP", "Seq05VD")}
 IMAGES = {"train": 24, "val": 7, "test": 6}
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
@@ -59,6 +65,20 @@ def write_camvid(root: Path, size: tuple[int, int] = (180, 240)) -> Path:
 def camvid_tree(tmp_path: Path) -> Path:
     """A generated tree in SegNet's layout: 24, 7 and 6 images of 180 x 240 (height x width) from CamVid's clips."""
     return write_camvid(tmp_path / "camvid")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A real browser, or the test is skipped."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    # Only here, as most tests need no browser.
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -1,12 +1,7 @@
-"""Our files against the libraries of the tools themselves, pixel by pixel, each in an environment of its own.
-
-RALSEG_TOOLS=1 runs them; the environments (0.5 GB) are made by uv in the cache once.
-"""
+"""Our files against the libraries of the tools themselves, pixel by pixel, each in an environment of its own."""
 
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,13 +11,7 @@ import pytest
 
 from ralseg.annotation.formats import codecs
 
-SPECS = {"coco": "pycocotools==2.0.11", "cvat": "cvat-sdk[masks]==2.80.0", "label-studio": "label-studio-sdk==2.1.2"}
 COUNT = 500
-
-pytestmark = pytest.mark.skipif(
-    os.environ.get("RALSEG_TOOLS") != "1" or shutil.which("uv") is None,
-    reason="needs uv and RALSEG_TOOLS=1, and installs three packages beside the project",
-)
 
 
 def loaded(name):
@@ -32,7 +21,8 @@ def loaded(name):
     return module
 
 
-world = loaded("format_world")
+world, tools = loaded("format_world"), loaded("tool_environments")
+pytestmark, python_of = tools.opted_in, tools.python_of
 
 # Each reads {"masks", "ours", ...} and prints {"decoded": what it makes of ours, "theirs": its own encoding, ...}.
 HEAD = """
@@ -105,25 +95,6 @@ for task in json.loads((folder / "tasks.json").read_text()):
 }
 
 
-@pytest.fixture(scope="module")
-def python_of():
-    """Makes the environment of a tool, once and for all tests to come."""
-    cache = Path(os.environ.get("RALSEG_CACHE", Path.home() / ".cache" / "ralseg")) / "tools"
-
-    def make(name):
-        folder = cache / name
-        ready = folder / SPECS[name]
-        if not ready.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            subprocess.run(["uv", "venv", "-q", "--python", "3.11", str(folder)], check=True)
-            python = str(folder / "bin" / "python")
-            subprocess.run(["uv", "pip", "install", "-q", "--python", python, SPECS[name], "numpy"], check=True)
-            ready.touch()
-        return folder / "bin" / "python"
-
-    return make
-
-
 def masks():
     rng = np.random.default_rng(1)
     for number in range(COUNT):
@@ -153,7 +124,7 @@ def decoded(name, theirs, shape):
     return codecs.brush_decode(theirs, shape) == 255
 
 
-@pytest.mark.parametrize("name", sorted(SPECS))
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
 def test_pixel_by_pixel(name, python_of, tmp_path, capsys):
     query = world.query_of()
     folder = world.exported(name, query, tmp_path / "export")
@@ -176,7 +147,7 @@ def test_pixel_by_pixel(name, python_of, tmp_path, capsys):
     ]
     with capsys.disabled():
         found = sum(map(len, back["file"].values()))
-        print(f"\n{SPECS[name]}: {len(drawn)} masks; it reads {wrong[0]} of ours wrongly, we {wrong[1]} of its own; ")
+        print(f"\n{tools.SPECS[name]}: {len(drawn)} masks, it reads {wrong[0]} of ours wrongly, we {wrong[1]} of its; ")
         print(f"{found} masks in an exported file", end="")
     assert wrong == [0, 0]
     check_file(name, back["file"], query)

@@ -8,7 +8,6 @@ import shutil
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 from ralseg.evaluation.cells import Cell
 from ralseg.evaluation.gallery import write_maps
@@ -26,11 +25,6 @@ EVIL = 'run:<b>"x"&y</b>'
 CLASSES = ("road", "<i>sky</i>", 'a"b')
 GAIN = {"random": 0.0, "margin": 1.0, "class_truth": 4.0, EVIL: 2.5}
 BUDGETS = (24, 48, 96)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 class Scenes:
@@ -252,16 +246,6 @@ def test_a_gallery_of_another_image_is_refused(report, tmp_path):
     write_maps(tmp_path / "other", "p0-0", {"one": (np.zeros((5, 5), np.uint8),) * 2})
     with pytest.raises(RalsegError, match="the gallery of p0-0 is not of one"):
         page(load_results(tmp_path / "other"), summary, Scenes())
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
