@@ -31,8 +31,8 @@ from ralseg.segmentation.networks import load_weights, read_tensors
 from ralseg.stats import paired_interval
 
 POLICIES = ("random", "margin")
-CHOOSING = {"random": ["start_by=random", "query_by=random"], "margin": [], "all": ["start_by=random"]}
-"""settings of each kind of project; margin is the default, and begins with coverage"""
+CHOOSING = {"random": ["query_by=random"], "margin": [], "all": []}
+"""settings of each kind of project; margin is the default"""
 SEEDS, ROUNDS = 5, 8
 PER_ROUND = 480
 GOALS = (0.9, 0.95)
@@ -107,7 +107,13 @@ def _begin(world: World, folder: Path, settings: Sequence[str]) -> None:
     colours = zip(world.dataset.classes, world.dataset.colors.tolist(), strict=True)
     classes = [{"name": name, "id": i, "color": color} for i, (name, color) in enumerate(colours)]
     (folder / "classes.yaml").write_text(yaml.safe_dump(classes))
-    ours = [f"budget={1 << 20}", f"per_round={PER_ROUND}", f"dataset.unit_size={list(world.dataset.unit_size)}"]
+    # All projects of a seed begin with the same round: what is compared is what comes after it.
+    ours = [
+        "start_by=random",
+        f"budget={1 << 20}",
+        f"per_round={PER_ROUND}",
+        f"dataset.unit_size={list(world.dataset.unit_size)}",
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         commands.init(folder, [], None, False, [*ours, *settings])
 
