@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             case "query":
                 commands.query(arguments.folder)
             case "label":
-                commands.label(arguments.folder, not arguments.no_browser, arguments.port)
+                commands.label(arguments.folder, not arguments.no_browser, arguments.port, arguments.train)
             case "export":
                 commands.export(arguments.folder, arguments.to, arguments.out)
             case "import":
@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     label = command("label", "open the page on which the round is labelled")
     label.add_argument("--port", type=int, help="another port than the project's own")
     label.add_argument("--no-browser", action="store_true", help="print the address alone")
+    label.add_argument("--train", action="store_true",
+                       help="train when a round is done, and go on with the next one in the same page")  # fmt: skip
     export = command("export", "write the round for another tool")
     export.add_argument("--to", choices=formats, required=True, help="the tool")
     export.add_argument("--out", type=Path, help="where to; default: exports/ in the project")

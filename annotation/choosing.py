@@ -15,11 +15,16 @@ from ralseg.annotation.query import Query
 from ralseg.annotation.rounds import Round, open_units, round_folder, rounds
 from ralseg.envs.offer import chosen_units, draw_offer
 from ralseg.envs.reader import PoolReader
+from ralseg.envs.records import Unit
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.features.prediction import Prediction
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.learners import Learner
+
+
+class NothingLeft(RalsegError):
+    """There is no next round: the budget is spent, or all is labelled."""
 
 
 def ask(project: Project, on_images: Callable[[int, int], None] | None = None) -> Round:
@@ -30,7 +35,7 @@ def ask(project: Project, on_images: Callable[[int, int], None] | None = None) -
         on_images: called with (images, of how many) while the network looks at them, which may take minutes.
 
     Raises:
-        RalsegError: if the budget is spent or nothing is left to label.
+        NothingLeft: if the budget is spent or nothing is left to label.
     """
     every = rounds(project)
     _forget_half_asked(project, every)
@@ -48,10 +53,11 @@ def ask(project: Project, on_images: Callable[[int, int], None] | None = None) -
     chosen, by = _chosen(networks, training, _Watched(learner, on_images), number, drawn)
     units, held_out = _mixed(project, number, drawn, chosen)
     if not len(units):
-        raise RalsegError(f"{project.folder}: nothing is left to ask for: the budget is spent, or all is labelled")
-    asked = Round(
-        round_folder(project, number), _query(project, number, units, learner if training else None), held_out, by
-    )
+        raise NothingLeft(f"{project.folder}: nothing is left to ask for: the budget is spent, or all is labelled")
+    named = project.campaign.pool.records(units)
+    prelabels = _predicted(project, named, learner) if training else [None] * len(named)
+    query = _query(project, number, named, prelabels)
+    asked = Round(round_folder(project, number), query, held_out, by, _changed(networks, query))
     project.campaign.ask(units)
     asked.write()
     return asked
@@ -164,15 +170,22 @@ def _mixed(project: Project, number: int, drawn: np.ndarray, chosen: np.ndarray)
     return units, tuple(held_out.tolist())
 
 
-def _query(project: Project, number: int, units: np.ndarray, network: Learner | None) -> Query:
-    pool, store = project.campaign.pool, project.world.store
-    named = pool.records(units)
-    prelabels: list[np.ndarray | None] = [None] * len(named)
-    if network is not None:
-        for image in dict.fromkeys(unit[0] for unit in named):
-            predicted = class_map(network, store.index(image))
-            for place, (name, y, x, height, width) in enumerate(named):
-                if name == image:
-                    prelabels[place] = predicted[y : y + height, x : x + width].copy()
-    sizes = {name: store.size(store.index(name)) for name, *_ in named}
-    return Query(project.id, number, project.classes, sizes, tuple(named), tuple(prelabels))
+def _query(project: Project, number: int, units: list[Unit], prelabels: list[np.ndarray] | list[None]) -> Query:
+    store = project.world.store
+    sizes = {name: store.size(store.index(name)) for name, *_ in units}
+    return Query(project.id, number, project.classes, sizes, tuple(units), tuple(prelabels))
+
+
+def _changed(networks: Networks, query: Query) -> float | None:
+    """The share of the pixels of units in which the network before predicts another class than their prelabel."""
+    if len(networks.trainings) < 2:
+        return None
+    before = _predicted(networks.project, query.units, networks.learner(networks.trainings[-2]))
+    other = [old != new for old, new in zip(before, query.prelabels, strict=True)]
+    return sum(int(each.sum()) for each in other) / sum(each.size for each in other)
+
+
+def _predicted(project: Project, units: Sequence[Unit], network: Learner) -> list[np.ndarray]:
+    """The predicted class of each pixel of units, (height, width) uint8 each."""
+    maps = {name: class_map(network, project.world.store.index(name)) for name in {unit[0] for unit in units}}
+    return [maps[name][y : y + height, x : x + width].copy() for name, y, x, height, width in units]

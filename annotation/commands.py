@@ -1,31 +1,38 @@
 """The commands of `ralseg-query`: each can be interrupted, and run again it goes on."""
 
-import sys
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from ralseg.annotation.choosing import ask
 from ralseg.annotation.effort import effort
 from ralseg.annotation.events import Event
 from ralseg.annotation.formats import FORMATS
 from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks, Training, class_map
-from ralseg.annotation.measured import Measured, measure
+from ralseg.annotation.measured import Measured
 from ralseg.annotation.page import PageServer
+from ralseg.annotation.preparing import Preparation
 from ralseg.annotation.project import Project
 from ralseg.annotation.query import NOT_LABELLED, Answers, OtherQuery
-from ralseg.annotation.rounds import Round, Settled, collect, open_units, rounds, settle
+from ralseg.annotation.rounds import Round, collect, open_units, rounds, settle
+from ralseg.annotation.steps import (
+    ask_round,
+    changes_in_words,
+    mean_in_words,
+    measure_networks,
+    show_progress,
+    tell_settled,
+    train_network,
+)
 from ralseg.foundation import RalsegError, atomic_write, owned
 from ralseg.segmentation.datasets import Streets
 from ralseg.stats import forecast
 
-SILENCE = 5.0
-"""Seconds between lines of progress where the output is no terminal."""
 DEMO_IMAGES = 60
 
 
@@ -67,41 +74,48 @@ def query(folder: Path) -> Round:
     with owned(folder, "folder"):
         project = Project(folder)
         collect(project)
-        found = _asked(project)
+        found = ask_round(project)
         waiting = len(open_units(project, found))
     print(f"Round {found.query.round}: {waiting} of {len(found.query.units)} units wait for a label.")
     return found
 
 
-def label(folder: Path, browser: bool, port: int | None) -> None:
-    """Serve the page of the open round until Ctrl-C, and record what was accepted."""
-    with owned(folder, "folder"):
-        project = Project(folder)
-        _told(collect(project))
-        asked = _asked(project)
-        done = (
-            f"Press Ctrl-C in the terminal, then: ralseg-query train {folder}, and ralseg-query label {folder} again."
-        )
-        server = PageServer(
-            asked.query,
-            project.image,
-            asked.work,
-            port=project.port if port is None else port,
-            token=project.token,
-            title=folder.resolve().name,
-            done=done,
-        )
-        with server:
-            print(f"Label round {asked.query.round} at {server.url} and press Ctrl-C here to end.", flush=True)
-            if browser:
-                webbrowser.open(server.url)
-            try:
-                while True:
-                    time.sleep(3600)
-            except KeyboardInterrupt:
-                print()
-        _told(collect(project))
-    print(f"Next: ralseg-query train {folder}")
+def label(folder: Path, browser: bool, port: int | None, train: bool) -> None:
+    """Serve the page of the open round until Ctrl-C, and record what was accepted.
+
+    Args:
+        folder: the project.
+        browser: whether to open the page in a browser.
+        port: its port, None for the project's own.
+        train: whether a finished round is trained on at once, and the next round follows in the same page.
+    """
+    preparation, server = Preparation(folder), None
+    with ExitStack() as serving:
+        while True:
+            with ExitStack() as owning:
+                owning.enter_context(owned(folder, "folder"))
+                project = Project(folder)
+                tell_settled(collect(project))
+                if server is None:
+                    asked = _unfinished(project) if train else ask_round(project)
+                    server = _page(project, asked, preparation if train else None, port)
+                    serving.enter_context(server)
+                    print(f"Label round {asked.query.round} at {server.url} and press Ctrl-C here to end.", flush=True)
+                    if browser:
+                        webbrowser.open(server.url)
+                    if not open_units(project, asked):
+                        preparation.ask("train")
+                else:
+                    asked = rounds(project)[-1]
+                    if asked.query.round != server.query.round:
+                        server.show(asked.query, asked.work, changes_in_words(project, asked))
+                wanted = preparation.wait()
+                if not wanted:
+                    serving.close()
+                tell_settled(collect(project))
+                if not (wanted and preparation.run(owning.close)):
+                    break
+    print(f"Next: ralseg-query {f'label {folder} --train' if train else f'train {folder}'}")
 
 
 def export(folder: Path, to: str, out: Path | None) -> None:
@@ -109,7 +123,7 @@ def export(folder: Path, to: str, out: Path | None) -> None:
     with owned(folder, "folder"):
         project = Project(folder)
         collect(project)
-        asked = _asked(project)
+        asked = ask_round(project)
         place = out or folder / "exports" / f"{asked.query.round:03d}-{to}"
         files = FORMATS[to].export(asked.query, project.image, place)
     print(f"{len(files)} files for {to} in {place}. Bring the labels back by: ralseg-query import {folder} {to} <file>")
@@ -138,18 +152,15 @@ def import_(folder: Path, of: str, path: Path, skip_rest: bool = False) -> None:
     print(f"{path}: {len(answers.labels)} of {len(asked.query.units)} units of round {asked.query.round} have a label.")
     if skipped:
         print(f"Skipped, and not asked for again: {skipped} units.")
-    _told(done)
+    tell_settled(done)
 
 
 def train_(folder: Path) -> None:
     """Train on all labels so far."""
     with owned(folder, "folder"):
         project = Project(folder)
-        _told(collect(project))
-        networks = Networks(project)
-        found = networks.train(_progress("training"))
-        measured = _measure(networks)
-    print(f"Trained on the labels of {found.units} units in {found.steps} steps: {_figures(measured[-1:])}")
+        tell_settled(collect(project))
+        train_network(project, show_progress("training"))
     print(f"Next: ralseg-query label {folder}, or ralseg-query status {folder}")
 
 
@@ -157,9 +168,9 @@ def status(folder: Path) -> None:
     """What was labelled and paid, how good the network is, and what to do next."""
     with owned(folder, "folder"):
         project = Project(folder)
-        _told(collect(project))
+        tell_settled(collect(project))
         every, networks = rounds(project), Networks(project)
-        trainings, measured = networks.trainings, _measure(networks)
+        trainings, measured = networks.trainings, measure_networks(networks)
         waiting = len(open_units(project, every[-1])) if every else 0
         said = effort(project, every)
     paid, options = project.campaign.ledger, project.options
@@ -170,15 +181,14 @@ def status(folder: Path) -> None:
     )
     print(*said, sep="\n", end="\n" * bool(said))
     for training, each in zip(trainings, measured, strict=False):
-        print(f"  with {training.units} units: {_figures([each])}")
+        print(f"  with {training.units} units: {mean_in_words([each])}")
     if measured:
         _print_classes(project, measured[-1])
         print(_forecast(project, trainings, measured))
-    new = not trainings or trainings[-1].units < paid.units
     if waiting:
         print(f"{waiting} units of round {len(every)} wait for a label. Next: ralseg-query label {folder}")
     else:
-        print(f"Next: ralseg-query {'train' if new and paid.units else 'label'} {folder}")
+        print(f"Next: ralseg-query {'train' if networks.behind else 'label'} {folder}")
 
 
 def predict(folder: Path, out: Path | None) -> None:
@@ -190,7 +200,7 @@ def predict(folder: Path, out: Path | None) -> None:
             raise RalsegError(f"{folder}: no network is trained yet; run: ralseg-query train {folder}")
         network = networks.learner(networks.trainings[-1])
         place, names = out or folder / "predictions", project.world.store.names
-        show = _progress("predicting")
+        show = show_progress("predicting")
         colours = project.dataset.colors
         for image, name in enumerate(names):
             classes = class_map(network, image)
@@ -201,23 +211,25 @@ def predict(folder: Path, out: Path | None) -> None:
     print(f"{len(names)} label maps (a pixel is the place of its class in classes.yaml) and overlays in {place}")
 
 
-def _asked(project: Project) -> Round:
-    before = len(rounds(project))
-    found = ask(project, _progress("looking at images"))
-    if found.query.round > before:
-        trainings, labelled = Networks(project).trainings, project.campaign.ledger.units
-        blind, held = not trainings, sum(found.held_out)
-        print(
-            f"Round {found.query.round}: {len(found.query.units) - held} units chosen by {found.by}"
-            f"{', which spreads them over the embeddings of the ImageNet encoder, as nothing is trained yet' * blind}"
-            f", and {held} drawn at random for measuring."
-        )
-        if trainings and trainings[-1].units < labelled:
-            print(
-                f"The network that chose them has not seen the last {labelled - trainings[-1].units} labels; to choose "
-                f"with all of them, run ralseg-query train {project.folder} before the next round."
-            )
-    return found
+def _unfinished(project: Project) -> Round:
+    """The round to go on with where the next one is asked by a network that has learned from it."""
+    every = rounds(project)
+    return every[-1] if every and Networks(project).behind else ask_round(project)
+
+
+def _page(project: Project, asked: Round, preparation: Preparation | None, port: int | None) -> PageServer:
+    folder = project.folder
+    return PageServer(
+        asked.query,
+        project.image,
+        asked.work,
+        port=project.port if port is None else port,
+        token=project.token,
+        title=folder.resolve().name,
+        done=f"Press Ctrl-C in the terminal, then: ralseg-query train {folder}, and ralseg-query label {folder} again.",
+        changes=changes_in_words(project, asked),
+        preparation=preparation,
+    )
 
 
 def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]:
@@ -236,33 +248,6 @@ def _skip(asked: Round, places: Sequence[int]) -> int:
     return len(places)
 
 
-def _told(done: Settled) -> None:
-    if done.answered:
-        print(f"Recorded: {len(done.answered)} units have a label now.")
-    if done.corrected:
-        print(f"Recorded: the labels of {len(done.corrected)} units were corrected.")
-
-
-def _measure(networks: Networks) -> list[Measured]:
-    """All networks on all held-out units so far, for the terminal and TensorBoard."""
-    trainings = networks.trainings
-    measured = measure(networks, trainings)
-    figures = [{"miou": each.miou} for each in measured]
-    for each, row in zip(measured, figures, strict=True):
-        named = zip(networks.project.classes, each.iou, strict=True)
-        row |= {f"iou/{label.name}": float(iou) for label, iou in named if not np.isnan(iou)}
-    networks.write_curves(trainings[: len(figures)], figures)
-    return measured
-
-
-def _figures(measured: Sequence[Measured]) -> str:
-    if not measured or measured[0].images < 2:
-        return "too few held-out units have a label for a measurement"
-    (each,) = measured
-    held = f"on the held-out units of {each.images} images"
-    return f"mIoU {each.miou:.1f} % [{each.low:.1f}, {each.high:.1f}] {held}"
-
-
 def _print_classes(project: Project, measured: Measured) -> None:
     figures = zip(project.classes, measured.iou, measured.iou_low, measured.iou_high, measured.pixels, strict=True)
     for label, iou, low, high, pixels in figures:
@@ -276,21 +261,6 @@ def _forecast(project: Project, trainings: Sequence[Training], measured: Sequenc
     units, figures = [units for units, _ in pairs], [each.miou for _, each in pairs]
     # All networks are measured on the same units, so that their differences are known better than each by itself.
     return forecast(units, figures, project.options.per_round).sentence("units")
-
-
-def _progress(what: str) -> Callable[[int, int], None]:
-    begun, told = time.perf_counter(), [0.0]
-
-    def show(step: int, steps: int) -> None:
-        now = time.perf_counter()
-        if step < steps and now - told[0] < (0.2 if sys.stderr.isatty() else SILENCE):
-            return
-        told[0] = now
-        left = (now - begun) / step * (steps - step)
-        end = "\n" if step == steps or not sys.stderr.isatty() else "\r"
-        print(f"{what}: {step} of {steps}, {left:.0f} s left    ", end=end, file=sys.stderr, flush=True)
-
-    return show
 
 
 def _draw_streets(folder: Path) -> Sequence[str]:

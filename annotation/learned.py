@@ -71,6 +71,12 @@ class Networks:
                 raise RalsegError(f"{path} is damaged ({error}); restore it, or remove {path.parent}") from error
         return found
 
+    @property
+    def behind(self) -> int:
+        """Units with a label that the last network has not seen; all of them before the first training."""
+        trainings = self.trainings
+        return self.project.campaign.ledger.units - (trainings[-1].units if trainings else 0)
+
     def train(self, on_step: Callable[[int, int], None] | None = None) -> Training:
         """Train on all labels so far, from the encoder's ImageNet weights; nothing is done if nothing is new.
 

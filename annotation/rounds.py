@@ -25,12 +25,15 @@ class Round:
         query: its units in the order in which they should be labelled.
         held_out: for each unit, whether it was drawn at random and is kept for measuring.
         by: what chose the others, a name and perhaps why.
+        changed: share of the pixels of its units in which the network that predicted them predicts another class than
+            the one before; None before there are two.
     """
 
     folder: Path
     query: Query
     held_out: tuple[bool, ...]
     by: str
+    changed: float | None
 
     @cached_property
     def work(self) -> WorkFolder:
@@ -47,6 +50,7 @@ class Round:
             "round": self.query.round,
             "digest": self.query.digest,
             "by": self.by,
+            "changed": self.changed,
             "classes": [[label.name, list(label.colour)] for label in self.query.classes],
             "units": self.query.units,
             "held_out": self.held_out,
@@ -168,7 +172,9 @@ def _made(project: Project, folder: Path, content: Mapping[str, Any], number: in
     held_out = tuple(bool(kept) for kept in content["held_out"])
     if len(held_out) != len(units):
         raise ValueError("held_out")
-    return Round(folder, query, held_out, str(content["by"]))
+    # Rounds that an earlier ralseg has asked do not say it.
+    changed = content.get("changed")
+    return Round(folder, query, held_out, str(content["by"]), None if changed is None else float(changed))
 
 
 def _prelabel(folder: Path, place: int) -> Path:

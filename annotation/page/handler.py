@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from ralseg.annotation.events import WITH_LABEL, Event
+from ralseg.annotation.page.shown import Shown
+from ralseg.annotation.preparing import Wish
 from ralseg.annotation.work import StaleEvent
 from ralseg.foundation import RalsegError
 
@@ -37,6 +39,7 @@ OURS = ("127.0.0.1", "localhost")
 """Names of this machine. A page from elsewhere that has its own name lead here would send that name."""
 DRAINED = 1 << 24
 """Bytes of an unwanted body that are read so that its sender gets to read the refusal."""
+WISHES: dict[str, Wish] = {"/api/train": "train", "/api/stop": "stop"}
 UNIT = re.compile(r"/api/units/([0-9]{1,9})/(picture|map|label|superpixels)")
 
 
@@ -51,10 +54,11 @@ class Handler(BaseHTTPRequestHandler):
 
     GET: `/` and its files; `/api/round` and `/api/status` (JSON); `/api/units/<place>/` with `picture` (PNG), `map`
     (JPEG), `label` (uint8, row by row) and `superpixels` (uint16, little end first, row by row).
-    PUT: `/api/event`, the event as JSON in the header `X-Event` and the label as raw bytes in the body.
+    PUT: `/api/event`, the event as JSON in the header `X-Event` and the label as raw bytes in the body; `/api/train`
+    and `/api/stop`. What belongs to a round names it in the header `X-Round`.
 
-    Refusals are 403 (foreign name or wrong token), 404, 409 (another page went on), 422 (bad event or label), 500 (the
-    disk or an image), with `{"error": <a sentence>}`.
+    Refusals are 403 (foreign name or wrong token), 404, 409 (another page went on, or the round is finished), 422 (bad
+    event or label), 500 (the disk or an image), with `{"error": <a sentence>}`.
     """
 
     protocol_version = "HTTP/1.1"
@@ -105,27 +109,50 @@ class Handler(BaseHTTPRequestHandler):
             self._data(path)
 
     def _data(self, path: str) -> None:
-        page, found = self._page, UNIT.fullmatch(path)
         if path == "/api/round":
-            self._json(200, page.round())
+            self._json(200, self._page.content())
         elif path == "/api/status":
-            self._json(200, {"text": page.status()})
-        elif found is None or int(found[1]) >= len(page.query.units):
-            raise _Refused(404, "there is nothing at this address")
-        elif found[2] == "picture":
-            self._send(200, page.pictures.picture(int(found[1])), "image/png")
-        elif found[2] == "map":
-            self._send(200, page.pictures.map(int(found[1])), "image/jpeg")
-        elif found[2] == "label":
-            self._send(200, page.label(int(found[1])).tobytes())
+            self._json(200, self._page.status())
+        elif found := UNIT.fullmatch(path):
+            self._unit(int(found[1]), found[2])
         else:
-            self._send(200, page.pictures.superpixels(int(found[1])).astype("<u2").tobytes())
+            raise _Refused(404, "there is nothing at this address")
+
+    def _unit(self, place: int, part: str) -> None:
+        shown = self._shown()
+        if place >= len(shown.query.units):
+            raise _Refused(404, "there is nothing at this address")
+        if part == "picture":
+            self._send(200, shown.pictures.picture(place), "image/png")
+        elif part == "map":
+            self._send(200, shown.pictures.map(place), "image/jpeg")
+        elif part == "label":
+            self._send(200, shown.label(place).tobytes())
+        else:
+            self._send(200, shown.pictures.superpixels(place).astype("<u2").tobytes())
+
+    def _shown(self) -> Shown:
+        """The round that is shown, if it is the one that the page means."""
+        shown = self._page.shown
+        if self.headers.get("X-Round") != str(shown.query.round):
+            raise _Refused(409, f"round {shown.query.round} is open by now; load the page again")
+        return shown
 
     def _put(self) -> None:
         self._check_token(self.headers.get("X-Token", ""))
-        if self.path != "/api/event":
+        if self.path == "/api/event":
+            self._event(self._shown())
+        elif self.path in WISHES and self._page.trains:
+            try:
+                self._page.wish(self._shown(), WISHES[self.path])
+            except StaleEvent as error:
+                raise _Refused(409, str(error)) from error
+            self._json(200, self._page.status())
+        else:
             raise _Refused(404, "there is nothing at this address")
-        work, query = self._page.work, self._page.query
+
+    def _event(self, shown: Shown) -> None:
+        query = shown.query
         try:
             event = Event.read(json.loads(self.headers.get("X-Event", "")), query)
         except (ValueError, RecursionError) as error:
@@ -139,11 +166,11 @@ class Handler(BaseHTTPRequestHandler):
             raise _Refused(422, f"{len(body)} bytes came, not {wanted}")
         label = np.frombuffer(body, np.uint8).reshape(height, width) if wanted else None
         try:
-            work.check(event, label)
+            shown.work.check(event, label)
         except RalsegError as error:
             raise _Refused(422, str(error)) from error
         try:
-            work.record(event, label)
+            self._page.record(shown, event, label)
         except StaleEvent as error:
             raise _Refused(409, str(error)) from error
         self._json(200, {"events": event.n})

@@ -1,13 +1,15 @@
 // The page: goes from region to region, and gives keys and buttons their work.
 
 import { Editor } from "./editor.js";
+import { End } from "./end.js";
 import { NOT_LABELLED } from "./labels.js";
 import { $, Classes, Progress, button, showKeys, showSaved } from "./panel.js";
 import { Saver, Server, Units, insist } from "./server.js";
 import { Stage, drawMap } from "./stage.js";
 
 const AHEAD = 2;            // Regions that are fetched before they are needed.
-const STATUS = 3000;        // Milliseconds between two looks at what is going on besides.
+// Milliseconds between two looks at what is going on besides, and while the network is trained.
+const STATUS = 3000, SOON = 500;
 const TOOLS = [
   ["superpixel", "Superpixel", "S"], ["brush", "Brush", "B"], ["erase", "Eraser", "E"], ["fill", "Fill", "F"],
   ["polygon", "Polygon", "P"],
@@ -54,6 +56,7 @@ async function begin() {
     $("loading").hidden = false;
   });
   const { states, classes } = round;
+  server.round = round.round;
   $("loading").hidden = true;
   $("title").textContent = document.title = `${round.title}, round ${round.round}`;
   const saver = new Saver(server, round.events, (state, error) => {
@@ -65,7 +68,15 @@ async function begin() {
   saver.show("saved");
   const units = new Units(server, saver, round.units);
   const stage = new Stage($("stage").querySelector("canvas"), classes.map(label => label.colour));
-  const progress = new Progress(round.units, states, place => go(place));
+  const progress = new Progress(round.units, states, place => { if (!end.locked) go(place); });
+  const end = new End(round, {
+    wish,
+    last() { go(states.length - 1); },
+    skipped() {
+      revisiting = true;
+      go(nextOpen(-1, "skipped"));
+    },
+  });
   let place = null, asked = 0, revisiting = false;
 
   const editor = new Editor(stage, (kind, id) => {
@@ -108,8 +119,8 @@ async function begin() {
     const own = ++asked;
     editor.close();
     place = to;
-    if (to === null) return end();
-    $("end").hidden = true;
+    if (to === null) return finish();
+    end.close();
     document.querySelector("main").hidden = false;
     const slow = setTimeout(() => { $("loading").hidden = false; }, 300);
     let unit;
@@ -135,22 +146,18 @@ async function begin() {
     ahead();
   }
 
-  function end() {
+  function finish() {
     stage.unit = null;
     delete document.body.dataset.unit;
     progress.show(null);
     document.querySelector("main").hidden = true;
-    const skipped = progress.count("skipped");
-    $("end-counts").textContent = `${states.length} regions: ${progress.say()}.`;
-    $("end-next").textContent = round.done;
-    $("end-actions").replaceChildren();
-    if (skipped) button($("end-actions"), "Look at the skipped regions again", "", () => {
-      revisiting = true;
-      go(nextOpen(-1, "skipped"));
-    });
-    button($("end-actions"), "Look at the last region again", "\u2190", () => go(states.length - 1));
-    $("end").hidden = false;
-    $("end").focus();
+    end.open(`${states.length} regions: ${progress.say()}.`, progress.count("skipped"));
+  }
+
+  // Asks for a training, or for its end, once the server knows all labels.
+  async function wish(what) {
+    await saver.settled();
+    if (!saver.refused) await insist(() => server.request(`api/${what}`, { method: "PUT" }), away).then(look, trouble);
   }
 
   function leave(kind) {
@@ -163,11 +170,12 @@ async function begin() {
     const next = nextOpen(place) ?? (skipped >= 0 ? skipped : null);
     if (next === null) revisiting = false;
     go(next);
+    if (next === null && round.trains) wish("train");
   }
 
   function step(by) {
     if (editor.drag) return;
-    if (place === null) { if (by < 0) go(states.length - 1); return; }
+    if (place === null) { if (by < 0 && !end.locked) go(states.length - 1); return; }
     if (place + by >= states.length && nextOpen(-1) === null) go(null);
     else if (place + by >= 0 && place + by < states.length) go(place + by);
   }
@@ -229,7 +237,7 @@ async function begin() {
     // On many keyboards brackets need AltGr, which Windows reports as Ctrl and Alt.
     const graph = event.getModifierState("AltGraph") || event.ctrlKey && event.altKey;
     if (document.querySelector("dialog[open]") || event.altKey && !graph || event.isComposing) return;
-    if (on.matches("button") && [" ", "Enter"].includes(event.key)) return;
+    if (on.matches("button, summary") && [" ", "Enter"].includes(event.key)) return;
     if (on.matches("input[type=range]") && event.key.startsWith("Arrow")) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if ((event.ctrlKey || event.metaKey) && !graph) {
@@ -255,14 +263,24 @@ async function begin() {
   size(3);
   opacity();
   palette.pick(0);
-  go(round.last !== null && states[round.last] === "open" ? round.last : nextOpen(round.last ?? -1));
+  $("changes").hidden = !round.changes;
+  $("changes").querySelector("p").textContent = round.changes;
+  // It must not push classes out of sight.
+  $("changes").open = $("classes").scrollHeight <= $("classes").clientHeight;
+  const first = round.last !== null && states[round.last] === "open" ? round.last : nextOpen(round.last ?? -1);
+  go(end.locked ? null : first);
 
+  let timer = 0;
   async function look() {
     try {
-      $("status").textContent = $("status").title = (await server.json("api/status")).text;
+      end.update(await server.json("api/status"));
+      // The training may begin or end while a page is opened, or in another tab.
+      if (end.locked && place !== null) go(null);
+      else if (!end.locked && place === null && nextOpen(-1) !== null) go(nextOpen(-1));
       if (!saver.waiting.length) showSaved("saved");
     } catch (error) { away(error); }
-    setTimeout(look, STATUS);
+    clearTimeout(timer);
+    timer = setTimeout(look, end.locked ? SOON : STATUS);
   }
   look();
 }

@@ -6,10 +6,11 @@ const KEPT = 8;           // Units that are kept: those before, this one, and th
 const pause = milliseconds => new Promise(resolve => setTimeout(resolve, milliseconds));
 
 export class Server {
-  constructor(token) { this.token = token; }
+  // Once the number of the round is known, it goes with each request: an old page must not speak of a new round.
+  constructor(token) { Object.assign(this, { token, round: "" }); }
 
   async request(path, options = {}) {
-    const headers = { "X-Token": this.token, ...options.headers };
+    const headers = { "X-Token": this.token, "X-Round": this.round, ...options.headers };
     const answer = await fetch(path, { ...options, headers, signal: AbortSignal.timeout(PATIENCE) });
     if (answer.ok) return answer;
     const said = await answer.json().catch(() => ({}));
@@ -65,6 +66,9 @@ export class Saver {
     this.refused = false;
     this.failed = null;
   }
+
+  // Waits until nothing is left to be saved, or it is refused.
+  async settled() { while (this.waiting.length && !this.refused) await pause(50); }
 
   has(place) { return this.waiting.some(item => item.unit === place); }
 

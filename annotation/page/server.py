@@ -7,15 +7,18 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
+from ralseg.annotation.events import Event
 from ralseg.annotation.page.handler import Handler
-from ralseg.annotation.page.pictures import Pictures
-from ralseg.annotation.query import NOT_LABELLED, Query
-from ralseg.annotation.work import WorkFolder
+from ralseg.annotation.page.shown import Shown
+from ralseg.annotation.preparing import Preparation, Status, Wish
+from ralseg.annotation.query import Query
+from ralseg.annotation.work import StaleEvent, WorkFolder
 from ralseg.foundation import RalsegError, owned
 
 ADDRESS = "127.0.0.1"
@@ -23,6 +26,8 @@ ADDRESS = "127.0.0.1"
 
 class PageServer:
     """Serves the page on which a person labels the units of a query, within a `with` block, or from `start` to `stop`.
+
+    One round is shown at a time; `show` goes on to the next one at the same address.
 
     It keeps what it is told in the work folder, which it owns meanwhile. It can be killed and started again at any
     moment: with the same port and token, a page that is open goes on.
@@ -36,8 +41,8 @@ class PageServer:
         token: what a request must have to be answered; 16 or more letters, digits, hyphens or underscores.
         title: the title of the page.
         done: what to do when all units are labelled, a sentence or two for the person.
-        status: what is going on besides, a short line for the person, or nothing; asked every few seconds, from
-            several threads.
+        changes: what the last labels changed in the network, sentences for the person, or nothing.
+        preparation: what trains on a finished round and asks the next one; None where the person does so.
 
     Raises:
         RalsegError: if the query cannot be shown, or the port or the token is not as above.
@@ -53,18 +58,18 @@ class PageServer:
         token: str,
         title: str = "ralseg",
         done: str = "",
-        status: Callable[[], str] | None = None,
+        changes: str = "",
+        preparation: Preparation | None = None,
     ) -> None:
         if not 0 <= port <= 65535:
             raise RalsegError(f"port={port} is no port: choose one from 1024 to 65535, or 0 for any that is free")
         if not re.fullmatch(r"[A-Za-z0-9_-]{16,}", token):
             raise RalsegError("the token of the page is not 16 or more letters, digits, hyphens or underscores")
-        _check(query)
-        self.query, self.work, self.token = query, work, token
-        self.pictures = Pictures(query, image)
-        self.status: Callable[[], str] = status or str
-        self._port, self._title, self._done = port, title, done
-        self._open = ExitStack()
+        self.shown, self.token = Shown(query, image, work, changes), token
+        self._port, self._title, self._done, self._preparation = port, title, done, preparation
+        # An event comes either before a training or not at all, and goes into the round that it belongs to.
+        self._lock = threading.Lock()
+        self._open, self._owning = ExitStack(), ExitStack()
 
     @property
     def url(self) -> str:
@@ -78,7 +83,8 @@ class PageServer:
             RalsegError: if the port is taken, or another process holds the work folder.
         """
         with ExitStack() as stack:
-            stack.enter_context(owned(self.work.folder))
+            stack.callback(lambda: self._owning.close())
+            self._owning.enter_context(owned(self.work.folder))
             try:
                 server = _Server(self, self._port)
             except OSError as error:
@@ -105,38 +111,83 @@ class PageServer:
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def round(self) -> dict[str, Any]:
-        """What the page needs to begin, as JSON values."""
-        events = self.work.events
-        units = [
-            {"image": name, "y": y, "x": x, "height": height, "width": width, "size": self.query.sizes[name]}
-            | {"frame": self.pictures.frame(place)}
-            for place, (name, y, x, height, width) in enumerate(self.query.units)
-        ]
-        return {
-            "title": self._title,
-            "round": self.query.round,
-            "done": self._done,
-            "classes": [{"name": label.name, "colour": label.colour} for label in self.query.classes],
-            "units": units,
-            "states": self.work.states,
-            "events": len(events),
-            "last": events[-1].unit if events else None,
-        }
-
-    def label(self, unit: int) -> np.ndarray:
-        """What the page shows as the label of a unit: the draft, otherwise the prediction, otherwise nothing.
+    def show(self, query: Query, work: WorkFolder, changes: str) -> None:
+        """Show another round from now on, in the thread that has started the server; a page that is open asks for it.
 
         Args:
-            unit: its place in the query.
+            query: its query, of a higher number.
+            work: its work folder.
+            changes: see `PageServer`.
 
-        Returns:
-            (height, width) uint8 of class ids, 255 where not labelled.
+        Raises:
+            RalsegError: if the query cannot be shown, or another process holds the work folder.
         """
-        label = self.work.label(unit)
-        if label is None:
-            label = self.query.prelabels[unit]
-        return np.full(self.query.units[unit][3:], NOT_LABELLED, np.uint8) if label is None else label
+        shown = Shown(query, self.shown.image, work, changes)
+        with ExitStack() as stack:
+            stack.enter_context(owned(work.folder))
+            with self._lock:
+                self.shown = shown
+            self._owning.close()
+            self._owning = stack.pop_all()
+
+    def content(self) -> dict[str, Any]:
+        """What the page needs to begin, as JSON values."""
+        about = {"title": self._title, "done": self._done, "trains": self.trains}
+        return about | self.shown.content() | {"status": self.status()}
+
+    def status(self) -> dict[str, Any]:
+        """The number of the round and its changes, and what is going on besides labelling, as JSON values."""
+        # In this order: a new round is shown before the training is said to be over.
+        status = Status() if self._preparation is None else self._preparation.status()
+        shown = self.shown
+        return {"round": shown.query.round, "changes": shown.changes, **asdict(status)}
+
+    def record(self, shown: Shown, event: Event, label: np.ndarray | None) -> None:
+        """Write down an event; see `WorkFolder.record`.
+
+        Args:
+            shown: the round that it belongs to.
+            event: the event.
+            label: the label of its unit.
+
+        Raises:
+            StaleEvent: if the round is no longer shown, or is being trained on.
+        """
+        with self._lock:
+            if shown is not self.shown or self.status()["state"] == "training":
+                raise StaleEvent("this round is finished; load the page again")
+            shown.work.record(event, label)
+
+    def wish(self, shown: Shown, wish: Wish) -> None:
+        """Ask for a training on the labels so far, or for its end.
+
+        Args:
+            shown: the round that is finished.
+            wish: what is wished for.
+
+        Raises:
+            StaleEvent: if the round is no longer shown, or is not finished.
+        """
+        assert self._preparation is not None
+        with self._lock:
+            if shown is not self.shown or (wish == "train" and "open" in shown.work.states):
+                raise StaleEvent("this round is not finished, or no longer open; load the page again")
+            self._preparation.ask(wish)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the page can wish for a training."""
+        return self._preparation is not None
+
+    @property
+    def query(self) -> Query:
+        """The query of the round that is shown."""
+        return self.shown.query
+
+    @property
+    def work(self) -> WorkFolder:
+        """The work folder of the round that is shown."""
+        return self.shown.work
 
 
 class _Server(ThreadingHTTPServer):
@@ -166,18 +217,3 @@ class _Server(ThreadingHTTPServer):
         # A browser may go away in the middle of an answer.
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)
-
-
-def _check(query: Query) -> None:
-    if not query.units or not 1 <= len(query.classes) <= NOT_LABELLED or len(query.prelabels) != len(query.units):
-        raise RalsegError("a query that people can answer has a unit, 1 to 255 classes, and as many prelabels as units")
-    for (name, y, x, height, width), label in zip(query.units, query.prelabels, strict=True):
-        below, beside = query.sizes[name]
-        if min(y, x) < 0 or min(height, width) < 1 or y + height > below or x + width > beside:
-            raise RalsegError(f"the unit {(y, x, height, width)} is not within {name}, {below} x {beside}; ask again")
-        if label is None:
-            continue
-        if label.dtype != np.uint8 or label.shape != (height, width):
-            raise RalsegError(f"the prelabel of {name} {(y, x)} is {label.shape} {label.dtype}, not its unit's size")
-        if np.any((label >= len(query.classes)) & (label != NOT_LABELLED)):
-            raise RalsegError(f"the prelabel of {name} {(y, x)} has a class that the query has not; ask again")

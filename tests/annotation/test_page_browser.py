@@ -116,13 +116,13 @@ def opened(browser):
 @pytest.fixture(params=[11])
 def served(request, tmp_path):
     own.drawn(tmp_path, request.param)
-    with own.server(tmp_path, 0, title="Streets", status=lambda: "round 3: 40 %") as server:
+    with own.server(tmp_path, 0, title="Streets", changes="mIoU 40 %.") as server:
         yield server
 
 
 def shown(server, unit):
     """What the page shows first."""
-    return server.label(unit).copy()
+    return server.shown.label(unit).copy()
 
 
 def stroke(label, radius, id, start, end):
@@ -296,7 +296,12 @@ def test_a_round_by_keyboard_alone_and_back(served, opened):
     prelabels = [shown(served, unit) for unit in range(6)]
     assert text("#where") == "Region 1 of 6" and text("#counts") == "0 labelled, 0 skipped, 6 to do"
     assert "?t=" not in person.page.url and person.page.title() == "Streets, round 2"
-    person.page.wait_for_selector("#status:has-text('round 3: 40 %')")
+    # Where all classes would not be seen besides, it is closed.
+    assert not person.page.locator("#changes p").is_visible()
+    person.page.focus("#changes summary")
+    person.key("Enter")
+    assert text("#changes").split("\n") == ["What the last labels changed", "mIoU 40 %."]
+    person.page.evaluate("() => document.activeElement.blur()")
     person.key("Enter")
     person.on(1).key("k")
     # Back to what is accepted: looking changes nothing, drawing opens it again.

@@ -15,9 +15,10 @@ import pytest
 
 from ralseg.annotation.page import PageServer
 from ralseg.annotation.page.pictures import Pictures, superpixels
+from ralseg.annotation.preparing import Preparation
 from ralseg.annotation.query import LabelClass, Query
 from ralseg.annotation.work import WorkFolder
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, owned
 
 
 def beside(name):
@@ -44,7 +45,7 @@ def drawn(tmp_path_factory):
 def started(drawn, tmp_path):
     query, image = own.loaded(drawn)
     work = WorkFolder(tmp_path / "work", query)
-    with PageServer(query, image, work, port=0, token=own.TOKEN, done="D", title="T", status=lambda: "S") as server:
+    with PageServer(query, image, work, port=0, token=own.TOKEN, done="D", title="T", changes="S") as server:
         yield server
 
 
@@ -56,6 +57,8 @@ def ask(server, path, method="GET", body=None, token=own.TOKEN, host=None, **hea
         connection.putheader("Host", host)
     if token is not None:
         connection.putheader("X-Token", token)
+    if "X-Round" not in headers:
+        connection.putheader("X-Round", "2")
     if method == "PUT" and "Content-Length" not in headers:
         connection.putheader("Content-Length", str(len(body or b"")))
     for name, value in headers.items():
@@ -90,27 +93,29 @@ def test_what_the_page_is_given(started):
     assert "default-src 'none'" in policy and "script-src 'self'" in policy and "unsafe" not in policy
     assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff"
     assert ask(started, "/", token=None)[0] == 200
-    for name in ("page.js", "page.css", "labels.js", "stage.js", "editor.js", "panel.js", "server.js"):
+    for name in ("page.js", "page.css", "labels.js", "stage.js", "editor.js", "panel.js", "server.js", "end.js"):
         status, headers, _ = ask(started, f"/{name}", token=None)
         assert status == 200 and headers.get_content_type() == f"text/{'css' if name == 'page.css' else 'javascript'}"
     status, headers, empty = ask(started, "/favicon.ico", token=None)
     assert status == 204 and empty == b"" and headers["Content-Length"] is None
-    assert json.loads(ask(started, "/api/status")[2]) == {"text": "S"}
+    status = {"round": 2, "changes": "S", "state": "", "text": "", "share": 0}
+    assert json.loads(ask(started, "/api/status")[2]) == status
     about = json.loads(ask(started, "/api/round")[2])
     assert (about["title"], about["round"], about["done"], about["events"], about["last"]) == ("T", 2, "D", 0, None)
+    assert (about["trains"], about["changes"], about["status"]) == (False, "S", status)
     assert about["states"] == ["open"] * 6 and len(about["classes"]) == 11
     assert about["classes"][0] == {"name": query.classes[0].name, "colour": list(query.classes[0].colour)}
     for place, (name, y, x, height, width) in enumerate(query.units):
         assert about["units"][place] == {
             "image": name, "y": y, "x": x, "height": height, "width": width, "size": [90, 120],
-            "frame": list(started.pictures.frame(place)),
+            "frame": list(started.shown.pictures.frame(place)),
         }  # fmt: skip
 
 
 def test_pictures_labels_and_superpixels(started, drawn):
     query, image = own.loaded(drawn)
     for place, (name, y, x, height, width) in enumerate(query.units):
-        top, left, tall, wide = started.pictures.frame(place)
+        top, left, tall, wide = started.shown.pictures.frame(place)
         assert (top, left) == (max(0, y - 24), max(0, x - 24))
         assert (top + tall, left + wide) == (min(90, y + height + 24), min(120, x + width + 24))
         at = f"/api/units/{place}/"
@@ -143,6 +148,31 @@ def test_an_event_is_written_and_shown_again(started):
     assert len(started.work.events) == 2
 
 
+def test_an_old_page_does_not_speak_of_the_next_round(drawn, tmp_path):
+    query, image = own.loaded(drawn)
+    first, second = (WorkFolder(tmp_path / name, replace(query, round=n)) for n, name in ((2, "first"), (3, "second")))
+    preparation = Preparation(tmp_path)
+    with PageServer(query, image, first, port=0, token=own.TOKEN, preparation=preparation) as server:
+        unfinished = (409, "this round is not finished, or no longer open; load the page again")
+        assert said(ask(server, "/api/train", "PUT")) == unfinished
+        for place in range(6):
+            skip = EVENT | {"n": place + 1, "unit": place, "kind": "skip", "label": None}
+            assert put(server, skip, b"")[0] == 200
+        assert json.loads(ask(server, "/api/train", "PUT")[2])["state"] == "training"
+        finished = (409, "this round is finished; load the page again")
+        assert said(put(server, EVENT | {"n": 7})) == finished and len(first.events) == 6
+        server.show(second.query, second, "S")
+        status = json.loads(ask(server, "/api/status")[2])
+        assert (status["round"], status["changes"]) == (3, "S")
+        other = (409, "round 3 is open by now; load the page again")
+        for path, method in (("/api/units/0/label", "GET"), ("/api/train", "PUT")):
+            assert said(ask(server, path, method)) == said(ask(server, path, method, **{"X-Round": None})) == other
+            assert said(put(server)) == other and not second.events
+        assert ask(server, "/api/units/0/label", **{"X-Round": "3"})[0] == 200
+        with owned(first.folder):
+            assert not (second.folder / "events.jsonl").exists() and (second.folder / ".lock").exists()
+
+
 FOREIGN = ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[::1]", "127.0.0.2:80", "localhost.:80"]
 
 
@@ -171,7 +201,7 @@ def test_a_wrong_token_is_refused(started, token):
     [
         "/../server.py", "/%2e%2e/server.py", "/handler.py", "/__init__.py", "/page.html/", "/api",
         "/api/units/6/label", "/api/units/-1/label", "/api/units/0/../0/label", "/api/units/00000000000000/label",
-        "/api/units/0/other", "/etc/passwd", "/api/event",
+        "/api/units/0/other", "/etc/passwd", "/api/event", "/api/train",
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_not_found(started, path):
@@ -217,7 +247,8 @@ def test_a_body_without_a_length_is_refused(started, length):
 
 
 def test_a_body_that_breaks_off_is_not_written(started):
-    head = f"PUT /api/event HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {own.TOKEN}\r\nX-Event: {json.dumps(EVENT)}\r\n"
+    head = f"PUT /api/event HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {own.TOKEN}\r\nX-Round: 2\r\n"
+    head += f"X-Event: {json.dumps(EVENT)}\r\n"
     with socket.create_connection(("127.0.0.1", port_of(started)), timeout=20) as connection:
         connection.sendall(f"{head}Content-Length: 1440\r\n\r\n".encode() + LABEL[:700])
         connection.shutdown(socket.SHUT_WR)
