@@ -32,10 +32,17 @@ def beside(name):
 
 
 pages, projects = beside("test_page_browser"), beside("test_project")
-browser, opened, streets, folder = pages.browser, pages.opened, projects.streets, projects.folder
+opened, streets, folder = pages.opened, projects.streets, projects.folder
 LONG = [setting for setting in projects.SMALL if "fit.steps=" not in setting] + ["fit.steps=100"]
 """A training that takes seconds, in which it can be interrupted."""
 WAIT = 300
+LABEL = """
+import signal, sys
+# What a shell runs in the background ignores Ctrl-C, and so does what a test starts there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from ralseg.query_regions import main
+sys.exit(main(["label", sys.argv[1], "--train", "--no-browser", "--port", "0"]))
+"""
 
 
 @pytest.fixture
@@ -44,12 +51,12 @@ def labelling(tmp_path):
     started = []
 
     def start(place):
-        command = [sys.executable, "-m", "ralseg.query_regions", "label", str(place), "--train", "--no-browser"]
+        command = [sys.executable, "-c", LABEL, str(place)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with open(tmp_path / "errors", "a") as errors:
             # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
             process = subprocess.Popen(
-                [*command, "--port", "0"], env=environment, stdout=-1, stderr=errors, text=True, start_new_session=True
+                command, env=environment, stdout=-1, stderr=errors, text=True, start_new_session=True
             )
         started.append(process)
         line = next((line for line in process.stdout if line.startswith("Label round")), None)
