@@ -25,6 +25,7 @@ from ralseg.annotation.rounds import open_units, rounds
 from ralseg.benchmarks.measure import configured, one_thread
 from ralseg.envs import World
 from ralseg.foundation import read_json, write_json
+from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.learners import LearnOptions
 from ralseg.segmentation.networks import load_weights, read_tensors
@@ -125,17 +126,17 @@ def _round(world: World, folder: Path, number: int) -> None:
     if len(every) < number or open_units(project, every[-1]):
         out = folder / "exports" / f"{number:03d}-{time.time_ns()}"
         commands.export(folder, "png", out)
-        answer(world, out)
+        answer(world.dataset, out)
         # A region that is void in the labels cannot be answered for.
         commands.import_(folder, "png", out, skip_rest=True)
     commands.train_(folder)
 
 
-def answer(world: World, out: Path) -> None:
+def answer(dataset: Dataset, out: Path) -> None:
     """Label what was exported as PNG files, as a person would who knows the labels of the data set."""
     units = sorted(json.loads((out / "query.json").read_text())["units"], key=itemgetter("image"))
     for name, asked in groupby(units, itemgetter("image")):
-        true = world.dataset.load(name)[1]
+        true = dataset.load(name)[1]
         label = np.full_like(true, NOT_LABELLED)
         for unit in asked:
             place = slice(unit["y"], unit["y"] + unit["height"]), slice(unit["x"], unit["x"] + unit["width"])

@@ -1,5 +1,6 @@
 """Class names and colours of the benchmarks, in the order of their ids, and the ids in Cityscapes' label files."""
 
+import cv2
 import numpy as np
 
 CAMVID = {
@@ -54,7 +55,19 @@ def colors_of(palette: dict[str, tuple[int, int, int]]) -> np.ndarray:
 
 
 def spread_colors(count: int) -> np.ndarray:
-    """Clearly different colours, uint8 (count, 3): as in VOC, the bits of the index are spread over RGB."""
-    index = np.arange(1, count + 1)[:, None, None]
-    bits = (index >> (3 * np.arange(8)[:, None] + np.arange(3))) & 1
-    return (bits << (7 - np.arange(8)[:, None])).sum(1).astype(np.uint8)
+    """Clearly different colours, uint8 (count, 3), 1 to 255 of them.
+
+    Each is as far as can be in CIELAB from those before it, and from black and white.
+    """
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    rgb = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+
+    def distance(of: int) -> np.ndarray:
+        return np.linalg.norm(lab - lab[of], axis=1)
+
+    nearest, chosen = np.minimum(distance(0), distance(len(rgb) - 1)), []
+    for _ in range(count):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, distance(chosen[-1]))
+    return rgb[chosen]

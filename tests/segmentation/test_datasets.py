@@ -443,6 +443,19 @@ class TestStreetsCityscapes(DatasetContract):
         assert len(dataset.classes) == 19
 
 
-def test_spread_colours_are_vocs():
-    assert spread_colors(4).tolist() == [[128, 0, 0], [0, 128, 0], [128, 128, 0], [0, 0, 128]]
-    assert len(np.unique(spread_colors(254), axis=0)) == 254
+@pytest.mark.parametrize(("count", "least"), [(11, 45), (19, 35), (60, 18)])
+def test_spread_colours_are_clearly_different(count, least):
+    """In CIELAB a distance of 2.3 is just noticeable."""
+    colors = spread_colors(count)
+    assert colors.dtype == np.uint8 and colors.shape == (count, 3)
+    lab = cv2.cvtColor(
+        np.vstack([colors, [[0, 0, 0], [255, 255, 255]]])[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB
+    )
+    distances = np.linalg.norm(lab[0][:, None] - lab[0][None], axis=-1)
+    assert distances[~np.eye(count + 2, dtype=bool)].min() >= least
+    # Whoever adds a class keeps the colours of the others.
+    assert (spread_colors(count + 1)[:count] == colors).all()
+
+
+def test_spread_colours_suffice():
+    assert len(np.unique(spread_colors(255), axis=0)) == 255
