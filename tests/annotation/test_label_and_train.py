@@ -36,6 +36,13 @@ browser, opened, streets, folder = pages.browser, pages.opened, projects.streets
 LONG = [setting for setting in projects.SMALL if "fit.steps=" not in setting] + ["fit.steps=100"]
 """A training that takes seconds, in which it can be interrupted."""
 WAIT = 300
+LABEL = """
+import signal, sys
+# What a shell runs in the background ignores Ctrl-C, and so does what a test starts there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from ralseg.query_regions import main
+sys.exit(main(["label", sys.argv[1], "--train", "--no-browser", "--port", "0"]))
+"""
 
 
 @pytest.fixture
@@ -44,12 +51,12 @@ def labelling(tmp_path):
     started = []
 
     def start(place):
-        command = [sys.executable, "-m", "ralseg.query_regions", "label", str(place), "--train", "--no-browser"]
+        command = [sys.executable, "-c", LABEL, str(place)]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with open(tmp_path / "errors", "a") as errors:
             # A group of its own, so that Ctrl-C can be sent to all of it, as a terminal does.
             process = subprocess.Popen(
-                [*command, "--port", "0"], env=environment, stdout=-1, stderr=errors, text=True, start_new_session=True
+                command, env=environment, stdout=-1, stderr=errors, text=True, start_new_session=True
             )
         started.append(process)
         line = next((line for line in process.stdout if line.startswith("Label round")), None)
@@ -194,17 +201,18 @@ def test_a_training_that_is_killed_again_and_again_loses_nothing(folder, labelli
 
 def test_a_training_that_fails_is_told_and_one_that_is_stopped_goes_back(folder, labelling, opened):
     Project.init(folder, LONG)
-    (folder / "learner").write_text("in the way")
     process, url = labelling(folder)
     person = opened(url)
+    classes = (folder / "classes.yaml").read_text()
+    (folder / "classes.yaml").write_text("[{name: a, id: 0}]")
     page = person.page
     page.set_default_timeout(1000 * WAIT)
     by_keyboard(person)
     page.wait_for_selector("#end-title:has-text('The next round is not ready')")
     told = page.inner_text("#end-next")
     assert told.startswith("The next round could not be prepared: ") and told.endswith("All labels are kept.")
-    assert str(folder / "learner") in told and told in (folder.parent / "errors").read_text()
-    (folder / "learner").unlink()
+    assert "the classes are no longer sky" in told and told in (folder.parent / "errors").read_text()
+    (folder / "classes.yaml").write_text(classes)
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector("#end-next:has-text('seconds left')")
     assert 0 < page.locator("#end-share").evaluate("bar => bar.value") < 1
