@@ -94,26 +94,22 @@ def label(folder: Path, browser: bool, port: int | None, train: bool) -> None:
         while True:
             with ExitStack() as owning:
                 owning.enter_context(owned(folder, "folder"))
-                project = Project(folder)
-                tell_settled(collect(project))
                 if server is None:
-                    asked = _unfinished(project) if train else ask_round(project)
-                    server = _page(project, asked, preparation if train else None, port)
-                    serving.enter_context(server)
-                    print(f"Label round {asked.query.round} at {server.url} and press Ctrl-C here to end.", flush=True)
+                    server = serving.enter_context(_opened(folder, preparation, port, train))
+                    print(f"Label round {server.query.round} at {server.url} and press Ctrl-C here to end.", flush=True)
                     if browser:
                         webbrowser.open(server.url)
-                    if not open_units(project, asked):
-                        preparation.ask("train")
                 else:
-                    asked = rounds(project)[-1]
-                    if asked.query.round != server.query.round:
-                        server.show(asked.query, asked.work, changes_in_words(project, asked))
-                wanted = preparation.wait()
-                if not wanted:
+                    try:
+                        _show_last(folder, server)
+                    except RalsegError as error:
+                        preparation.fail(str(error))
+                if not preparation.wait():
                     serving.close()
-                tell_settled(collect(project))
-                if not (wanted and preparation.run(owning.close)):
+                    # Anew: the records may be those of the process that has trained.
+                    tell_settled(collect(Project(folder)))
+                    break
+                if not preparation.run(owning.close):
                     break
     print(f"Next: ralseg-query {f'label {folder} --train' if train else f'train {folder}'}")
 
@@ -211,14 +207,15 @@ def predict(folder: Path, out: Path | None) -> None:
     print(f"{len(names)} label maps (a pixel is the place of its class in classes.yaml) and overlays in {place}")
 
 
-def _unfinished(project: Project) -> Round:
-    """The round to go on with where the next one is asked by a network that has learned from it."""
+def _opened(folder: Path, preparation: Preparation, port: int | None, train: bool) -> PageServer:
+    """The page of the round to go on with, before it is started."""
+    project = Project(folder)
+    tell_settled(collect(project))
     every = rounds(project)
-    return every[-1] if every and Networks(project).behind else ask_round(project)
-
-
-def _page(project: Project, asked: Round, preparation: Preparation | None, port: int | None) -> PageServer:
-    folder = project.folder
+    # With `train`, a network that has learned from the last round asks the next one.
+    asked = every[-1] if train and every and Networks(project).behind else ask_round(project)
+    if not open_units(project, asked):
+        preparation.ask("train")
     return PageServer(
         asked.query,
         project.image,
@@ -228,8 +225,16 @@ def _page(project: Project, asked: Round, preparation: Preparation | None, port:
         title=folder.resolve().name,
         done=f"Press Ctrl-C in the terminal, then: ralseg-query train {folder}, and ralseg-query label {folder} again.",
         changes=changes_in_words(project, asked),
-        preparation=preparation,
+        preparation=preparation if train else None,
     )
+
+
+def _show_last(folder: Path, server: PageServer) -> None:
+    """Go on with the last round, if it is a new one."""
+    project = Project(folder)
+    asked = rounds(project)[-1]
+    if asked.query.round != server.query.round:
+        server.show(asked.query, asked.work, changes_in_words(project, asked))
 
 
 def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]:

@@ -67,6 +67,10 @@ class Preparation:
             self._stopped.clear()
             self._wanted.set()
 
+    def fail(self, why: str) -> None:
+        """Say at the next `wait` why there is no next round."""
+        self._result = _failed(why)
+
     def wait(self) -> bool:
         """Wait until a training is wished for; returns False at Ctrl-C."""
         try:
@@ -159,7 +163,7 @@ def _prepared(folder: Path, pipe: Connection) -> Status:
     from ralseg.annotation.learned import Networks
     from ralseg.annotation.project import Project
     from ralseg.annotation.rounds import collect
-    from ralseg.annotation.steps import ask_round, show_progress, train_network
+    from ralseg.annotation.steps import ask_round, show_progress, tell_settled, train_network
     from ralseg.segmentation.devices import single_thread
 
     single_thread()
@@ -168,7 +172,7 @@ def _prepared(folder: Path, pipe: Connection) -> Status:
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     with owned(folder, "folder"):
         project = Project(folder)
-        collect(project)
+        tell_settled(collect(project))
         networks = Networks(project)
         # Where all is skipped or held out, there is nothing to train on, but there may be more to ask for.
         if networks.labels.class_counts.any():

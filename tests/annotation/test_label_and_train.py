@@ -201,17 +201,18 @@ def test_a_training_that_is_killed_again_and_again_loses_nothing(folder, labelli
 
 def test_a_training_that_fails_is_told_and_one_that_is_stopped_goes_back(folder, labelling, opened):
     Project.init(folder, LONG)
-    (folder / "learner").write_text("in the way")
     process, url = labelling(folder)
     person = opened(url)
+    classes = (folder / "classes.yaml").read_text()
+    (folder / "classes.yaml").write_text("[{name: a, id: 0}]")
     page = person.page
     page.set_default_timeout(1000 * WAIT)
     by_keyboard(person)
     page.wait_for_selector("#end-title:has-text('The next round is not ready')")
     told = page.inner_text("#end-next")
     assert told.startswith("The next round could not be prepared: ") and told.endswith("All labels are kept.")
-    assert str(folder / "learner") in told and told in (folder.parent / "errors").read_text()
-    (folder / "learner").unlink()
+    assert "the classes are no longer sky" in told and told in (folder.parent / "errors").read_text()
+    (folder / "classes.yaml").write_text(classes)
     page.get_by_role("button", name="Try again").click()
     page.wait_for_selector("#end-next:has-text('seconds left')")
     assert 0 < page.locator("#end-share").evaluate("bar => bar.value") < 1
