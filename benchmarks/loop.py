@@ -2,13 +2,11 @@
 
 import contextlib
 import io
-import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from itertools import groupby, product
+from itertools import product
 from multiprocessing import get_context
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,14 @@ import yaml
 from torch import Tensor
 
 from ralseg.annotation import commands
+from ralseg.annotation.automatic import answer
 from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks
 from ralseg.annotation.project import Project
-from ralseg.annotation.query import NOT_LABELLED
 from ralseg.annotation.rounds import open_units, rounds
 from ralseg.benchmarks.measure import configured, one_thread
 from ralseg.envs import World
 from ralseg.foundation import read_json, write_json
-from ralseg.segmentation.datasets import Dataset
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.learners import LearnOptions
 from ralseg.segmentation.networks import load_weights, read_tensors
@@ -130,18 +127,6 @@ def _round(world: World, folder: Path, number: int) -> None:
         # A region that is void in the labels cannot be answered for.
         commands.import_(folder, "png", out, skip_rest=True)
     commands.train_(folder)
-
-
-def answer(dataset: Dataset, out: Path) -> None:
-    """Label what was exported as PNG files, as a person would who knows the labels of the data set."""
-    units = sorted(json.loads((out / "query.json").read_text())["units"], key=itemgetter("image"))
-    for name, asked in groupby(units, itemgetter("image")):
-        true = dataset.load(name)[1]
-        label = np.full_like(true, NOT_LABELLED)
-        for unit in asked:
-            place = slice(unit["y"], unit["y"] + unit["height"]), slice(unit["x"], unit["x"] + unit["width"])
-            label[place] = true[place]
-        write_png(out / "labels" / f"{name}.png", label)
 
 
 def _miou(world: World, weights: Mapping[str, Tensor]) -> float:

@@ -15,10 +15,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from ralseg.annotation import commands
+from ralseg.annotation.automatic import answer
 from ralseg.annotation.page import PageServer
 from ralseg.annotation.project import Project
 from ralseg.annotation.rounds import Round, rounds
-from ralseg.benchmarks.loop import answer
 from ralseg.segmentation.datasets import Streets
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "pictures"
