@@ -1,4 +1,4 @@
-"""Records docs/pictures/label_page.gif: the page in a real browser, on drawn streets, from prediction to label.
+"""Records the pictures label_page.gif and .png of the docs: the page in a real browser, on drawn streets.
 
 uv run tools/record_page.py
 """
@@ -44,6 +44,7 @@ def main() -> None:
         asked = rounds(project)[-1]
         with PageServer(asked.query, project.image, asked.work, port=0, token=project.token, title="streets") as server:
             frames = recorded(server.url, asked, streets)
+    (OUT / "label_page.png").write_bytes(frames[0][0])
     pictures = [Image.open(io.BytesIO(png)).convert("RGB").resize((900, 506)) for png, _ in frames]
     pictures = [picture.quantize(256, dither=Image.Dither.NONE) for picture in pictures]
     pictures[0].save(
