@@ -265,10 +265,12 @@ async function begin() {
   palette.pick(0);
   $("changes").hidden = !round.changes;
   $("changes").querySelector("p").textContent = round.changes;
-  // It must not push classes out of sight.
-  $("changes").open = $("classes").scrollHeight <= $("classes").clientHeight;
   const first = round.last !== null && states[round.last] === "open" ? round.last : nextOpen(round.last ?? -1);
-  go(end.locked ? null : first);
+  go(end.locked ? null : first).then(() => {
+    // Now that the map has its size: what has changed must not push classes out of sight.
+    $("changes").open = true;
+    $("changes").open = $("classes").scrollHeight <= $("classes").clientHeight;
+  });
 
   let timer = 0;
   async function look() {
