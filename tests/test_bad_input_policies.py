@@ -120,7 +120,7 @@ POLICIES = {
     ),
     "features that do not exist": (
         with_value(CONFIG, "config", "features", "width", value=3),
-        f"config.json: features.width is unknown; features has preset, extra, components; {AGAIN}",
+        f"config.json: features.width is unknown; features has preset, extra, components, noise; {AGAIN}",
     ),
     "configuration of nothing": (
         with_bytes(CONFIG, b"[]"),

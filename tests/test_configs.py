@@ -74,6 +74,7 @@ def test_choices_of_the_game(group, choice):
     with_it = {
         ("network", "pixel_mlp"): ["source=timm", "source.pretrained=false", "game=frozen"],
         ("theta0", "encoder"): ["network=lite0"],
+        ("features", "dropout"): ["network.dropout=0.1"],
         ("theta0", "lite0"): ["network=lite0"],
     }
     World(composed("train_agent", [*SMALL, *with_it.get((group, choice), ()), f"{group}={choice}"])).check()
