@@ -46,7 +46,7 @@ def main() -> None:
             frames = recorded(server.url, asked, streets)
     (OUT / "label_page.png").write_bytes(frames[0][0])
     pictures = [Image.open(io.BytesIO(png)).convert("RGB").resize((900, 506)) for png, _ in frames]
-    pictures = [picture.quantize(256, dither=Image.Dither.NONE) for picture in pictures]
+    pictures = [picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE) for picture in pictures]
     pictures[0].save(
         OUT / "label_page.gif", save_all=True, append_images=pictures[1:], duration=[ms for _, ms in frames], loop=0
     )
