@@ -228,9 +228,9 @@ FILES = {
     "a query with a unit outside of its image": (
         "status", "rounds/002/query.json", json_edited(lambda c: c["units"][0].__setitem__(1, 10**9)), "query.json",
     ),
-    "an event of no unit": ("status", "rounds/002/work/events.jsonl", edited('"unit":0', '"unit":-1'), "events"),
+    "an event of no unit": ("status", newest("rounds/002/*/events.jsonl"), edited('"unit":0', '"unit":-1'), "events"),
     "a draft that is gone": (
-        "status", newest("rounds/002/work/labels/*.png"), lambda p: (p.unlink(), _accept(p.parents[2])), "labels",
+        "status", newest("rounds/002/*/labels/*.png"), lambda p: (p.unlink(), _accept(p.parents[2])), "labels",
     ),
     "weights that were cut": (
         "predict", "learner/001/weights.safetensors", lambda p: p.write_bytes(p.read_bytes()[:999]), "weights",
