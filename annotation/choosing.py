@@ -187,5 +187,7 @@ def _changed(networks: Networks, query: Query) -> float | None:
 
 def _predicted(project: Project, units: Sequence[Unit], network: Learner) -> list[np.ndarray]:
     """The predicted class of each pixel of units, (height, width) uint8 each."""
-    maps = {name: class_map(network, project.world.store.index(name)) for name in {unit[0] for unit in units}}
+    maps = {
+        name: class_map(network, project.world.store.index(name)) for name in dict.fromkeys(unit[0] for unit in units)
+    }
     return [maps[name][y : y + height, x : x + width].copy() for name, y, x, height, width in units]

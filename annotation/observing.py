@@ -64,7 +64,11 @@ class ProjectObserver:
         }
 
     def observe(self, units: np.ndarray, mask: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
-        """The observation of candidates (K, N), -1 for an empty place, from their features."""
+        """The observation of candidates (K, N), -1 for an empty place, from their features.
+
+        Returns:
+            `state` (held-out units, F) and `candidates` (K, N, F') float32, `mask` (K, N) int8; see `ObservationSpec`.
+        """
         candidates = np.zeros((*units.shape, self._spec.candidate_width), np.float32)
         if (there := units >= 0).any():
             candidates[there] = self._spec.candidates(rows, **self._known)

@@ -73,7 +73,7 @@ class ProjectOptions(Settings):
             raise RalsegError(f"start_by={name}: a trained policy needs a trained network; choose an acquisition")
         if not self.held_out:
             raise RalsegError(f"query_by={name} observes the held-out units; set held_out above 0")
-        if "state_units" in policy.network.arguments:
+        if "state_units" in policy.network.arguments or "features" not in policy.description.get("observation", ()):
             raise RalsegError(
                 f"query_by={name} takes the state set of its own game alone; train it with agent=transferable "
                 "features=transferable, or choose zoo:NAME"
