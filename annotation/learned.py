@@ -19,7 +19,7 @@ from ralseg.envs.records import Unit
 from ralseg.features.prediction import resized
 from ralseg.foundation import RalsegError, atomic_write, generator, integer, read_json, write_json
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import Learner, LearnOptions, TrainingSet, fitted
+from ralseg.segmentation.learners import FitCheckpoint, Learner, LearnOptions, TrainingSet, fitted
 from ralseg.segmentation.networks import SegmentationNetwork, load_weights, read_tensors
 
 
@@ -80,7 +80,8 @@ class Networks:
     def train(self, on_step: Callable[[int, int], None] | None = None) -> Training:
         """Train on all labels so far, from the encoder's ImageNet weights; nothing is done if nothing is new.
 
-        A training that was interrupted begins again, and gives the same weights.
+        A training that was interrupted goes on, and gives the same weights as if it had not been; if there are new
+        labels meanwhile, it begins again with them.
 
         Args:
             on_step: called with (step, steps).
@@ -98,7 +99,9 @@ class Networks:
         folder = self._folder(len(before) + 1)
         learner = self._learner(None, "full")
         data = TrainingSet(labels, [], range(len(project.world.store.names)))
-        steps = fitted(learner, data, project.fit, generator(project.seed, "fit"), on_step=on_step)
+        checkpoint = FitCheckpoint(folder / "checkpoint.safetensors", digest)
+        rng = generator(project.seed, "fit")
+        steps = fitted(learner, data, project.fit, rng, on_step=on_step, checkpoint=checkpoint)
         with atomic_write(folder / "weights.safetensors") as file:
             file.write(save(learner.weights()))
         found = Training(folder, digest, project.campaign.ledger.units, steps)

@@ -40,8 +40,8 @@ class Status:
 class Preparation:
     """Trains on all labels and asks the next round in a spawned process, whenever the page wishes so.
 
-    The process owns the project's folder while it works. It can be killed at any moment: the training gives the same
-    weights when it begins again, and a round that was half asked is forgotten. It ends when its parent does.
+    The process owns the project's folder while it works. It can be killed at any moment: the training goes on and
+    gives the same weights, and a round that was half asked is forgotten. It ends when its parent does.
 
     Threads may call `status` and `ask`; `wait` and `run` are for the one that owns the project.
 

@@ -1,6 +1,7 @@
 """Learners: a network, its optimisers and the way it trains."""
 
 from ralseg.segmentation.learners.batches import Batch
+from ralseg.segmentation.learners.checkpoint import FitCheckpoint
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
@@ -9,6 +10,7 @@ from ralseg.segmentation.learners.supervised import SupervisedLearner
 
 __all__ = [
     "Batch",
+    "FitCheckpoint",
     "FitOptions",
     "LearnOptions",
     "Learner",

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners.checkpoint import FitCheckpoint
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions
 
@@ -75,6 +76,7 @@ class Learner(Protocol):
         rng: np.random.Generator,
         validate: Callable[[], float] | None = None,
         on_step: Callable[[int, int], None] | None = None,
+        checkpoint: FitCheckpoint | None = None,
     ) -> int:
         """Train to convergence from the present weights. Call it through `fitted`, which denies access to other images.
 
@@ -85,6 +87,8 @@ class Learner(Protocol):
             validate: the score of the present weights, higher is better; the best weights are kept, or the last ones
                 with None.
             on_step: called with (step, steps).
+            checkpoint: what a killed training goes on from, to end with the same weights as if it had never been
+                killed; None if it begins again. It is removed at the end.
 
         Returns:
             The number of steps taken.
@@ -141,6 +145,7 @@ def fitted(
     rng: np.random.Generator,
     validate: Callable[[], float] | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    checkpoint: FitCheckpoint | None = None,
 ) -> int:
     """Call `Learner.fit` with access to the images of the training set only; `validate` can read all.
 
@@ -149,4 +154,4 @@ def fitted(
     """
     unrestricted = None if validate is None else learner.images.only(None)(validate)
     with learner.images.only(data.images):
-        return learner.fit(data, options, rng, unrestricted, on_step)
+        return learner.fit(data, options, rng, unrestricted, on_step, checkpoint)

@@ -1,7 +1,10 @@
 """The supervised learner: the training of a network and its averaged twin."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.devices import Precision, tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
+from ralseg.segmentation.learners.checkpoint import FitCheckpoint
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor, copied
@@ -26,6 +30,16 @@ from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.sources import KeptMaps, Source
 
 AdamW = eager(torch.optim.AdamW)
+
+
+@dataclass
+class _Reached:
+    """Where a training to convergence stands: its steps, the best score, and how often that was not beaten since."""
+
+    steps: int = 0
+    stale: int = 0
+    score: float | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class SupervisedLearner(Predictor):
@@ -116,6 +130,7 @@ class SupervisedLearner(Predictor):
         rng: np.random.Generator,
         validate: Callable[[], float] | None = None,
         on_step: Callable[[int, int], None] | None = None,
+        checkpoint: FitCheckpoint | None = None,
     ) -> int:
         """Train the whole network to convergence; see `Learner.fit`.
 
@@ -137,13 +152,15 @@ class SupervisedLearner(Predictor):
         self._start(options.learning_rate, options.weight_decay, options.averaging, options.encoder_rate)
         schedules = self.make_schedules(steps)
         weights = self._weights(labels)
-        images, best, stale, taken = labels.images, None, 0, 0
+        images, reached = labels.images, _Reached()
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
         for stage in self._network.stage_modules() if options.encoder_rate == 0 else ():
             stage.eval()
-        for taken in range(1, steps + 1):
+        if checkpoint is not None and (kept := checkpoint.load()) is not None:
+            reached = self._resumed(*kept, schedules, rng)
+        for taken in range(reached.steps + 1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
             with still_on_single_values(self._network):
                 self._loss = self._step(chosen, options.crops, weights, data, rng)
@@ -156,18 +173,24 @@ class SupervisedLearner(Predictor):
             if validate is not None and taken in marks:
                 self._changed()
                 score = validate()
-                if best is None or score > best[0]:
-                    best, stale = (score, copy.deepcopy(self._averaged.state_dict())), 0
+                if reached.score is None or score > reached.score:
+                    best = copy.deepcopy(self._averaged.state_dict())
+                    reached = _Reached(score=score, best=best)
                 else:
-                    stale += 1
-                if stale >= options.patience:
-                    break
+                    reached.stale += 1
+            reached.steps = taken
+            if reached.stale >= options.patience:
+                break
+            if checkpoint is not None and checkpoint.due:
+                checkpoint.save(*self._kept(reached, rng))
         self._network.eval()
-        if best is not None:
-            self._averaged.load_state_dict(best[1])
+        if reached.score is not None:
+            self._averaged.load_state_dict(reached.best)
         self._network.load_state_dict(self._averaged.state_dict())
         self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
-        return taken
+        if checkpoint is not None:
+            checkpoint.remove()
+        return reached.steps
 
     def check(self) -> None:
         """See `Predictor.check`.
@@ -193,17 +216,8 @@ class SupervisedLearner(Predictor):
         Raises:
             RalsegError: if the state belongs to another learner.
         """
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
-        for key, value in state.items():
-            part, _, name = key.partition(".")
-            if part not in parts:
-                raise RalsegError(f"the state has an unknown {key}; restore it into the same kind of learner")
-            parts[part][name] = value
         self.reset()
-        self._load(self._network, parts["network"])
-        self._load(self._averaged, parts["averaged"])
-        self._steps.restore(parts["optimiser"])
-        self._changed()
+        self._put(state)
 
     def objective(
         self, batches: Sequence[Batch], weights: Tensor, data: TrainingSet, rng: np.random.Generator
@@ -258,6 +272,46 @@ class SupervisedLearner(Predictor):
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
         self._changed()
+
+    def _put(self, state: dict[str, Tensor]) -> None:
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
+        for key, value in state.items():
+            part, _, name = key.partition(".")
+            if part not in parts:
+                raise RalsegError(f"the state has an unknown {key}; restore it into the same kind of learner")
+            parts[part][name] = value
+        self._load(self._network, parts["network"])
+        self._load(self._averaged, parts["averaged"])
+        self._steps.restore(parts["optimiser"])
+        self._changed()
+
+    def _kept(self, reached: "_Reached", rng: np.random.Generator) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint of `fit` holds: tensors, and JSON values."""
+        tensors = self.state() | {f"best.{name}": copied(value) for name, value in reached.best.items()}
+        if self._drop is not None:
+            tensors["dropout"] = self._drop.get_state()
+        record = {"steps": reached.steps, "stale": reached.stale, "score": reached.score}
+        return tensors, record | {"generator": rng.bit_generator.state}
+
+    def _resumed(
+        self,
+        tensors: dict[str, Tensor],
+        record: dict[str, Any],
+        schedules: Sequence[LRScheduler],
+        rng: np.random.Generator,
+    ) -> "_Reached":
+        """Go back to where a checkpoint was written."""
+        best = {name.removeprefix("best."): tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
+        if self._drop is not None:
+            self._drop.set_state(tensors.pop("dropout"))
+        self._put(tensors)
+        # torch warns that the optimisers have not stepped: they have, before the checkpoint.
+        with warnings.catch_warnings(action="ignore"):
+            for schedule in schedules:
+                for _ in range(record["steps"]):
+                    schedule.step()
+        rng.bit_generator.state = record["generator"]
+        return _Reached(record["steps"], record["stale"], record["score"], best)
 
     def _weights(self, labels: PartialLabels) -> Tensor:
         return to_device(class_weights(labels.class_counts, self.options.loss), self.device)

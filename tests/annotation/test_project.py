@@ -241,6 +241,34 @@ def test_what_the_page_accepted_is_collected(project, streets):
     assert not collect(Project(project.folder))
 
 
+def test_an_interrupted_training_goes_on_unless_there_are_new_labels(project, streets, tmp_path, monkeypatch):
+    monkeypatch.setattr("ralseg.segmentation.learners.checkpoint.EVERY", 0.0)
+    first = ask(project)
+    late = first.held_out.index(False)
+    answered(project, streets, first, [place for place in range(6) if place != late])
+    whole = tmp_path / "whole"
+    shutil.copytree(project.folder, whole)
+
+    def interrupted(step, steps):
+        if step == 3:
+            raise KeyboardInterrupt
+
+    def steps_of(folder):
+        seen = []
+        Networks(Project(folder)).train(lambda step, steps: seen.append(step))
+        return seen
+
+    with pytest.raises(KeyboardInterrupt):
+        Networks(project).train(interrupted)
+    more = tmp_path / "more"
+    shutil.copytree(project.folder, more)
+    assert steps_of(project.folder) == [3] and steps_of(whole) == [1, 2, 3]
+    ours, theirs = (Networks(Project(folder)).trainings[0].weights for folder in (project.folder, whole))
+    assert ours.read_bytes() == theirs.read_bytes()
+    answered(Project(more), streets, first, [late])
+    assert steps_of(more) == [1, 2, 3]
+
+
 def test_a_process_killed_between_record_and_round_leaves_nothing_asked(project, streets, monkeypatch):
     def killed(self):
         raise KeyboardInterrupt

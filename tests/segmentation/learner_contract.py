@@ -10,7 +10,15 @@ from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, TrainingSet, fitted, taught
+from ralseg.segmentation.learners import (
+    FitCheckpoint,
+    FitOptions,
+    LearnerImages,
+    LearnOptions,
+    TrainingSet,
+    fitted,
+    taught,
+)
 from ralseg.segmentation.networks import CUTS, SmallFPN
 from ralseg.segmentation.store import ImageStore
 
@@ -168,6 +176,25 @@ class LearnerContract:
         with learner.images.only(data_of(store).images):
             asking()
         list(learner.predict([FORBIDDEN]))
+
+    def test_a_fit_that_was_killed_goes_on(self, store, learner_of, tmp_path):
+        if learner_of().options.cut != "full":
+            pytest.skip("fit trains the whole network")
+
+        def fit(kill=False, **given):
+            def on_step(step, steps):
+                if kill and step == 3:
+                    raise KeyboardInterrupt
+
+            learner = learner_of()
+            fitted(learner, data_of(store), FIT, rng(), on_step=on_step, **given)
+            return learner.weights()
+
+        checkpoint = FitCheckpoint(tmp_path / "fit.safetensors", "this", every=0.0)
+        with pytest.raises(KeyboardInterrupt):
+            fit(True, checkpoint=checkpoint)
+        assert checkpoint.load()[1]["steps"] == 2
+        assert same(fit(checkpoint=checkpoint), fit())
 
     def test_fit_sees_what_validation_sees_as_scores_alone(self, store, learner_of):
         learner = learner_of()

@@ -13,6 +13,7 @@ from ralseg.segmentation.datasets import Folder, Streets
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import (
+    FitCheckpoint,
     FitOptions,
     LearnerImages,
     LearnOptions,
@@ -403,6 +404,58 @@ def test_fit_learns_and_keeps_the_best_weights(store):
     assert learner.version != version
     learner.reset()
     assert accuracy(evaluate(learner, store, range(6))) < before + 10
+
+
+class Killed(Exception):
+    """In the place of a kill."""
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize("killed", [1, 5, 9, 12])
+def test_a_fit_that_was_killed_ends_with_the_same_weights(store, tmp_path, killed, validated, dropout):
+    """Validation makes the second of its scores the best, so that the best weights are older than the last ones."""
+
+    def fit(checkpoint=None, until=None):
+        learner = learner_of(store, "full", network_of(dropout=dropout))
+        # The score depends on the step alone, as that of a real validation does.
+        scores = {4: 10.0, 8: 30.0, 12: 20.0}
+        at = [0]
+
+        def on_step(step, _):
+            at[0] = step
+            if step == until:
+                raise Killed
+
+        validate = (lambda: scores[at[0]]) if validated else None
+        steps = learner.fit(some_labels(store), FIT, rng(), validate, on_step, checkpoint)
+        return learner.weights(), steps
+
+    of = FitCheckpoint(tmp_path / "fit.safetensors", "this", every=0.0)
+    with pytest.raises(Killed):
+        fit(of, until=killed)
+    assert of.path.exists() == (killed > 1)
+    again, steps = fit(FitCheckpoint(of.path, "this", every=0.0))
+    whole, of_whole = fit()
+    assert same(again, whole) and steps == of_whole == 12
+    assert not of.path.exists()
+
+
+def test_a_fit_does_not_go_on_from_another_training(store, tmp_path):
+    path = tmp_path / "fit.safetensors"
+    FitCheckpoint(path, "other").save({"network.nothing": torch.zeros(1)}, {})
+    learner, plain = learner_of(store, "full"), learner_of(store, "full")
+    learner.fit(some_labels(store), FIT, rng(), checkpoint=FitCheckpoint(path, "this"))
+    plain.fit(some_labels(store), FIT, rng())
+    assert same(learner.weights(), plain.weights())
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 9])
+def test_a_damaged_checkpoint_of_a_fit_is_refused(store, tmp_path, content):
+    path = tmp_path / "fit.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RalsegError, match=r"fit\.safetensors is damaged .*; remove it"):
+        learner_of(store, "full").fit(some_labels(store), FIT, rng(), checkpoint=FitCheckpoint(path, "this"))
 
 
 def test_fit_ends_early_without_progress(store):

@@ -1,0 +1,67 @@
+"""The file from which a killed training to convergence goes on."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ralseg.foundation import RalsegError, atomic_write
+
+EVERY = 30.0
+"""Seconds between two writes."""
+
+
+class FitCheckpoint:
+    """What `Learner.fit` has reached, in one file. When it is written has no influence on what comes out.
+
+    Args:
+        path: the file, in the format of safetensors.
+        of: names the training by all that it depends on; the file of another one is written over.
+        every: seconds between two writes; None for `EVERY`.
+    """
+
+    def __init__(self, path: str | Path, of: str, every: float | None = None) -> None:
+        self.path, self._of, self._every = Path(path), of, EVERY if every is None else every
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to write."""
+        return time.monotonic() - self._last >= self._every
+
+    def save(self, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+        """Write what is reached.
+
+        Args:
+            tensors: on the CPU.
+            record: JSON values.
+        """
+        content = save(tensors, {"of": self._of, "record": json.dumps(record)})
+        with atomic_write(self.path) as file:
+            file.write(content)
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What was reached; None if nothing was written, or by another training.
+
+        Raises:
+            RalsegError: if the file is damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                facts = file.metadata() or {}
+                if facts.get("of") != self._of:
+                    return None
+                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(facts["record"])  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise RalsegError(f"{self.path} is damaged ({error}); remove it, and the training begins again") from error
+
+    def remove(self) -> None:
+        """Remove the file, when the training is over."""
+        self.path.unlink(missing_ok=True)
