@@ -18,6 +18,11 @@ class Policy(Protocol):
         """Whether it reads the view's observation."""
         ...
 
+    @property
+    def dropout(self) -> bool:
+        """Whether it reads noisy predictions by dropout, which the network must have."""
+        ...
+
     def select(self, view: Any, rng: np.random.Generator) -> np.ndarray:
         """Choose among the candidates of a view.
 

@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 
 from ralseg.agents.networks import NETWORKS
 from ralseg.agents.query_network import CompactQueryNetwork, Ensemble, QueryNetwork, masked
+from ralseg.features import spec_from_config
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, Range, atomic_write, checked, read_file, read_json, write_json
 
@@ -39,6 +40,15 @@ class QueryPolicy:
     def __init__(self, network: QueryNetwork, description: dict[str, Any]) -> None:
         self.network = network.eval()
         self.description = description
+
+    @property
+    def dropout(self) -> bool:
+        """See `Policy.dropout`; False if the description does not say what is observed."""
+        features = self.description.get("observation", {}).get("features")
+        if features is None:
+            return False
+        spec = spec_from_config(features, classes=2)
+        return "disagreement" in spec.needs and spec.noise.kind == "dropout"
 
     def select(self, view: CandidatesView, rng: np.random.Generator) -> np.ndarray:
         """See `Policy.select`: `choose` for the view's observation; nothing is left to chance."""

@@ -184,7 +184,7 @@ def status(folder: Path) -> None:
     if waiting:
         print(f"{waiting} units of round {len(every)} wait for a label. Next: ralseg-query label {folder}")
     else:
-        print(f"Next: ralseg-query {'train' if networks.behind else 'label'} {folder}")
+        print(f"Next: ralseg-query {'train' if networks.stale else 'label'} {folder}")
 
 
 def predict(folder: Path, out: Path | None) -> None:
@@ -213,7 +213,7 @@ def _opened(folder: Path, preparation: Preparation, port: int | None, train: boo
     tell_settled(collect(project))
     every = rounds(project)
     # With `train`, a network that has learned from the last round asks the next one.
-    asked = every[-1] if train and every and Networks(project).behind else ask_round(project)
+    asked = every[-1] if train and every and Networks(project).stale else ask_round(project)
     if not open_units(project, asked):
         preparation.ask("train")
     return PageServer(

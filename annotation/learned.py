@@ -72,10 +72,12 @@ class Networks:
         return found
 
     @property
-    def behind(self) -> int:
-        """Units with a label that the last network has not seen; all of them before the first training."""
+    def stale(self) -> bool:
+        """Whether there are labels to learn from, new or corrected, that the last network has not seen."""
         trainings = self.trainings
-        return self.project.campaign.ledger.units - (trainings[-1].units if trainings else 0)
+        if not self.labels.class_counts.any():
+            return False
+        return not trainings or trainings[-1].digest != self._digest(self.labels)
 
     def train(self, on_step: Callable[[int, int], None] | None = None) -> Training:
         """Train on all labels so far, from the encoder's ImageNet weights; nothing is done if nothing is new.

@@ -114,6 +114,8 @@ class Project:
         if not (self.folder / FILE).exists():
             raise RalsegError(f"{self.folder / FILE}: there is no project; make one with: ralseg-query init <folder>")
         found = read_json(self.folder / FILE)
+        self.known_rounds: list[Any] = []
+        """The `Round`s that were read already."""
         try:
             if found["format"] != FORMAT:
                 raise RalsegError(f"{self.folder / FILE} is of format {found['format']}, this ralseg reads {FORMAT}")
@@ -237,4 +239,9 @@ def _options(world: World) -> ProjectOptions:
     keys = ProjectOptions.__dataclass_fields__
     options = settings(ProjectOptions, {key: world.config[key] for key in keys}, "")
     settings(FitOptions, world.config["fit"], "fit")
+    for key in ("start_by", "query_by"):
+        if options.policy(key == "query_by").dropout and not world.config["network"].get("dropout", 0):
+            raise RalsegError(
+                f"{key}={getattr(options, key)} needs a network with dropout; set e.g. network.dropout=0.1"
+            )
     return options

@@ -86,10 +86,11 @@ def rounds(project: Project) -> list[Round]:
     Raises:
         RalsegError: if a file is damaged or belongs to another project.
     """
-    found = []
+    # A round that is written is never changed.
+    found = project.known_rounds
     while (folder := round_folder(project, len(found) + 1)).joinpath("query.json").exists():
         found.append(_read(project, folder, len(found) + 1))
-    return found
+    return list(found)
 
 
 def open_units(project: Project, last: Round) -> list[int]:

@@ -22,15 +22,15 @@ def ask_round(project: Project) -> Round:
     found = ask(project, show_progress("looking at images"))
     if found.query.round > before:
         networks, held = Networks(project), sum(found.held_out)
-        blind, behind = not networks.trainings, networks.behind
+        blind = not networks.trainings
         print(
             f"Round {found.query.round}: {len(found.query.units) - held} units chosen by {found.by}"
             f"{', which spreads them over the embeddings of the ImageNet encoder, as nothing is trained yet' * blind}"
             f", and {held} drawn at random for measuring."
         )
-        if behind and not blind:
+        if networks.stale and not blind:
             print(
-                f"The network that chose them has not seen the last {behind} labels; to choose with all of them, run "
+                "The network that chose them has not seen the newest labels; to choose with all of them, run "
                 f"ralseg-query train {project.folder} before the next round."
             )
     return found

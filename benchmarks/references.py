@@ -47,7 +47,7 @@ class ByCredit:
 
     credit: GradientCredit
     images: Sequence[int]
-    needs_observation = False
+    needs_observation = dropout = False
 
     @property
     def needs(self) -> tuple[Reducer, ...]:

@@ -14,7 +14,6 @@ from ralseg.agents.query_policy import load_policy
 from ralseg.agents.zoo import zoo_folder
 from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
-from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError, expanded, read_file
 
 LARGEST_YAML = 1 << 20
@@ -31,7 +30,6 @@ class NamedPolicy:
         training_seed: seed of its training; None if it was not trained.
         training: what it was trained with and on; None if it was not trained.
         identity: differs between policies that choose differently: the SHA-256 of the weights, or the whole formula.
-        dropout: whether it reads noisy predictions by dropout, which the network must have.
         sees_truth: whether it is a reference that sees true labels.
     """
 
@@ -40,7 +38,6 @@ class NamedPolicy:
     training_seed: int | None = None
     training: TrainingRecord | None = None
     identity: str = ""
-    dropout: bool = False
     sees_truth: bool = False
 
 
@@ -119,7 +116,7 @@ def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -
     """
     dropout, whole = config["network"].get("dropout", 0), config["game"]["draw"] == "pool"
     for entry in policies:
-        if entry.dropout and not dropout:
+        if entry.policy.dropout and not dropout:
             raise RalsegError(f"{entry.name} needs a network with dropout; set e.g. network.dropout=0.1")
         if entry.training is not None and whole:
             raise RalsegError(f"{entry.name} chooses one unit of each slate; set game.draw=clustered or uniform")
@@ -127,13 +124,9 @@ def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -
 
 def _fixed(entry: str | Mapping[str, Any], name: str) -> NamedPolicy:
     acquisition = parse(entry)
-    noises = [reducer.noise for reducer in acquisition.needs if reducer.noise]
-    dropout = any(noise.kind == "dropout" for noise in noises)
     # What the formula is made of, a composition's parts and defaults included.
     identity = repr(acquisition)
-    return NamedPolicy(
-        name, FixedPolicy(acquisition), identity=identity, dropout=dropout, sees_truth=acquisition.sees_truth
-    )
+    return NamedPolicy(name, FixedPolicy(acquisition), identity=identity, sees_truth=acquisition.sees_truth)
 
 
 def _read_entry(path: Path) -> Mapping[str, Any]:
@@ -158,9 +151,7 @@ def _options(options: Any) -> str:
 def _trained(folder: Path, name: str) -> NamedPolicy:
     policy = load_policy(folder)
     record = read_record(folder)
-    spec = spec_from_config(record.config["features"], classes=2)
-    dropout = "disagreement" in spec.needs and spec.noise.kind == "dropout"
-    return NamedPolicy(name, policy, record.config["training"]["seed"], record, policy.description["sha256"], dropout)
+    return NamedPolicy(name, policy, record.config["training"]["seed"], record, policy.description["sha256"])
 
 
 def _training_seeds(pattern: str) -> list[NamedPolicy]:

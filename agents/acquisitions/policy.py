@@ -26,6 +26,11 @@ class FixedPolicy:
         """The reducers that its view needs."""
         return self.acquisition.needs
 
+    @property
+    def dropout(self) -> bool:
+        """See `Policy.dropout`."""
+        return any(reducer.noise is not None and reducer.noise.kind == "dropout" for reducer in self.needs)
+
     def select(self, view: CandidatesView, rng: np.random.Generator) -> np.ndarray:
         """Choose from a view.
 

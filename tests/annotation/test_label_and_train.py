@@ -133,7 +133,7 @@ def test_rounds_follow_each_other_in_one_page(folder, labelling, opened):
     assert said.endswith(f"Next: ralseg-query label {folder} --train\n")
     project = Project(folder)
     assert [len(open_units(project, each)) for each in rounds(project)] == [0, 0, 6]
-    assert project.campaign.ledger.units == 12 and not Networks(project).behind
+    assert project.campaign.ledger.units == 12 and not Networks(project).stale
     # What the page says has changed, counted again.
     networks, asked = Networks(project), rounds(project)[-1]
     old, new = (networks.learner(training) for training in networks.trainings)

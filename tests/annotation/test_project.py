@@ -208,6 +208,27 @@ def test_a_training_is_repeated_only_with_other_labels(project, streets):
     assert Networks(project).train().folder.name == "002"
 
 
+def test_the_next_step_is_training_when_labels_were_corrected(project, streets, capsys):
+    asked = ask(project)
+    answered(project, streets, asked)
+    commands.train_(project.folder)
+    kept, learned = asked.held_out.index(True), asked.held_out.index(False)
+    for place, wanted in ((kept, "label"), (learned, "train")):
+        other = (truth(streets, asked.query.units[place]) + 1) % 11
+        settle(Project(project.folder), asked, Answers({place: other.astype(np.uint8)}))
+        capsys.readouterr()
+        commands.status(project.folder)
+        assert f"Next: ralseg-query {wanted} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("key", ["start_by", "query_by"])
+def test_what_needs_dropout_is_refused_before_anything_is_written(folder, key):
+    with pytest.raises(RalsegError, match=rf"{key}=bald needs a network with dropout; set e\.g\. network.dropout=0\.1"):
+        Project.init(folder, [*SMALL, f"{key}=bald"])
+    assert not (folder / "project.json").exists()
+    Project.init(folder, [*SMALL, f"{key}=bald", "network.dropout=0.1"])
+
+
 def test_skipped_units_are_not_asked_for_again(project, streets):
     from ralseg.annotation.events import Event
 
@@ -258,6 +279,7 @@ def test_an_interrupted_training_goes_on_unless_there_are_new_labels(project, st
         Networks(Project(folder)).train(lambda step, steps: seen.append(step))
         return seen
 
+    assert Networks(project).stale
     with pytest.raises(KeyboardInterrupt):
         Networks(project).train(interrupted)
     more = tmp_path / "more"

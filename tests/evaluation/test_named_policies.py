@@ -33,11 +33,11 @@ def trained(learning, tmp_path):
 
 def test_acquisitions_by_name():
     found = make_policy("entropy")
-    assert (found.name, found.training_seed, found.training, found.dropout) == ("entropy", None, None, False)
+    assert (found.name, found.training_seed, found.training, found.policy.dropout) == ("entropy", None, None, False)
     assert isinstance(found.policy, FixedPolicy) and found.policy.acquisition == make("entropy")
     assert {name for name in names() if make_policy(name).sees_truth} == {"class_truth", "reducible_loss", "look_ahead"}
     dropout = {"bald", "power_bald", "balanced_entropy"}
-    assert {name for name in names() if make_policy(name).dropout} == dropout
+    assert {name for name in names() if make_policy(name).policy.dropout} == dropout
 
 
 def test_all_are_all_there_are():
@@ -100,7 +100,7 @@ def test_composition_files(tmp_path):
     stages = [{"by": "margin", "share": 0.5}, {"by": "coreset"}]
     assert (found.name, found.policy.acquisition) == ("two_steps", make("stages", stages=stages))
     path.write_text("bald:")
-    assert make_policy(str(path)).dropout and make_policy(str(path)).policy.acquisition == make("bald")
+    assert make_policy(str(path)).policy.dropout and make_policy(str(path)).policy.acquisition == make("bald")
     path.write_text("class_truth: {}")
     assert make_policy(str(path)).sees_truth
     path.write_text("cost_aware: {of: class_truth}")
@@ -138,10 +138,10 @@ def test_what_needs_dropout_and_what_does_not(tiny):
     entries = ["bald", "dald", "edald", "equal", {"bald": {"noise": {"kind": "features", "draws": 3}}}]
     entries += [{"dald": {"noise": {"kind": "dropout", "draws": 3}}}, {"cost_aware": {"of": "bald"}}]
     named = make_policies(entries)
-    assert [entry.dropout for entry in named] == [True, False, False, False, False, True, True]
+    assert [entry.policy.dropout for entry in named] == [True, False, False, False, False, True, True]
     check_policies(named, tiny("network.dropout=0.1"))
     for entry in named:
-        if entry.dropout:
+        if entry.policy.dropout:
             with pytest.raises(RalsegError, match=r" needs a network with dropout; set e.g. network.dropout=0.1"):
                 check_policies([entry], tiny())
         else:
