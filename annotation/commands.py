@@ -141,7 +141,8 @@ def import_(folder: Path, of: str, path: Path, skip_rest: bool = False) -> None:
         if not every:
             raise RalsegError(f"{folder}: nothing was asked for yet, so {path} cannot belong to it; query first")
         asked, answers = _owner(every, of, path)
-        done = settle(project, asked, answers)
+        _note_imported(asked, answers)
+        done = settle(project, asked, asked.work.answers())
         skipped = _skip(asked, open_units(project, asked)) if skip_rest else 0
     for note in answers.notes:
         print(note)
@@ -245,6 +246,15 @@ def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]
         except OtherQuery:
             pass
     raise RalsegError(f"{path}: it answers no round of this project; choose a file that was exported from it")
+
+
+def _note_imported(asked: Round, answers: Answers) -> None:
+    """Make imported labels those of the page, or what was accepted there before would take their correction back."""
+    states = asked.work.states
+    for place, label in sorted(answers.labels.items()):
+        known = asked.work.label(place) if states[place] == "accepted" else None
+        if known is None or not np.array_equal(known, label):
+            asked.work.record(Event(len(asked.work.events) + 1, place, "import", time.time(), "import"), label)
 
 
 def _skip(asked: Round, places: Sequence[int]) -> int:

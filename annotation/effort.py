@@ -23,7 +23,9 @@ def effort(project: Project, every: Sequence[Round]) -> list[str]:
     """
     seconds, drawn, clicks = [], [], 0
     for each in every:
-        labels, took, made = each.work.answers().labels, each.work.seconds, each.work.clicks
+        here = {event.unit for event in each.work.events if event.kind == "accept"}
+        labels = {place: label for place, label in each.work.answers().labels.items() if place in here}
+        took, made = each.work.seconds, each.work.clicks
         seconds += [took[place] for place in labels]
         drawn += [unit_clicks(label) for label in labels.values()]
         clicks += sum(made[place] for place in labels)

@@ -10,10 +10,25 @@ from ralseg.annotation.query import NOT_LABELLED, Query
 from ralseg.foundation import RalsegError
 
 Kind = Literal[
-    "show", "superpixel", "brush", "erase", "fill", "vertex", "polygon", "clear", "undo", "redo", "accept", "skip"
+    "show",
+    "superpixel",
+    "brush",
+    "erase",
+    "fill",
+    "vertex",
+    "polygon",
+    "clear",
+    "undo",
+    "redo",
+    "accept",
+    "skip",
+    "import",
 ]
-"""What was done. `show`: the unit came onto the screen; `vertex`: a corner of a polygon, which `polygon` then fills."""
+"""What was done. `show`: the unit came onto the screen; `vertex`: a corner of a polygon, which `polygon` then fills;
+`import`: another tool gave the label back, which is accepted."""
 
+ACCEPTED = frozenset[str]({"accept", "import"})
+"""Kinds of events after which the label of a unit counts."""
 WITH_LABEL = frozenset[str](get_args(Kind)) - {"show", "vertex", "skip"}
 """Kinds of events after which the unit has a label."""
 CLICKS = frozenset[str]({"superpixel", "brush", "erase", "fill", "vertex"})
@@ -79,13 +94,14 @@ def _is_name(text: str) -> bool:
 
 
 def clicks(events: Sequence[Event]) -> dict[int, int]:
-    """Place of a unit -> number of clicks on its picture; units without an event are missing.
+    """Place of a unit -> number of clicks on its picture; units without an event on the page are missing.
 
     A brush stroke is one click, a polygon one for each corner. Keys and buttons are none.
 
     Args:
         events: all events of a round, oldest first.
     """
+    events = _on_the_page(events)
     found = dict.fromkeys((event.unit for event in events), 0)
     for event in events:
         found[event.unit] += event.kind in CLICKS
@@ -93,7 +109,7 @@ def clicks(events: Sequence[Event]) -> dict[int, int]:
 
 
 def seconds(events: Sequence[Event]) -> dict[int, float]:
-    """Place of a unit -> seconds of work on it; units without an event are missing.
+    """Place of a unit -> seconds of work on it; units without an event on the page are missing.
 
     The time between two successive events of the same unit is work, unless it is longer than 15 s or the clock was set
     back in it.
@@ -101,8 +117,13 @@ def seconds(events: Sequence[Event]) -> dict[int, float]:
     Args:
         events: all events of a round, oldest first.
     """
+    events = _on_the_page(events)
     found = dict.fromkeys((event.unit for event in events), 0.0)
     for before, event in pairwise(events):
         if before.unit == event.unit and 0 < event.at - before.at <= LONGEST_PAUSE:
             found[event.unit] += event.at - before.at
     return found
+
+
+def _on_the_page(events: Sequence[Event]) -> list[Event]:
+    return [event for event in events if event.kind != "import"]

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ralseg.annotation.events import WITH_LABEL, Event, clicks, seconds
+from ralseg.annotation.events import ACCEPTED, WITH_LABEL, Event, clicks, seconds
 from ralseg.annotation.label_files import read_label, write_png
 from ralseg.annotation.query import NOT_LABELLED, Answers, Query
 from ralseg.foundation import RalsegError, read_file, read_json, unwritable, write_json
@@ -190,7 +190,7 @@ class WorkFolder:
         self._events.append(event)
         if event.kind in WITH_LABEL:
             self._drafts[event.unit] = event.n
-            self._states[event.unit] = "accepted" if event.kind == "accept" else "open"
+            self._states[event.unit] = "accepted" if event.kind in ACCEPTED else "open"
         elif event.kind == "skip":
             self._states[event.unit] = "skipped"
 

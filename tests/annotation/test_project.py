@@ -77,17 +77,22 @@ def play(folder, streets, rounds_=1):
     for _ in range(rounds_):
         commands.export(folder, "png", None)
         out = max((folder / "exports").iterdir())
-        for unit in json.loads((out / "query.json").read_text())["units"]:
-            name, y, x, height, width = unit if isinstance(unit, list) else unit.values()
-            path = out / "labels" / f"{name}.png"
-            image = Image.open(path)
-            pixels = np.array(image)
-            pixels[y : y + height, x : x + width] = truth(streets, (name, y, x, height, width))
-            changed = Image.fromarray(pixels, mode="P")
-            changed.putpalette(image.getpalette())
-            changed.save(path)
+        units = json.loads((out / "query.json").read_text())["units"]
+        fill(out, streets, [unit if isinstance(unit, list) else unit.values() for unit in units])
         commands.import_(folder, "png", out)
         commands.train_(folder)
+
+
+def fill(out, streets, units):
+    """Label units by the truth in PNG files."""
+    for name, y, x, height, width in units:
+        path = out / "labels" / f"{name}.png"
+        image = Image.open(path)
+        pixels = np.array(image)
+        pixels[y : y + height, x : x + width] = truth(streets, (name, y, x, height, width))
+        changed = Image.fromarray(pixels, mode="P")
+        changed.putpalette(image.getpalette())
+        changed.save(path)
 
 
 def test_the_commands_alone_go_round_the_loop(folder, streets, capsys):
@@ -249,6 +254,28 @@ def test_the_budget_is_never_exceeded(project, streets):
         while True:
             answered(project, streets, ask(project))
     assert project.campaign.ledger.units == 40
+
+
+def test_an_imported_correction_outlives_what_the_page_had_accepted(project, streets, capsys):
+    commands.export(project.folder, "png", None)
+    (out,) = (project.folder / "exports").iterdir()
+    asked = rounds(project)[0]
+    for place, unit in enumerate(asked.query.units[:2]):
+        asked.work.record(Event(place + 1, place, "accept", float(place), "page"), 0 * truth(streets, unit))
+    fill(out, streets, [*asked.query.units[1:4]])
+    for _ in range(2):
+        commands.import_(project.folder, "png", out)
+        commands.status(project.folder)
+    found = Project(project.folder)
+    work, paid = rounds(found)[0].work, found.campaign.ledger
+    assert work.states == ("accepted",) * 4 + ("open",) * 2 and paid.units == 4
+    assert [event.kind for event in work.events] == ["accept"] * 2 + ["import"] * 3
+    for place, unit in enumerate(asked.query.units[:4]):
+        name, y, x, height, width = unit
+        label = found.campaign.labels.label(found.world.store.index(name))[y : y + height, x : x + width]
+        np.testing.assert_array_equal(label, truth(streets, unit) * (place > 0))
+        np.testing.assert_array_equal(work.label(place), label)
+    assert "Labelled in the browser: 2 units with 0 clicks" in capsys.readouterr().out
 
 
 def test_what_the_page_accepted_is_collected(project, streets):
