@@ -24,12 +24,15 @@ from ralseg.benchmarks.measure import (
 )
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, Game, GameOptions, Pool, World
+from ralseg.evaluation.play import Job, Plan, Player
+from ralseg.evaluation.policies import make_policies
 from ralseg.features import ObservationSpec, kl_histogram, linear_edges
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
+from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SmallFPN
 
 EPISODES = 4
+DRAWS = 3
 KL_UNITS, KL_CLASSES = 25_600, 19
 POOLS = (300, 1000, 2615)
 SLATES, CANDIDATES = 256, 100
@@ -63,9 +66,17 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         for cut in TURNS
         for images in POOLS
     ]
+    compared = in_fresh_process(comparison_peak, overrides=overrides, draws=max(1, round(share * DRAWS)))["result"]
     imports = in_fresh_process(peak_megabytes)["result"]
     training_peaks = trained["peak_megabytes"] | {"replay": replay / 1e6}
-    return {"imports": imports, "training": training_peaks, "env": envs, "kl": kl, "pools": pools}
+    return {
+        "imports": imports,
+        "training": training_peaks,
+        "env": envs,
+        "comparison": compared,
+        "kl": kl,
+        "pools": pools,
+    }
 
 
 def rows(found: dict[str, Any]) -> list[list[Any]]:
@@ -75,6 +86,10 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
     table.append([f"training: parent, with {parent['replay']:.0f} MB of full replay", parent["parent"], ""])
     table += [["training: worker", peak, ""] for peak in parent["workers"]]
     table += [[f"env, {game} game", peak, ""] for game, peak in found["env"].items()]
+    whole = found["comparison"]
+    table.append(
+        [f"comparison of all {whole['policies']} acquisitions, {whole['draws']} draws", whole["megabytes"], ""]
+    )
     table.append([f"KL histograms of {kl['units']} units, beyond inputs", kl["megabytes"], kl["seconds"]])
     for pool in found["pools"]:
         name = f"pool of {pool['images']} images, {pool['cut']} game, a turn's draw and scores"
@@ -97,6 +112,24 @@ def env_peak(overrides: Sequence[str]) -> float:
         while not over:
             over = env.step(random_choice(env, rng))[2]
     return peak_megabytes()
+
+
+def comparison_peak(overrides: Sequence[str], draws: int) -> dict[str, Any]:
+    """The peak MB of a process of a comparison that plays with every acquisition that can, one after the other.
+
+    Args:
+        overrides: of `train_agent.yaml`; without `network.dropout`, BALD and its relatives are left out.
+        draws: how often each of them plays.
+    """
+    config = composed("train_agent", [*overrides, "game=frozen"])
+    able = config["network"].get("dropout", 0)
+    policies, world = [each for each in make_policies("all") if able or not each.policy.dropout], World(config)
+    plan = Plan(config, (world.game_options.budget,), ("dev",), FitOptions(), "", world.store.digest)
+    player = Player(plan)
+    for seed in range(draws):
+        for policy in policies:
+            player.play(Job(policy, seed, "", None))
+    return {"policies": len(policies), "draws": draws, "megabytes": peak_megabytes()}
 
 
 def replay_bytes(overrides: Sequence[str]) -> int:

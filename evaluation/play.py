@@ -14,7 +14,7 @@ from ralseg.evaluation.gallery import DRAW, Maps, class_maps, gallery_images
 from ralseg.evaluation.policies import NamedPolicy
 from ralseg.evaluation.results import ALL, SUPERVISED, Row, class_entropy
 from ralseg.features import ObservationSpec, spec_from_config
-from ralseg.foundation import generator
+from ralseg.foundation import generator, give_back_memory
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
@@ -120,7 +120,9 @@ class Player:
             Its rows, what it bought (see `Results.bought`; None for the fully supervised run), and its predictions on
             the gallery's images (none but of the first run).
         """
-        return (self._supervised(job), None, {}) if job.policy is None else self._played(job)
+        found = (self._supervised(job), None, {}) if job.policy is None else self._played(job)
+        give_back_memory()
+        return found
 
     def _played(self, job: Job) -> tuple[list[Row], dict[str, Any], Maps]:
         assert job.policy is not None

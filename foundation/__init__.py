@@ -15,6 +15,7 @@ from ralseg.foundation.files import (
     write_json,
 )
 from ralseg.foundation.kept import Kept
+from ralseg.foundation.memory import give_back_memory
 from ralseg.foundation.ownership import owned
 from ralseg.foundation.seeds import generator, integer, sequence
 from ralseg.foundation.settings import (
@@ -44,6 +45,7 @@ __all__ = [
     "expanded",
     "file_digests",
     "generator",
+    "give_back_memory",
     "integer",
     "made_folder",
     "owned",

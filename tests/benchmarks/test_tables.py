@@ -155,6 +155,8 @@ def test_memory(run, small, in_this_process, monkeypatch):
     state, candidate = 5 * 16 * (11 + 4 + 4), 9 * (11 + 4 + 10 + 10 + 4 + 11)
     assert found["training"]["replay"] == pytest.approx(16 * (9 * 5 + 3 * 8 + 2 * (state + candidate)) / 1e6)
     assert found["kl"]["units"] == 512
+    compared = found["comparison"]
+    assert compared["draws"] == 1 and compared["policies"] == len(names()) - 3 and compared["megabytes"] > 100
     assert [(p["cut"], p["images"]) for p in found["pools"]] == list(product(("full", "partial"), (16, 20, 52)))
     assert all(pool["units"] == 128 * pool["images"] for pool in found["pools"])
     assert all(pool["megabytes"] > 50 and pool["score_seconds"] > 0 for pool in found["pools"])
