@@ -91,6 +91,43 @@ class Stages(Acquisition):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ColdStart(Acquisition):
+    """One acquisition as long as nothing is bought, and another one afterwards.
+
+    Methods that start alike are compared by what they choose, and one method with several starts by where it begins.
+
+    Attributes:
+        first: the acquisition of the first choice.
+        then: the acquisition of all further choices.
+    """
+
+    name = "cold_start"
+
+    first: Acquisition
+    then: Acquisition
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if replace(self.selection, ties=BY_SCORE.ties) != BY_SCORE:
+            raise RalsegError("set the selection on `first` and `then`, which choose; only ties can be set for both")
+
+    @property
+    def sees_truth(self) -> bool:
+        """See `Acquisition`."""
+        return self.first.sees_truth or self.then.sees_truth
+
+    @cached_property
+    def reducers(self) -> tuple[Reducer, ...]:
+        """See `Acquisition.reducers`."""
+        return (*self.first.needs, *self.then.needs)
+
+    def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
+        """See `Acquisition.select`; the selection of the part that chooses applies."""
+        bought = candidates.labelled_counts.any()
+        return (self.then if bought else self.first).select(candidates, choices, rng)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RankSum(Scored):
     """The weighted sum of the ranks by several scores, which may have any scale.
 

@@ -21,7 +21,7 @@ import yaml
 from ralseg.agents.acquisitions.base import Acquisition
 from ralseg.agents.acquisitions.batch import Badge, Coreset, KMeansPlusPlus, MaxHerding, ProbCover, TypiClust
 from ralseg.agents.acquisitions.chance import ClassAwareRandom, Random
-from ralseg.agents.acquisitions.compositions import CostAware, RankSum, Stages
+from ralseg.agents.acquisitions.compositions import ColdStart, CostAware, RankSum, Stages
 from ralseg.agents.acquisitions.disagreement import (
     BalancedEntropy,
     Bald,
@@ -50,8 +50,11 @@ FORMULAS: dict[str, type[Acquisition]] = {
 }
 """Each needs no options."""
 
-MADE_OF_OTHERS: dict[str, type[Acquisition]] = {cls.name: cls for cls in (Stages, RankSum)}
+MADE_OF_OTHERS: dict[str, type[Acquisition]] = {cls.name: cls for cls in (Stages, ColdStart, RankSum)}
 """Acquisitions that need options, which name their parts."""
+
+PARTS = ("of", "by", "first", "then")
+"""Options that name acquisitions."""
 
 ENTRY_POINTS = "ralseg.acquisitions"
 """The entry point group with which other packages add acquisitions."""
@@ -70,8 +73,8 @@ def make(name: str, /, **options: Any) -> Acquisition:
     """Build an acquisition.
 
     Args:
-        name: the name of a formula, of `stages` or `rank_sum`, of a composition, or of another package's entry point.
-        options: its fields; groups are mappings, and acquisitions in `of` and `by` are written as for `parse`.
+        name: the name of a formula, of one in `MADE_OF_OTHERS`, of a composition, or of another package's entry point.
+        options: its fields; groups are mappings, and acquisitions in `PARTS` are written as for `parse`.
 
     Raises:
         RalsegError: if a name or an option is unknown or a value is out of range (the message names the valid ones), or
@@ -113,8 +116,8 @@ def parse(entry: str | Mapping[str, Any]) -> Acquisition:
 
 
 def _with_parts(key: str, value: Any) -> Any:
-    """`value`, with the acquisitions under the keys `of` and `by` built."""
-    if key in ("of", "by"):
+    """`value`, with the acquisitions under the keys `PARTS` built."""
+    if key in PARTS:
         return [parse(part) for part in value] if isinstance(value, list | tuple) else parse(value)
     if isinstance(value, Mapping):
         return {inner: _with_parts(inner, part) for inner, part in value.items()}

@@ -2,6 +2,7 @@
 
 from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint
+from ralseg.segmentation.learners.from_scratch import FromScratchLearner
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
@@ -12,6 +13,7 @@ __all__ = [
     "Batch",
     "FitCheckpoint",
     "FitOptions",
+    "FromScratchLearner",
     "LearnOptions",
     "Learner",
     "LearnerImages",

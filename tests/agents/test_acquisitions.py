@@ -10,7 +10,7 @@ from scipy import stats
 
 from ralseg.agents.acquisitions import Batch, FixedPolicy, Scored, Selection, batch, make, map_reducer, names
 from ralseg.agents.acquisitions.base import Acquisition, at_most
-from ralseg.agents.acquisitions.compositions import Stage, Stages
+from ralseg.agents.acquisitions.compositions import ColdStart, Stage, Stages
 from ralseg.agents.acquisitions.limits import Free
 from ralseg.agents.acquisitions.reducers import GRADIENT, embedding_reducer
 from ralseg.agents.acquisitions.registry import FORMULAS, MADE_OF_OTHERS
@@ -96,6 +96,10 @@ CASES = {
         Case({"stages": [{"by": "edald", "per_image": 4}, {"by": "margin", "share": 0.6}, {"by": "coreset"}]}),
         Case({"stages": [{"by": "coreset", "per_image": 4, "among": 6}, {"by": "class_truth"}]}, chance=True),
     ],
+    "cold_start": [
+        Case({"first": "coreset", "then": "entropy"}),
+        Case({"first": "entropy", "then": {"power_edald": {"noise": DROPOUT}}}, chance=True),
+    ],
     "rank_sum": [
         Case({"of": ["entropy", {"bald": {"noise": DROPOUT}}]}),
         Case({"of": ["margin", {"ripu": {}}, "class_truth"], "weights": [1, 0.5, 0.1]}),
@@ -161,7 +165,7 @@ class TestContract:
     def test_it_is_what_it_says(self, name, acquisition):
         composed = name in names() and name not in FORMULAS
         assert composed or acquisition.name == name
-        assert isinstance(acquisition, Scored | Batch | Stages)
+        assert isinstance(acquisition, Scored | Batch | Stages | ColdStart)
         assert FixedPolicy(acquisition).needs == acquisition.needs
         assert len({reducer.name for reducer in acquisition.needs}) == len(acquisition.needs)
 

@@ -42,6 +42,17 @@ def test_uncertainty_then_coverage(choose):
     assert choose([{"by": "entropy", "share": 0.5}, {"by": "coreset"}], 3) == [5, 3, 1]
 
 
+def test_one_start_and_then_another_choice(hand_made, offered):
+    """The centre of 0, 1, 10, 11, 20, 5 is 10, the first of its farthest points 0; the largest entropies are those of 1 and 11."""
+    acquisition = make("cold_start", first="coreset", then="entropy")
+    found = []
+    for counts in ([0, 0], [0, 1]):
+        candidates = offered(hand_made(ROWS), acquisition)
+        candidates.labelled_counts = np.array(counts)
+        found.append(acquisition.select(candidates, 2, np.random.default_rng(0)).tolist())
+    assert found == [[2, 0], [1, 3]]
+
+
 def test_a_share_keeps_at_least_as_many_as_are_chosen(choose):
     assert choose([{"by": "entropy", "share": 0.1}, {"by": "margin"}], 1) == [1]
     assert choose([{"by": "entropy", "share": 0.1}, {"by": "margin"}], 3) == [5, 3, 1]

@@ -45,9 +45,9 @@ def data_of(store):
 
 
 class LearnerContract:
-    """`cuts`: the games that it plays."""
+    """`cuts`: the games that it plays; `by_chance`: whether its training draws anything at random."""
 
-    cuts = CUTS
+    cuts, by_chance = CUTS, True
 
     def make(self, network, images, options):
         """A learner."""
@@ -97,7 +97,7 @@ class LearnerContract:
             return learner.weights()
 
         assert same(taught_twice(0), taught_twice(0))
-        assert not same(taught_twice(0), taught_twice(7))
+        assert same(taught_twice(0), taught_twice(7)) != self.by_chance
 
     def test_nothing_labelled_changes_nothing(self, store, learner_of):
         learner = learner_of()

@@ -12,7 +12,8 @@ from ralseg.envs import World
 from ralseg.evaluate_policy import main as evaluate_policy
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner, taught
+from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners import FromScratchLearner, LearnerImages, LearnOptions, SupervisedLearner, taught
 from ralseg.segmentation.store import ImageStore
 from ralseg.train_agent import main as train_agent
 
@@ -32,6 +33,25 @@ own = loaded("own_learner")
 class TestSupervised(contract.LearnerContract):
     def make(self, network, images, options):
         return SupervisedLearner(network, images, options, precision="float32")
+
+
+class TestFromScratch(contract.LearnerContract):
+    def make(self, network, images, options):
+        return FromScratchLearner(network, images, options, precision="float32")
+
+    def test_only_the_labels_count(self, store, learner_of):
+        """Two turns end as one turn with the labels of both does."""
+        twice, once = learner_of(), learner_of()
+        data = contract.data_of(store)
+        first = PartialLabels(11)
+        first.reveal(0, store.size(0), (24, 32, 24, 48), store.label(0)[24:48, 32:80])
+        before = twice.weights()
+        taught(twice, contract.TrainingSet(first, data.new[:1]), contract.rng(1))
+        halfway = twice.weights()
+        for learner in (twice, once):
+            taught(learner, data, contract.rng())
+        assert contract.same(twice.weights(), once.weights())
+        assert not contract.same(halfway, before) and not contract.same(halfway, once.weights())
 
 
 class TestMeanTeacher(contract.LearnerContract):

@@ -13,7 +13,15 @@ from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.labels import PartialLabels
-from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner, TrainingSet, batches, taught
+from ralseg.segmentation.learners import (
+    FromScratchLearner,
+    LearnerImages,
+    LearnOptions,
+    SupervisedLearner,
+    TrainingSet,
+    batches,
+    taught,
+)
 from ralseg.segmentation.networks import PixelMLP
 from ralseg.segmentation.sources import MIRRORED, PLAIN, KeptMaps, TimmSource, Variant
 from ralseg.segmentation.store import ImageStore
@@ -61,6 +69,34 @@ class TestPixelMLP(contract.LearnerContract):
 
     def make(self, network, images, options):
         return SupervisedLearner(network, images, options, precision="float32", source=own.RandomColours())
+
+
+class TestPixelMLPFromScratch(TestPixelMLP):
+    by_chance = False
+
+    def make(self, network, images, options):
+        return FromScratchLearner(network, images, options, precision="float32", source=own.RandomColours())
+
+    def test_every_step_is_on_all_labelled_cells(self, store, monkeypatch):
+        """Six images, two at a time, are one batch of cells, which is made once."""
+        monkeypatch.setattr("ralseg.segmentation.learners.from_scratch.AT_ONCE", 2)
+        torch.manual_seed(0)
+        network = PixelMLP(11, (12, 3), 2, hidden=16)
+        options = LearnOptions(cut="frozen", steps=40, batch=1, learning_rate=0.03, loss="plain", averaging=0.0)
+        learner = self.make(network, LearnerImages(store), options)
+        seen = []
+        plain = learner.objective
+        learner.objective = lambda batches, *given: seen.append(batches) or plain(batches, *given)
+        labels, cells = PartialLabels(11), 0
+        for i in range(6):
+            labels.reveal(i, store.size(i), (10 * i, 20, 1, 1), store.label(i)[10 * i : 10 * i + 1, 20:21])
+            cells += store.label(i)[10 * i, 20] != 255
+        losses = [float(taught(learner, TrainingSet(labels, [(5, (0.5, 0.5))]), np.random.default_rng(0)))]
+        assert len(seen) == 40 and all(each is seen[0] for each in seen) and len(seen[0]) == 1
+        assert seen[0][0].targets.sum() == cells and seen[0][0].targets.shape == (1, 11, 1, cells)
+        with torch.no_grad():
+            after = float(plain(seen[0], torch.ones(11), None, None))
+        assert after < 0.5 * losses[0]
 
 
 def test_gathered_pixels_are_those_of_whole_maps(store):
