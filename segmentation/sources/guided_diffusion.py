@@ -112,7 +112,7 @@ def unet(layout: Layout) -> Any:
     except ImportError as error:
         raise RalsegError(
             "source=diffusion needs the package diffusers; install it with `uv sync --extra diffusion`, or "
-            "`pip install ralseg[diffusion]`"
+            "`pip install 'diffusers>=0.42'`"
         ) from error
     levels = range(len(layout.multipliers))
     down = ["AttnDownBlock2D" if level in layout.attention else "ResnetDownsampleBlock2D" for level in levels]
