@@ -21,8 +21,8 @@ COUNTS: dict[str, tuple[Purpose, ...]] = {
     **dict.fromkeys(("features", "agent", "training"), ("training", "folder", "gift")),
     **dict.fromkeys(("training.seed", "training.tensorboard"), ("folder", "gift")),
     **dict.fromkeys(("training.processes", "compile"), ("gift",)),
-    "device": ("run", "gift"),
-    "precision": ("run", "folder", "gift"),
+    **dict.fromkeys(("device", "source.device"), ("run", "gift")),
+    **dict.fromkeys(("precision", "source.precision"), ("run", "folder", "gift")),
     # How a comparison goes and where it is kept; a run's budgets and fit are in its name beside what is returned here.
     **dict.fromkeys(("comparison", "policies", "draws", "budgets", "splits", "fit", "processes"), ()),
     **dict.fromkeys(("run", "resume", "readings", "why"), ()),

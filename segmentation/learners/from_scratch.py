@@ -8,7 +8,6 @@ from ralseg.segmentation.learners.batches import Batch, Sample
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 
-
 AT_ONCE = 64
 """Images whose maps of labels are made together, of which labelled cells are kept."""
 

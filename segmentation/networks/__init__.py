@@ -7,7 +7,7 @@ from ralseg.segmentation.networks.pixel_mlp import PixelMLP
 from ralseg.segmentation.networks.ralis_fpn import RalisFPN
 from ralseg.segmentation.networks.small_fpn import SmallFPN
 from ralseg.segmentation.networks.smp import SmpNetwork
-from ralseg.segmentation.networks.weights import load_weights, read_tensors
+from ralseg.segmentation.networks.weights import check_tensors, load_weights, read_tensors
 
 __all__ = [
     "CUTS",
@@ -19,6 +19,7 @@ __all__ = [
     "SegmentationNetwork",
     "SmallFPN",
     "SmpNetwork",
+    "check_tensors",
     "normalised",
     "load_weights",
     "read_tensors",

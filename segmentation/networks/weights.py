@@ -69,11 +69,36 @@ def load_weights(
     Raises:
         RalsegError: if a tensor is missing, unknown, of another shape or kind of number, or not finite.
     """
+    chosen = check_tensors(tensors, module.state_dict(), source, name, more=more, optional=optional)
+    module.load_state_dict(chosen, strict=False)
+
+
+def check_tensors(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    source: object,
+    name: str,
+    *,
+    more: bool = False,
+    optional: Collection[str] = (),
+) -> dict[str, Tensor]:
+    """The tensors of a checkpoint that are expected, once each is what it should be.
+
+    Args:
+        tensors: those of the checkpoint.
+        expected: name -> a tensor of the shape and kind of number that it must have; its values are not read.
+        source: see `load_weights`, as all that follow.
+        name: what the checkpoint is of.
+        more: whether unknown tensors are left out, rather than refused.
+        optional: names that are left out.
+
+    Raises:
+        RalsegError: see `load_weights`.
+    """
 
     def refuse(complaint: str) -> NoReturn:
         raise RalsegError(f"{source}: tensor {complaint}; it is not a checkpoint of {name}")
 
-    expected = module.state_dict()
     wanted = {key: tensor for key, tensor in expected.items() if key not in optional}
     # Counts of batches are read by no network here, and older checkpoints lack them.
     missing = [key for key in wanted if key not in tensors and not key.endswith("num_batches_tracked")]
@@ -89,9 +114,11 @@ def load_weights(
             refuse(f"{key} has shape {tuple(tensor.shape)}, not {tuple(own.shape)}")
         if tensor.is_floating_point() != own.is_floating_point() or tensor.is_complex():
             refuse(f"{key} holds {str(tensor.dtype)[6:]}, not {str(own.dtype)[6:]}")
+        if tensor.is_meta or tensor.layout != torch.strided:
+            refuse(f"{key} holds no values, or not all of them")
         if not tensor.isfinite().all():
             raise RalsegError(f"{source}: tensor {key} holds NaN or infinities; the training of its network diverged")
-    module.load_state_dict(chosen, strict=False)
+    return chosen
 
 
 def read_tensors(path: str | Path, setting: str = "") -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Frozen feature sources, on whose maps networks are trained."""
 
 from ralseg.segmentation.sources.base import MIRRORED, NOISE_KINDS, PLAIN, Source, Variant, check_noise
+from ralseg.segmentation.sources.diffusion import DiffusionSource
 from ralseg.segmentation.sources.kept import KeptMaps, Pictures
 from ralseg.segmentation.sources.stages import StagesSource
 from ralseg.segmentation.sources.timm_encoder import TimmSource
@@ -9,6 +10,7 @@ __all__ = [
     "MIRRORED",
     "NOISE_KINDS",
     "PLAIN",
+    "DiffusionSource",
     "KeptMaps",
     "Pictures",
     "Source",

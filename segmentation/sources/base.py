@@ -54,7 +54,7 @@ class Source:
         Args:
             image: (h, w, 3) uint8 RGB at the input size.
             variant: `PLAIN` or a variant of the source. The same draw of the same image must give the same maps, so
-                seed random numbers with `variant.seed(image)`.
+                seed random numbers with `variant.seed(image)`, or by the draw alone.
 
         Returns:
             Maps (D_i, h_i, w_i), one for each of `widths`; the first has the finest resolution.

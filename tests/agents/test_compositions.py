@@ -43,7 +43,7 @@ def test_uncertainty_then_coverage(choose):
 
 
 def test_one_start_and_then_another_choice(hand_made, offered):
-    """The centre of 0, 1, 10, 11, 20, 5 is 10, the first of its farthest points 0; the largest entropies are those of 1 and 11."""
+    """Of 0, 1, 10, 11, 20, 5 the centre is 10, and 0 the first that is farthest; 1 and 11 have the largest entropies."""
     acquisition = make("cold_start", first="coreset", then="entropy")
     found = []
     for counts in ([0, 0], [0, 1]):
