@@ -43,7 +43,7 @@ def test_uncertainty_then_coverage(choose):
 
 
 def test_one_start_and_then_another_choice(hand_made, offered):
-    """Of 0, 1, 10, 11, 20, 5 the centre is 10, and 0 the first that is farthest; 1 and 11 have the largest entropies."""
+    """Of 0, 1, 10, 11, 20, 5 the centre is 10, and 0 is the first of the farthest; entropy is largest at 1 and 11."""
     acquisition = make("cold_start", first="coreset", then="entropy")
     found = []
     for counts in ([0, 0], [0, 1]):
