@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ralseg.foundation import RalsegError, Range, checked
 from ralseg.segmentation.networks import load_weights, normalised, read_tensors
+from ralseg.segmentation.networks.encoders import PACKAGED, packaged_tensors
 from ralseg.segmentation.networks.hub import weights_hub
 from ralseg.segmentation.sources.base import Source, Variant
 
@@ -20,7 +21,8 @@ class TimmSource(Source):
     Args:
         encoder: timm's name of a model that gives features, e.g. "tf_efficientnet_lite0".
         levels: indices of its feature levels, ascending (strides 2, 4, 8, 16, 32 in most encoders).
-        pretrained: whether to use timm's weights, from the hub or its cache.
+        pretrained: whether to use ImageNet weights, the installed ones of EfficientNet-Lite0 and otherwise timm's, from
+            the hub or its cache.
         file: a checkpoint of the encoder with timm's names (.safetensors, or a torch file of tensors only) to use
             instead.
 
@@ -42,7 +44,7 @@ class TimmSource(Source):
             raise RalsegError(f"source.levels={list(levels)} must be one level or more, in ascending order")
         try:
             # Seeded, so that an encoder without pretrained weights is the same in every process.
-            wanted = pretrained and file is None
+            wanted = pretrained and file is None and encoder not in PACKAGED
             with torch.random.fork_rng(devices=[]), weights_hub(encoder, wanted):
                 torch.manual_seed(0)
                 model: Any = timm.create_model(encoder, pretrained=wanted, features_only=True, out_indices=levels)
@@ -60,6 +62,8 @@ class TimmSource(Source):
             ) from error
         if file is not None:
             load_weights(model, read_tensors(file, "source.file"), file, f"timm's {encoder}", more=True)
+        elif pretrained and encoder in PACKAGED:
+            load_weights(model, packaged_tensors(encoder), PACKAGED[encoder].package, f"timm's {encoder}", more=True)
         self._model = model.eval().requires_grad_(False)
         self._input = model.pretrained_cfg["mean"], model.pretrained_cfg["std"]
         info: Any = model.feature_info

@@ -22,7 +22,8 @@ from ralseg.segmentation.learners import (
     batches,
     taught,
 )
-from ralseg.segmentation.networks import PixelMLP
+from ralseg.segmentation.networks import PixelMLP, normalised
+from ralseg.segmentation.networks.encoders import timm_encoder
 from ralseg.segmentation.sources import MIRRORED, PLAIN, KeptMaps, TimmSource, Variant
 from ralseg.segmentation.store import ImageStore
 
@@ -167,6 +168,20 @@ def test_the_mirrored_variant_is_plain_of_the_mirrored_image(store):
     expected = own.RandomColours().maps(store.image(2)[:, ::-1], PLAIN)
     for found, wanted in zip(maps, expected, strict=True):
         assert torch.equal(found[0], wanted)
+
+
+def test_the_default_encoder_has_the_installed_weights():
+    """Its levels are what the stages of the default network give, with the same input and weights."""
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    encoder = timm_encoder("tf_efficientnet_lite0", "imagenet")
+    x = normalised(torch.from_numpy(image[None]), encoder.mean, encoder.std)
+    found = TimmSource().maps(image, PLAIN)
+    outputs = []
+    with torch.no_grad():
+        for stage in encoder.stages.eval():
+            outputs.append(x := stage(x))
+    for ours, theirs in zip(found, outputs[1:], strict=True):
+        torch.testing.assert_close(ours, theirs[0], rtol=1e-4, atol=1e-4)
 
 
 def test_an_encoder_of_timm(store):
