@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from filelock import FileLock
@@ -49,6 +49,7 @@ class Theta0Options(Settings, group="theta0"):
         fit: length and settings of each training.
         frozen_hidden: width of the MLP head of the frozen game.
         frozen_steps: optimiser steps of that head on D_S.
+        untrained: whether the game starts from a network that has seen no label; D_S scales its inputs all the same.
     """
 
     streets: Annotated[int, Range(0)] = 0
@@ -58,13 +59,23 @@ class Theta0Options(Settings, group="theta0"):
     fit: FitOptions = field(default_factory=lambda: FitOptions(steps=500))
     frozen_hidden: Count = 64
     frozen_steps: Count = 300
+    untrained: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.streets or self.use_state or self.use_train == "yes" or self.file is not None):
+        trained = self.streets or self.use_state or self.use_train != "no" or self.file is not None
+        if self.untrained and trained:
+            raise RalsegError("untrained=true contradicts the other settings; choose theta0=untrained")
+        if not (self.untrained or self.streets or self.use_state or self.use_train == "yes" or self.file is not None):
             raise RalsegError(
-                "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>"
+                "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>, "
+                "or choose theta0=untrained"
             )
+
+    def facts(self) -> dict[str, Any]:
+        """The options as JSON values, for digests. At its default, `untrained` is left out: it came later."""
+        found = asdict(self) | {"fit": self.fit.facts()}
+        return {key: value for key, value in found.items() if key != "untrained" or value}
 
     def check(self, network: SegmentationNetwork) -> None:
         """Refuse to keep an encoder as it is that starts from nothing.
@@ -136,7 +147,7 @@ def theta0(
         "recipe": RECIPE + network.revision,
         "network": description,
         "tensors": [(name, list(tensor.shape)) for name, tensor in network.state_dict().items()],
-        "options": asdict(options) | {"use_train": with_train, "fit": options.fit.facts()},
+        "options": options.facts() | {"use_train": with_train},
         "loss": loss,
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
@@ -207,7 +218,8 @@ class _Training:
             self._fit(self.store, chosen, "state")
         if of_head and own_stages:
             self._standardise(of_head)
-            self._train_head(of_head)
+            if not self.options.untrained:
+                self._train_head(of_head)
 
     def _fit(self, store: ImageStore, images: Sequence[int], name: str) -> None:
         learner = self.make(LearnerImages(store), LearnOptions(cut="full", loss=self.loss))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, integer
 from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.evaluation import Evaluator
@@ -266,11 +266,28 @@ def test_revealed_is_all_there_is(store):
         ({"streets": -1}, "^theta0.streets=-1 is out of range; it must be 0 or more"),
         ({"frozen_hidden": 0}, "^theta0.frozen_hidden=0 is out of range; it must be 1 or more"),
         ({"use_state": False}, "the network would be trained on nothing; set use_state=true"),
+        ({"untrained": True}, "^untrained=true contradicts the other settings; choose theta0=untrained"),
+        ({"use_state": False, "untrained": True, "streets": 4}, "^untrained=true contradicts the other settings"),
     ],
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(RalsegError, match=message):
         Theta0Options(**options)
+
+
+def test_an_untrained_network_is_as_it_was_made_but_for_the_scale_of_its_inputs(store, tmp_path):
+    options = dataclasses.replace(OPTIONS, use_state=False, untrained=True)
+    torch.manual_seed(integer(0, "theta0", "weights"))
+    made = make_network()
+    made.add_frozen_head(8)
+    made, found = weights_of(made), weights_of(pretrained(store, tmp_path, options, cut="frozen"))
+    other = {name for name in made if not torch.equal(made[name], found[name])}
+    assert other and all("running_" in name for name in other)
+
+
+def test_options_that_came_later_do_not_change_the_names_of_kept_weights():
+    assert "untrained" not in OPTIONS.facts() and "encoder_rate" not in OPTIONS.facts()["fit"]
+    assert dataclasses.replace(OPTIONS, use_state=False, untrained=True).facts()["untrained"]
 
 
 def test_options_can_be_written():
