@@ -83,8 +83,8 @@ PARTS = {
     ),
     "hub out of reach, smp": ([*SMP, "network.imagenet=imagenet"], f"{NO_HUB}); set network.imagenet=null"),
     "hub out of reach, source": (
-        [*MLP, "source.pretrained=true"],
-        f"source.encoder=tf_efficientnet_lite0 .*{NO_HUB}.*give the path of a checkpoint as source.file",
+        [*MLP, "source.encoder=tf_efficientnet_lite1", "source.pretrained=true"],
+        f"source.encoder=tf_efficientnet_lite1 .*{NO_HUB}.*give the path of a checkpoint as source.file",
     ),
     "hub out of reach, an encoder's description": (
         [*LITE0, "network.encoder=hf-hub:nobody/nothing"],
