@@ -288,7 +288,7 @@ def test_compositions_that_make_no_sense(name, options, message):
     [
         (
             "entropie",
-            "acquisition 'entropie' is unknown; choose from random, .*uncertainty_then_coverage, stages, cold_start, rank_sum",
+            "acquisition 'entropie' is unknown; choose from random, .*then_coverage, stages, cold_start, rank_sum",
         ),
         ({"entropie": {}}, "acquisition 'entropie' is unknown"),
         ({"entropy": {"draws": 3}}, "entropy.draws is unknown; entropy has selection, reduction, as_released"),
