@@ -249,7 +249,7 @@ def _owner(every: Sequence[Round], of: str, path: Path) -> tuple[Round, Answers]
 
 
 def _note_imported(asked: Round, answers: Answers) -> None:
-    """Make imported labels those of the page, or what was accepted there before would take their correction back."""
+    """Accept imported labels on the page, too; otherwise the next command would restore what was accepted there."""
     states = asked.work.states
     for place, label in sorted(answers.labels.items()):
         known = asked.work.label(place) if states[place] == "accepted" else None
