@@ -49,7 +49,7 @@ class Campaign:
         """Start again with nothing asked, answered or paid."""
         self.pool.reset()
         self.labels = self._labels()
-        self.ledger = Ledger(self.pool.pixels)
+        self.ledger = Ledger(self.pool.pixels, len(self.pool.images))
         self.unit_counts = np.zeros((0, self.labels.classes), np.int64)
         self.pending: list[int] = []
         self.fresh: list[tuple[int, tuple[float, float]]] = []

@@ -1,5 +1,6 @@
 """The draw of the K x N unlabelled units that a step offers."""
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -10,12 +11,21 @@ from ralseg.foundation import RalsegError, generator
 Draw = Literal["clustered", "uniform", "pool"]
 DRAWS: tuple[Draw, ...] = ("clustered", "uniform", "pool")
 
+Redraw = Literal["turn", "game"]
+
 LONGEST = 1 << 20
 """Numbers drawn at once."""
 
 
 def draw_candidates(
-    pool: Pool, slates: int, size: int, draw: Draw, seed: int, step: int, per_image: int | None = None
+    pool: Pool,
+    slates: int,
+    size: int,
+    draw: Draw,
+    seed: int,
+    step: int,
+    per_image: int | None = None,
+    redraw: Redraw = "turn",
 ) -> np.ndarray:
     """The first K x N open units by a priority that depends on (seed, step, unit) alone; or the whole pool.
 
@@ -31,6 +41,8 @@ def draw_candidates(
         seed: the seed of the episode.
         step: the number of the step in the episode.
         per_image: with `pool`, the most units of one image, drawn at random; None for all.
+        redraw: with `per_image`, whether they are drawn in every `turn`, or once for the whole `game`; of these the
+            open ones are on offer.
 
     Returns:
         (K, N) int64 flat unit numbers, -1 for an empty place; (1, units) with `pool`.
@@ -43,7 +55,7 @@ def draw_candidates(
     if draw not in DRAWS:
         raise RalsegError(f"game.draw={draw!r} is unknown; choose from {', '.join(DRAWS)}")
     if draw == "pool":
-        return _whole(pool, per_image, seed, step)[None]
+        return (_whole(pool, per_image, seed, step) if redraw == "turn" else _once(pool, per_image, seed))[None]
     wanted = slates * size
     order = (_clustered if draw == "clustered" else _uniform)(pool, wanted, seed, step)
     dealt = np.full(wanted, -1, np.int64)
@@ -94,6 +106,17 @@ def _whole(pool: Pool, per_image: int | None, seed: int, step: int) -> np.ndarra
         return np.flatnonzero(pool.open(slice(None)))
     drawn = (_prioritised(pool, place, seed, step) for place in range(len(pool.images)))
     return np.concatenate([units[_lowest(priority, per_image)] for units, priority in drawn])
+
+
+def _once(pool: Pool, per_image: int | None, seed: int) -> np.ndarray:
+    pool.look(np.arange(len(pool.images)))
+    found = []
+    for place, (start, stop) in enumerate(pairwise(pool.offsets.tolist())):
+        units = start + np.flatnonzero(~pool.void[start:stop])
+        most = len(units) if per_image is None else min(per_image, len(units))
+        drawn = generator(seed, "draw", "image", place).choice(units, most, replace=False)
+        found.append(np.sort(drawn[pool.open(drawn)]))
+    return np.concatenate(found)
 
 
 def _lowest(priority: np.ndarray, count: int) -> np.ndarray:

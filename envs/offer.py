@@ -18,7 +18,7 @@ def draw_offer(campaign: Campaign, options: GameOptions, seed: int, turn: int) -
         seed: the seed of the episode.
         turn: the number of the step in the episode.
     """
-    drawn = options.slates, options.candidates, options.draw, seed, turn, options.pool_per_image
+    drawn = options.slates, options.candidates, options.draw, seed, turn, options.pool_per_image, options.redraw
     units = draw_candidates(campaign.pool, *drawn)
     left = campaign.left(options.budget, options.budget_measure)
     mask = units >= 0

@@ -9,7 +9,7 @@ import torch
 
 from ralseg.envs.pool import Pool
 from ralseg.envs.true_counts import TrueCounts
-from ralseg.features.reduction import noises_of, reduce_units
+from ralseg.features.reduction import noises_of, reduce_pixels, reduce_units
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
 from ralseg.foundation import generator, integer
@@ -76,6 +76,10 @@ class PoolReader:
         if noises:
             noise = torch.Generator(self.learner.device)
             noise.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
+        if self._by_pixel(reducers):
+            where = dict(zip(images, map(self._places, images, local), strict=True))
+            rows = reduce_pixels(self.learner.predict_pixels(where, noises, noise), reducers)
+            return {name: found[np.argsort(order)] for name, found in rows.items()}
         predictions = self.learner.predict(images, noises, noise)
         rows = reduce_units(predictions, reducers, self.pool.grid, dict(zip(images, local, strict=True)))
         return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
@@ -85,6 +89,9 @@ class PoolReader:
         if not reducers or not self.state:
             return {}
         asked = {image: self._some_units(image) for image in self.state}
+        if self._by_pixel(reducers):
+            where = {image: self._places(image, units) for image, units in asked.items()}
+            return reduce_pixels(self.learner.predict_pixels(where), reducers)
         rows = reduce_units(self.learner.predict(self.state, again=True), reducers, self.pool.grid, asked)
         return {name: np.concatenate(parts) for name, parts in rows.items()}
 
@@ -108,6 +115,15 @@ class PoolReader:
     def true_counts(self, units: np.ndarray) -> np.ndarray:
         """See `UnitReader.true_counts`."""
         return self.counts(units)
+
+    def _by_pixel(self, reducers: Sequence[Reducer]) -> bool:
+        """Whether the units are pixels that can be predicted by themselves."""
+        whole = any(not reducer.by_pixel or (reducer.noise and reducer.noise.kind == "features") for reducer in reducers)
+        return self.pool.unit == "pixel" and self.learner.predicts_pixels and not whole
+
+    def _places(self, image: int, units: np.ndarray) -> np.ndarray:
+        """(n, 2) int64 row and column of pixels."""
+        return np.stack(np.divmod(units, self.pool.grid(image).columns), axis=1)
 
     def _some_units(self, image: int) -> np.ndarray:
         """All units of an image of D_S, or a sample of them that is the same in every step."""

@@ -270,7 +270,7 @@ class World:
         known = [*self.images("reward"), *self.images("train")]
         asked = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
         hindsight = Hindsight(learner, self.store, self.rewarded, self.game_options, self.config["loss"], **asked)
-        given = self.images("state"), self.rewarded, spec, self.game_options
+        given = self.images("state"), self.rewarded, spec, self.game_options.on(len(pool.images))
         return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
 
     def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:

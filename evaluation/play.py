@@ -169,7 +169,8 @@ class Player:
         clicks = sum(
             int((pool.grid(i).class_counts(store.label(i), labels.classes) > 0).sum()) for i in pool.images.tolist()
         )
-        paid = Ledger(pool.pixels, len(pool), pool.pixels, clicks, len(pool.images)).to_dict()
+        images = len(pool.images)
+        paid = Ledger(pool.pixels, images, len(pool), pool.pixels, clicks, images).to_dict()
         learner = self._fitted(labels, job.seed)
         return self._rows(job.fit_id, "+fit", learner, (job, ALL, paid, labels.class_counts, 0.0))
 

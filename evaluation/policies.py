@@ -1,6 +1,7 @@
 """Policies by name: acquisitions, and policies in the run folders of trainings."""
 
 import glob
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ralseg.configs.identity import identity
 from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.foundation import RalsegError, expanded, read_file
 
+LABEL = re.compile(r"[A-Za-z0-9_-]{1,60}")
 LARGEST_YAML = 1 << 20
 """Bytes that the YAML file of an acquisition may have."""
 
@@ -45,7 +47,8 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
     """A policy from what stands on the command line.
 
     Args:
-        entry: an acquisition's name; one with options, {name: {option: value, ...}}; the path of a YAML file that holds
+        entry: an acquisition's name; one with options, {name: {option: value, ...}}, to which `as: LABEL` may give a
+            name in tables; the path of a YAML file that holds
             such an entry; `run:PATH` for the policy in the run folder of a training; or `zoo:NAME` for one that came
             with ralseg.
 
@@ -53,7 +56,8 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
         RalsegError: for an unknown name or option, or a run folder that lacks a file or holds a damaged one.
     """
     if isinstance(entry, Mapping):
-        return _fixed(entry, acquisition_label(entry))
+        named = {key: value for key, value in entry.items() if key != "as"}
+        return _fixed(named, _label(entry["as"]) if "as" in entry else acquisition_label(named))
     kind, _, path = entry.partition(":")
     if kind == "run" and path:
         return _trained(expanded(path), f"run:{Path(path).name}")
@@ -69,6 +73,14 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
             "training, or zoo:NAME"
         )
     return _fixed(entry, entry)
+
+
+def _label(given: Any) -> str:
+    if not isinstance(given, str) or not LABEL.fullmatch(given) or given in (*names(), "supervised"):
+        raise RalsegError(
+            f"policies: as={given!r} cannot name one in tables; write letters, digits, _ or -, and no acquisition's name"
+        )
+    return given
 
 
 def acquisition_label(entry: str | Mapping[str, Any]) -> str:

@@ -98,18 +98,19 @@ def _check_budgets(world: World, pool: Pool, budgets: Sequence[float], where: st
     options = world.game_options
     offered = pool if options.offer_void else Pool(world.store, world.labelled("compare"), world.unit)
     measure = options.budget_measure
-    most = {"units": len(offered), "pixels": offered.pixels, "share": offered.pixels / pool.pixels}.get(
-        measure, math.inf
-    )
+    per_image = len(offered) / len(pool.images)
+    shares = {"units_per_image": per_image, "pixels": offered.pixels, "share": offered.pixels / pool.pixels}
+    most = ({"units": len(offered)} | shares).get(measure, math.inf)
     if budgets[-1] > most:
         raise RalsegError(
             f"budget {budgets[-1]} is more than D_V has to offer in images with a label, {most:.9g} {measure}; lower "
             f"{where}budgets or game.budget"
         )
-    uneven = [budget for budget in budgets[:-1] if budget % options.slates]
+    slates = options.on(len(pool.images)).slates
+    uneven = [budget for budget in budgets[:-1] if budget % slates]
     if options.budget_measure == "units" and uneven:
         raise RalsegError(
-            f"budget {uneven[0]} is no multiple of game.slates={options.slates}, the units that a turn buys; only the "
+            f"budget {uneven[0]} is no multiple of game.slates={slates}, the units that a turn buys; only the "
             f"largest of {where}budgets may be uneven"
         )
 

@@ -118,5 +118,5 @@ def _predicted(prediction: Prediction, grid: UnitGrid) -> np.ndarray:
     return polygon_clicks(maps if isinstance(maps, np.ndarray) else maps.numpy(force=True), grid).total
 
 
-PREDICTED_CLICKS = Reducer("predicted_clicks", _predicted, whole_grid=True)
+PREDICTED_CLICKS = Reducer("predicted_clicks", _predicted, whole_grid=True, by_pixel=True)
 """(n,): the clicks of `polygon_clicks` in the unit's prediction."""

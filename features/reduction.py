@@ -48,6 +48,24 @@ def reduce_units(
     return {name: [_on_host(rows[image]) for image in asked] for name, rows in found.items()}
 
 
+def reduce_pixels(predictions: Iterable[Prediction], reducers: Sequence[Reducer]) -> dict[str, np.ndarray]:
+    """What reducers find for pixels that were predicted by themselves.
+
+    Args:
+        predictions: of `Learner.predict_pixels`.
+        reducers: what to keep, all of them `by_pixel`; of two of one name, the last.
+
+    Returns:
+        name -> (n, ...), the pixels in the order of the predictions.
+    """
+    found: dict[str, list[Array]] = {reducer.name: [] for reducer in reducers}
+    for prediction in predictions:
+        units = UnitGrid.of_pixels(1, prediction.logits.shape[-1])
+        for name, reducer in {reducer.name: reducer for reducer in reducers}.items():
+            found[name].append(reducer.find(prediction, units)[0])
+    return {name: np.concatenate([_on_host(rows) for rows in parts]) for name, parts in found.items()}
+
+
 def noises_of(reducers: Sequence[Reducer]) -> list[Noise]:
     """The noisy predictions that reducers read, each once, in the order in which they are first named."""
     return list(dict.fromkeys(reducer.noise for reducer in reducers if reducer.noise is not None))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -59,9 +60,10 @@ def feature_reducers(needs: Collection[str], noise: Noise = FEATURE_NOISE) -> tu
         needs: names of features.
         noise: what the disagreement is measured under.
     """
-    noisy = Reducer("disagreement", partial(_disagreement, noise=noise), noise, whole_grid=True)
+    kind: dict[str, Any] = {"whole_grid": True, "by_pixel": True}
+    noisy = Reducer("disagreement", partial(_disagreement, noise=noise), noise, **kind)
     return tuple(
-        noisy if name == "disagreement" else Reducer(name, _FEATURES[name], whole_grid=True)
+        noisy if name == "disagreement" else Reducer(name, _FEATURES[name], **kind)
         for name in UNIT_FEATURES
         if name in needs
     )

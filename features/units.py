@@ -71,6 +71,8 @@ class Reducer:
         noise: the noisy predictions that `find` reads; None: none.
         labelled: whether it is wanted for labelled units, too.
         whole_grid: whether `find` needs all units of a grid and cannot work on a choice of them.
+        by_pixel: whether what it finds of a pixel depends on the prediction of that pixel alone, so that pixels may be
+            predicted by themselves: as an image of one row, each of its cells a unit.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Reducer:
     noise: Noise | None = None
     labelled: bool = False
     whole_grid: bool = False
+    by_pixel: bool = False
 
 
 def from_game(name: str) -> Reducer:

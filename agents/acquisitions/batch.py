@@ -21,7 +21,8 @@ class Embedded(Batch):
     """A set chosen by the embeddings of candidates and of labelled units.
 
     Attributes:
-        embedding: the embedding of a unit: the `mean` over the unit, or over each of its quarters (`2x2`).
+        embedding: the embedding of a unit: the `mean` of the map that the last layer reads, over the unit or over each
+            of its quarters (`2x2`), or the mean of the maps that the network reads from its `source`.
         unit_length: whether embeddings are scaled to length 1.
     """
 

@@ -9,10 +9,12 @@ from ralseg.features.prediction import Noise, Prediction, as_array
 from ralseg.features.units import Reducer, Units
 
 Reduction = Literal["mean", "sum", "max"]
-Embedding = Literal["mean", "2x2"]
+Embedding = Literal["mean", "2x2", "source"]
 
 
-def map_reducer(name: str, make: Callable[[Array], Array], reduction: Reduction = "mean") -> Reducer:
+def map_reducer(
+    name: str, make: Callable[[Array], Array], reduction: Reduction = "mean", by_pixel: bool = True
+) -> Reducer:
     """A reducer that pools a map of the prediction to one value per unit.
 
     Args:
@@ -20,8 +22,13 @@ def map_reducer(name: str, make: Callable[[Array], Array], reduction: Reduction 
         make: logits (B, C, h, w) -> map (B, h, w).
         reduction: pooling over the unit: `mean`, `sum` (the mean times the unit's pixels) or `max` (over all map pixels
             that the unit touches).
+        by_pixel: whether `make` computes each pixel from its own logits alone.
     """
-    return Reducer(name, lambda prediction, grid: pooled(make(as_array(prediction.logits)), grid, reduction))
+
+    def find(prediction: Prediction, grid: Units) -> Array:
+        return pooled(make(as_array(prediction.logits)), grid, reduction)
+
+    return Reducer(name, find, by_pixel=by_pixel)
 
 
 def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise) -> Reducer:
@@ -29,14 +36,14 @@ def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise
 
     Args:
         name: the name of the result.
-        make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w).
+        make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w), each pixel from its own logits alone.
         noise: the noise of the noisy predictions.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
         return grid.pool(make(as_array(prediction.logits), as_array(prediction.noisy[noise])))
 
-    return Reducer(name, find, noise)
+    return Reducer(name, find, noise, by_pixel=True)
 
 
 def pooled(maps: Array, grid: Units, reduction: Reduction) -> Array:
@@ -52,18 +59,23 @@ def _shares(prediction: Prediction, grid: Units) -> Array:
     return predicted_shares(class_map(logits), grid, logits.shape[1])
 
 
-PREDICTED_SHARES = Reducer("predicted_shares", _shares)
+PREDICTED_SHARES = Reducer("predicted_shares", _shares, by_pixel=True)
 """(n, C): the share of each class in the unit's prediction."""
 
 
 def embedding_reducer(kind: Embedding) -> Reducer:
-    """The map that the network's last layer reads, averaged over the unit.
+    """The map that the network's last layer reads, averaged over the unit, or those that the whole network reads.
 
     Args:
-        kind: `mean` over the unit, (n, D), or `2x2`, over each of its quarters, (n, 4 D) (Best Practices study).
+        kind: `mean` over the unit, (n, D), or `2x2`, over each of its quarters, (n, 4 D) (Best Practices study); or
+            `source`, the means of all maps of `Prediction.embedding`, which a frozen source gives once and for all.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
+        if kind == "source":
+            maps = [as_array(m) for m in prediction.embedding]
+            xp = namespace(maps[0])
+            return xp.concatenate([grid.pool_vectors(xp.moveaxis(m, 1, -1)) for m in maps], axis=-1)
         maps = as_array(prediction.features)
         maps = namespace(maps).moveaxis(maps, 1, -1)
         if kind == "mean":
@@ -71,7 +83,7 @@ def embedding_reducer(kind: Embedding) -> Reducer:
         quarters = grid.split(2).pool_vectors(maps)
         return quarters.reshape(len(quarters), len(grid), -1)
 
-    return Reducer(f"embedding {kind}", find, labelled=True)
+    return Reducer(f"embedding {kind}", find, labelled=True, by_pixel=kind != "2x2")
 
 
 def _gradient(prediction: Prediction, grid: Units) -> Array:
@@ -81,6 +93,6 @@ def _gradient(prediction: Prediction, grid: Units) -> Array:
     return grid.pool_products(move(residual, 1, -1), move(maps, 1, -1))
 
 
-GRADIENT = Reducer("gradient", _gradient)
+GRADIENT = Reducer("gradient", _gradient, by_pixel=True)
 """(n, C x D): the mean over the unit of the loss gradient in the last layer's weights, with the predicted class in
 place of the true one (BADGE, Ash et al., 2020)."""

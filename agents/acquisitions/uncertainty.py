@@ -30,7 +30,7 @@ class Entropy(Scored):
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
         name, make = ("released_entropy", released_entropy_map) if self.as_released else ("entropy", entropy_map)
-        return (map_reducer(f"{name} {self.reduction}", make, self.reduction),)
+        return (map_reducer(f"{name} {self.reduction}", make, self.reduction, by_pixel=not self.as_released),)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The training data of a step: the samples of a turn, and batches of maps with targets."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,22 +9,23 @@ from torch import Tensor, distributed
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import View
+from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.losses import processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
-from ralseg.segmentation.sources import KeptMaps
+from ralseg.segmentation.sources import KeptMaps, KeptPixels
 
 Sample = tuple[int, tuple[float, float] | None]
 """A store index, and the point of the image that a window must contain, if any."""
 
 FEW = 8
-"""Labelled cells count as few if a batch has more than this many times as many cells."""
+"""Labelled pixels count as few if a batch has more than this many times as many cells."""
 FEW_NEIGHBOURS = 128
-"""The same for the frozen head, which reads four neighbours of a cell on a map with a quarter as many cells: whole maps
-are cheaper unless single pixels are labelled."""
+"""The same of labelled cells for the frozen head, which reads four neighbours of a cell on a map with a quarter as many
+cells: whole maps are cheaper unless single pixels are labelled."""
 
 
 @dataclass(frozen=True)
@@ -106,32 +107,55 @@ def map_batches(
     images: LearnerImages,
     network: SegmentationNetwork,
     maps: KeptMaps,
+    pixels: KeptPixels,
     cut: Cut,
     device: torch.device,
 ) -> list[Batch]:
-    """Kept maps of whole images; if all trained layers are per pixel and labelled cells are few, only these cells."""
+    """Kept maps of whole images; if all trained layers are per pixel and few pixels are labelled, only these."""
     batches = []
     for chunk in chunks:
         size = network.logit_size(images.input_size(chunk[0]))
+        if network.per_pixel:
+            places = [np.argwhere(labels.label(i) != IGNORE) for i in chunk]
+            if 0 < sum(map(len, places)) * FEW < len(chunk) * size[0] * size[1]:
+                batches.append(pixel_batch(dict(zip(chunk, places, strict=True)), labels, images, pixels, device))
+                continue
         targets = np.stack([labels.targets(i, size) for i in chunk])
         known = targets.sum(1) > 0
-        few = FEW if network.per_pixel else FEW_NEIGHBOURS
-        if (network.per_pixel or cut == "frozen") and 0 < known.sum() * few < known.size:
-            gathered = _gathered_cells if network.per_pixel else _gathered_neighbours
+        if cut == "frozen" and not network.per_pixel and 0 < known.sum() * FEW_NEIGHBOURS < known.size:
             cells = [np.argwhere(of_image) for of_image in known]
             of_cells = np.ascontiguousarray(np.moveaxis(targets, 1, -1)[known].T)
-            batches.append(Batch(gathered(chunk, cells, size, maps), to_device(of_cells, device)[None, :, None]))
+            neighbours = _gathered_neighbours(chunk, cells, size, maps)
+            batches.append(Batch(neighbours, to_device(of_cells, device)[None, :, None]))
         else:
             batches.append(Batch(maps(chunk), to_device(targets, device)))
     return batches
 
 
-def _gathered_cells(
-    images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
-) -> tuple[Tensor, ...]:
-    """Cells of maps at the resolution of the logits, as one image with one row: (1, D, 1, n)."""
-    vectors = [maps.pixels(image, where) for image, where in zip(images, cells, strict=True)]
-    return (torch.cat(vectors).T[None, :, None],)
+def pixel_batch(
+    places: Mapping[int, np.ndarray],
+    labels: PartialLabels | None,
+    images: LearnerImages,
+    pixels: KeptPixels,
+    device: torch.device,
+    classes: int = 0,
+) -> Batch:
+    """Pixels of images as one image with one row: (1, D, 1, n).
+
+    Args:
+        places: store index of an image -> (n, 2) int64 row and column of pixels, in the size of its label.
+        labels: their labels; None for pixels without a label, whose targets are 0.
+        images: their sizes.
+        pixels: their vectors.
+        device: the device of the targets.
+        classes: number of classes C, where there are no labels.
+    """
+    vectors = torch.cat([pixels(image, where, images.size(image)) for image, where in places.items()])
+    maps = (vectors.T[None, :, None],)
+    if labels is None:
+        return Batch(maps, torch.zeros(1, classes, 1, len(vectors), device=device))
+    ids = np.concatenate([labels.label(image)[tuple(where.T)] for image, where in places.items()])
+    return Batch(maps, to_device(np.eye(labels.classes, dtype=np.float32)[ids].T[None, :, None], device))
 
 
 def _gathered_neighbours(

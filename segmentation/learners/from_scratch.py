@@ -1,12 +1,17 @@
 """The learner that begins again in every turn, as protocols with few labelled pixels do."""
 
+from collections.abc import Sequence
+from typing import Annotated, Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from ralseg.segmentation.learners.batches import Batch, Sample
+from ralseg.foundation import RalsegError, Range, checked
+from ralseg.segmentation.learners.batches import Batch, Sample, pixel_batch
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.supervised import SupervisedLearner
+from ralseg.segmentation.networks.batch_norm import still_on_single_values
 
 AT_ONCE = 64
 """Images whose maps of labels are made together, of which labelled cells are kept."""
@@ -16,8 +21,24 @@ class FromScratchLearner(SupervisedLearner):
     """Trains from theta_0 on all labels so far, in every turn, with a learning rate that falls to 0.
 
     What it predicts depends on the labels alone, not on the turn in which each was bought. A network per pixel takes
-    every step on all labelled cells; any other one on `batch` random labelled images.
+    every step on all labelled pixels; any other one on `batch` random labelled images.
+
+    Args:
+        unlabelled: how many pixels without a label a network per pixel also passes in every step, drawn at random from
+            the images of the pool. They have no part in the loss; its batch norms see them. Two-stage eDALD (NeurIPS
+            2025) passes all pixels.
+
+    For the others see `SupervisedLearner`.
+
+    Raises:
+        RalsegError: if `unlabelled` is set for another network.
     """
+
+    def __init__(self, *arguments: Any, unlabelled: Annotated[int, Range(0)] = 0, **named: Any) -> None:
+        self.unlabelled = checked(Annotated[int, Range(0)], unlabelled, "learner.unlabelled")
+        super().__init__(*arguments, **named)
+        if self.unlabelled and not self._by_pixel:
+            raise RalsegError("learner.unlabelled is for networks per pixel; set learner.unlabelled=0")
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """See `Learner.learn`; `options.steps` are those of a turn."""
@@ -28,22 +49,42 @@ class FromScratchLearner(SupervisedLearner):
         weights, schedules = self._weights(labels), self.make_schedules(options.steps)
         self._seed_dropout(rng)
         every: list[Sample] = [(image, None) for image in labels.images]
-        whole = None
-        if self._network.per_pixel and not self._on_windows:
-            parts = [every[i : i + AT_ONCE] for i in range(0, len(every), AT_ONCE)]
-            whole = _together([batch for part in parts for batch in self._batches(part, options.crops, labels, rng)])
+        whole = self._all_pixels(every, data, rng) if self._by_pixel else None
+        self._network.train(self._by_pixel)
         losses = []
         for _ in range(options.steps):
             batches = whole
             if batches is None:
                 chosen = [every[i] for i in rng.integers(len(every), size=options.batch)]
                 batches = self._batches(chosen, options.crops, labels, rng)
-            losses.append(self._steps.step(self.objective(batches, weights, data, rng)))
+            with still_on_single_values(self._network):
+                losses.append(self._steps.step(self.objective(batches, weights, data, rng)))
             for schedule in schedules:
                 schedule.step()
+        self._network.eval()
         self._changed()
         self._loss = torch.stack(losses).mean()
         return self._loss
+
+    @property
+    def _by_pixel(self) -> bool:
+        return self._network.per_pixel and not self._on_windows
+
+    def _all_pixels(self, every: list[Sample], data: TrainingSet, rng: np.random.Generator) -> list[Batch]:
+        """All that is labelled, and random pixels that are not, as few batches."""
+        parts = [every[i : i + AT_ONCE] for i in range(0, len(every), AT_ONCE)]
+        found = [batch for part in parts for batch in self._batches(part, self.options.crops, data.labels, rng)]
+        if self.unlabelled and data.unlabelled:
+            found.append(self._unlabelled_pixels(data.unlabelled, rng))
+        return _together(found)
+
+    def _unlabelled_pixels(self, images: Sequence[int], rng: np.random.Generator) -> Batch:
+        drawn, counts = np.unique(rng.choice(np.array(images), self.unlabelled), return_counts=True)
+        places = {
+            image: rng.integers(self.images.size(image), size=(count, 2))
+            for image, count in zip(drawn.tolist(), counts.tolist(), strict=True)
+        }
+        return pixel_batch(places, None, self.images, self.pixels, self.device, self.classes)
 
 
 def _together(batches: list[Batch]) -> list[Batch]:

@@ -1,7 +1,7 @@
 """Predictions of a network, with one forward pass per image and version of the weights."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
+from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import Precision, compute_dtype, tensor
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.predictions import Predictions, joined
@@ -18,6 +19,7 @@ from ralseg.segmentation.sources import (
     NOISE_KINDS,
     PLAIN,
     KeptMaps,
+    KeptPixels,
     Pictures,
     Source,
     StagesSource,
@@ -32,6 +34,9 @@ GPU_BATCH_PIXELS = 8_000_000
 PREDICTION_BYTES, GPU_PREDICTION_BYTES = 1 << 25, 1 << 30
 """The most bytes of predictions kept on the CPU and on a GPU until the weights change. More would slow down a step on
 the CPU, because kept memory is not reused and fresh pages cost time."""
+
+PIXELS_AT_ONCE = 4096
+"""Pixels per forward pass where single pixels are predicted."""
 
 
 class Predictor:
@@ -48,6 +53,7 @@ class Predictor:
 
     Attributes:
         dtype: the dtype of the convolutions.
+        pixels: the vectors of single pixels, for a network that reads each pixel by itself from a source.
         version: changes whenever predictions change.
     """
 
@@ -70,6 +76,7 @@ class Predictor:
             source = StagesSource(self._twin.network, cut, device)
         self._source = source
         self._maps: dict[Variant, KeptMaps | Pictures] = {}
+        self.pixels = KeptPixels(self.source_maps)
         self.forget()
         self.version = 0
 
@@ -105,6 +112,32 @@ class Predictor:
             yield prediction
         self.check()
 
+    @property
+    def predicts_pixels(self) -> bool:
+        """See `Learner.predicts_pixels`."""
+        return self._source is not None and self._asked.per_pixel
+
+    def predict_pixels(
+        self,
+        where: Mapping[int, np.ndarray],
+        noises: Sequence[Noise] = (),
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict single pixels; see `Learner.predict_pixels`.
+
+        Raises:
+            RalsegError: as `predict`.
+        """
+        for noise in noises:
+            check_noise(noise.kind, self._source.variants if self._source else ())
+        self.images.check(where)
+        for images in _in_parts(where):
+            with torch.inference_mode():
+                prediction = self._passed_pixels(images, where, PLAIN)
+                noisy = {n: self._noisy_pixels(prediction, where, n, generator) for n in dict.fromkeys(noises)}
+                yield replace(prediction, noisy=noisy)
+        self.check()
+
     def check(self) -> None:
         """Raise what is wrong with the weights; called when all predictions are under way, as it may wait for a GPU."""
 
@@ -122,6 +155,12 @@ class Predictor:
             else:
                 self._maps[variant] = KeptMaps(self._source, *given)
         return self._maps[variant]
+
+    def source_maps(self, variant: Variant = PLAIN) -> KeptMaps:
+        """See `maps`, where something lies below the cut."""
+        maps = self.maps(variant)
+        assert isinstance(maps, KeptMaps)
+        return maps
 
     @property
     def head(self) -> nn.Conv2d:
@@ -161,6 +200,31 @@ class Predictor:
         draws = (Variant(noise.kind, draw) for draw in range(noise.draws))
         return torch.stack([tensor(self._predicted(images, draw, again).logits) for draw in draws])
 
+    def _passed_pixels(self, images: list[int], where: Mapping[int, np.ndarray], variant: Variant) -> Prediction:
+        vectors = []
+        for image in images:
+            places, size = where[image], self.images.size(image)
+            if variant == MIRRORED:
+                places = np.stack([places[:, 0], size[1] - 1 - places[:, 1]], axis=1)
+            vectors.append(self.pixels(image, places, size, variant))
+        maps = torch.cat(vectors).T[None, :, None]
+        return replace(self._twin.network((maps,), self._cut), images=images)
+
+    def _noisy_pixels(
+        self, plain: Prediction, where: Mapping[int, np.ndarray], noise: Noise, generator: torch.Generator | None
+    ) -> Tensor:
+        """(M, 1, C, 1, n) float32 logits."""
+        images = list(plain.images)
+        if noise.kind == "dropout":
+            return self._twin.network.noisy(plain, self._cut, noise, generator)
+        if noise.kind == "flip":
+            mirrored = tensor(self._passed_pixels(images, where, MIRRORED).logits)
+            return torch.stack([tensor(plain.logits), mirrored][-noise.draws :])
+        if noise.kind == "features":
+            raise RalsegError("noise.kind=features is measured in whole images, not in single pixels")
+        draws = (Variant(noise.kind, draw) for draw in range(noise.draws))
+        return torch.stack([tensor(self._passed_pixels(images, where, draw).logits) for draw in draws])
+
     def forget(self) -> None:
         """Drop all kept predictions, as a change of the weights does; for measurements."""
         self._predictions = Predictions(PREDICTION_BYTES if self.device.type == "cpu" else GPU_PREDICTION_BYTES)
@@ -180,6 +244,19 @@ class Predictor:
             most = batch or max(1, limit // math.prod(size))
             for places in np.array_split(np.arange(len(group)), math.ceil(len(group) / most)):
                 yield [group[place] for place in places]
+
+
+def _in_parts(where: Mapping[int, np.ndarray]) -> Iterator[list[int]]:
+    """The images in groups of `PIXELS_AT_ONCE` pixels or a few more."""
+    part, count = [], 0
+    for image, places in where.items():
+        part.append(image)
+        count += len(places)
+        if count >= PIXELS_AT_ONCE:
+            yield part
+            part, count = [], 0
+    if part:
+        yield part
 
 
 def copied(tensor: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The interface of every learner: it learns from labels and images, and predicts."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,12 +46,16 @@ class Learner(Protocol):
         classes: number of classes C.
         device: the device of its computations.
         version: changes whenever predictions change.
+        predicts_pixels: whether `predict_pixels` works: where each pixel is predicted from a frozen source by itself.
     """
 
     images: LearnerImages
     classes: int
     device: torch.device
     version: int
+
+    @property
+    def predicts_pixels(self) -> bool: ...
 
     def reset(self) -> None:
         """Go back to theta_0, with fresh optimisers."""
@@ -112,6 +116,25 @@ class Learner(Protocol):
 
         Yields:
             Predictions of images of one size; `Prediction.images` holds their indices.
+        """
+        ...
+
+    def predict_pixels(
+        self,
+        where: Mapping[int, np.ndarray],
+        noises: Sequence[Noise] = (),
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict single pixels, which costs as much as they are many, whatever the size of the images.
+
+        Args:
+            where: store index of an image -> (n, 2) int64 row and column of its pixels, in the size of its label.
+            noises: noisy predictions to make, of all kinds but `features`.
+            generator: draws the noise.
+
+        Yields:
+            Predictions of the pixels of some images as one row: logits are (1, C, 1, n), the pixels of the first of
+            `Prediction.images` before those of the next. Sources are interpolated at the middle of each pixel.
         """
         ...
 

@@ -27,7 +27,7 @@ from ralseg.segmentation.learners.steps import Steps, above_the_cut, with_shared
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
-from ralseg.segmentation.sources import KeptMaps, Source
+from ralseg.segmentation.sources import Source
 
 AdamW = eager(torch.optim.AdamW)
 
@@ -332,11 +332,10 @@ class SupervisedLearner(Predictor):
     ) -> list[Batch]:
         if self._on_windows:
             return window_batches(samples, labels, self.images, self._network, view, rng, self.device)
-        maps = self.maps()
-        assert isinstance(maps, KeptMaps)
         samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
-        return map_batches(chunks, labels, self.images, self._network, maps, self.options.cut, self.device)
+        kept = self.source_maps(), self.pixels
+        return map_batches(chunks, labels, self.images, self._network, *kept, self.options.cut, self.device)
 
     @staticmethod
     @torch.no_grad()

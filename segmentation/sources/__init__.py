@@ -3,6 +3,7 @@
 from ralseg.segmentation.sources.base import MIRRORED, NOISE_KINDS, PLAIN, Source, Variant, check_noise
 from ralseg.segmentation.sources.diffusion import DiffusionSource
 from ralseg.segmentation.sources.kept import KeptMaps, Pictures
+from ralseg.segmentation.sources.pixels import KeptPixels
 from ralseg.segmentation.sources.stages import StagesSource
 from ralseg.segmentation.sources.timm_encoder import TimmSource
 
@@ -12,6 +13,7 @@ __all__ = [
     "PLAIN",
     "DiffusionSource",
     "KeptMaps",
+    "KeptPixels",
     "Pictures",
     "Source",
     "StagesSource",

@@ -76,10 +76,14 @@ class KeptMaps:
         images: the images.
         device: the device of the maps.
         variant: the variant of the maps.
+
+    Attributes:
+        source: see above.
+        device: see above.
     """
 
     def __init__(self, source: Source, images: Images, device: torch.device, variant: Variant = PLAIN) -> None:
-        self.source, self._images, self._device, self._variant = source, images, device, variant
+        self.source, self._images, self.device, self._variant = source, images, device, variant
         self._shared = device.type == "cpu"
         budget = CPU_BYTES if self._shared else DEVICE_BYTES
         self._maps: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
@@ -107,21 +111,39 @@ class KeptMaps:
                     self._maps.drop(i)
         return stacks
 
-    def pixels(self, image: int, where: np.ndarray) -> Tensor:
-        """The vectors of some cells of the first map; only the pages of kept maps that hold them are read.
+    def pixels(self, image: int, where: np.ndarray, size: tuple[int, int]) -> Tensor:
+        """The vectors of some pixels; only the pages of kept maps that hold them are read.
 
         Args:
             image: index in the store.
-            where: (n, 2) int64 row and column in the first map.
+            where: (n, 2) int64 row and column of each pixel.
+            size: (height, width) of the image that rows and columns refer to.
 
         Returns:
-            (n, D), where D is the sum of the widths; all maps but the first are interpolated bilinearly.
+            (n, D) in the dtype of the maps, where D is the sum of the widths: every map, interpolated bilinearly at the
+            middle of each pixel.
+
+        Raises:
+            RalsegError: see `__call__`.
         """
         self._images.check((image,))
         with torch.inference_mode(False), torch.no_grad():
             maps = self._of(image)
             place = to_device(where, maps[0].device)
-            return torch.cat([_at(m, place, maps[0].shape[0], maps[0].shape[1]) for m in maps], dim=1)
+            return torch.cat([_at(m, place, *size).to(m.dtype) for m in maps], dim=1)
+
+    def check(self, image: int) -> None:
+        """Refuse an image that may not be read now."""
+        self._images.check((image,))
+
+    def on_disk(self, image: int) -> bool:
+        """Whether the maps of an image are kept in a file."""
+        return self._shared and self._files.holds(image)
+
+    def files_of(self, kind: str) -> MapFiles:
+        """Files for what is made of these maps, image by image; `kind` begins the name of their folder."""
+        named = f"{self._images.folder.name} {self._variant} {self.source.key}"
+        return MapFiles(self._images.folder.parent, hashlib.sha256(named.encode()).hexdigest()[:16], kind)
 
     def neighbours(self, image: int, where: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The neighbours that bilinear interpolation of the first map to a finer grid reads for some cells.
@@ -160,12 +182,11 @@ class KeptMaps:
         # Images are computed one by one, because rounding depends on the batch and a kept map must not.
         picture = seen(self._images, image, self._variant)
         maps = self.source.maps(picture, PLAIN if self._variant == MIRRORED else self._variant)
-        return tuple(m.to(self._device).permute(1, 2, 0).contiguous() for m in maps)
+        return tuple(m.to(self.device).permute(1, 2, 0).contiguous() for m in maps)
 
     @cached_property
     def _files(self) -> MapFiles:
-        named = f"{self._images.folder.name} {self._variant} {self.source.key}"
-        return MapFiles(self._images.folder.parent, hashlib.sha256(named.encode()).hexdigest()[:16])
+        return self.files_of("maps")
 
 
 def seen(images: Images, image: int, variant: Variant) -> np.ndarray:
@@ -177,9 +198,9 @@ def seen(images: Images, image: int, variant: Variant) -> np.ndarray:
 def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
     """Maps (h, w, D) at cells (n, 2) of a grid of rows x columns, by bilinear interpolation: (n, D)."""
     if maps.shape[:2] == (rows, columns):
-        return maps[where[:, 0], where[:, 1]].float()
+        return maps[where[:, 0], where[:, 1]]
     vectors, weights = _neighbours(maps, where, rows, columns)
-    return (vectors * weights[:, :, None]).sum(1)
+    return torch.einsum("nkd,nk->nd", vectors.float(), weights)
 
 
 def _neighbours(maps: Tensor, where: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:

@@ -27,13 +27,14 @@ class MapFiles:
     Args:
         cache: the cache folder.
         key: identifies everything that the maps depend on, images and weights.
+        kind: `maps`, or what is made of maps; it begins the name of the folder.
 
     Raises:
         RalsegError: if the folder cannot be written.
     """
 
-    def __init__(self, cache: Path, key: str) -> None:
-        self.folder = cache / f"maps-{key}"
+    def __init__(self, cache: Path, key: str, kind: str = "maps") -> None:
+        self.folder, self._kind = cache / f"{kind}-{key}", kind
         self._make_folder()
         try:
             os.utime(self.folder)
@@ -55,6 +56,10 @@ class MapFiles:
             return None
         except (OSError, SafetensorError) as error:
             raise RalsegError(f"{path}: not readable ({error}); delete {self.folder}") from error
+
+    def holds(self, image: int) -> bool:
+        """Whether there is a file of an image."""
+        return self._path(image).exists()
 
     def write(self, image: int, maps: tuple[Tensor, ...]) -> None:
         """Store the maps of an image if there is room.
@@ -79,7 +84,7 @@ class MapFiles:
             raise unwritable(self.folder, error, ELSEWHERE) from error
 
     def _drop_others(self) -> None:
-        found = [(*_use(folder), folder) for folder in self.folder.parent.glob("maps-*")]
+        found = [(*_use(folder), folder) for folder in self.folder.parent.glob(f"{self._kind}-*")]
         total = 0
         for _, size, folder in sorted(found, reverse=True):
             total += size
