@@ -9,7 +9,7 @@ import torch
 from ralseg.envs.campaign import Campaign
 from ralseg.envs.hindsight import Hindsight
 from ralseg.envs.ledger import Ledger
-from ralseg.envs.observer import Observer
+from ralseg.envs.observer import Observer, observed_units
 from ralseg.envs.offer import chosen_units, draw_offer
 from ralseg.envs.options import GameOptions
 from ralseg.envs.oracle import GroundTruth, Oracle
@@ -86,7 +86,7 @@ class Game:
         known = self.state if rehearse else ()
         outlines = options.budget_measure == "polygon_clicks"
         self.campaign = Campaign(pool, lambda: revealed(pool.store, known), outlines=outlines)
-        self.state_units = sum(len(pool.grid(i)) for i in self.state)
+        self.state_units = sum(len(observed_units(pool, i)) for i in self.state)
         self._hindsight = hindsight
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
         self._true_counts = TrueCounts(pool, learner.classes)

@@ -47,8 +47,8 @@ class Ledger:
         return getattr(self, measure)
 
     def left(self, budget: float, measure: str) -> int:
-        """What a budget still pays, a whole number: of pixels for a share, of units where it is set per image, otherwise
-        of what it is set in.
+        """What a budget still pays, a whole number: of pixels for a share, of units for units per image, otherwise of
+        what it is set in.
 
         Below 0 where the labels of a turn took more clicks than were left.
         """

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ralseg.envs.campaign import Campaign
+from ralseg.envs.pool import Pool
+from ralseg.envs.reading import by_pixel, read_units, some_units
 from ralseg.features import ObservationSpec
 from ralseg.features.prediction import Prediction
 from ralseg.features.reduction import reduce_units
@@ -12,6 +14,10 @@ from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.learners import Learner
+
+STATE_PIXELS = 96
+"""The pixels of an image of D_S that an observation describes: about as many as it has regions in usual games, so that
+states need no more memory."""
 
 
 class Observer:
@@ -82,15 +88,20 @@ class Observer:
 
     def _observe_state(self) -> tuple[Rows, np.ndarray | None]:
         """Unit features of D_S and, if the observation holds it, the IoU per class on D_S, from the same passes."""
-        grid, predictions, iou = self._campaign.pool.grid, [], None
-        asked = {image: np.arange(len(grid(image))) for image in self._state}
+        pool, predictions, iou = self._campaign.pool, [], None
+        asked = {image: observed_units(pool, image) for image in self._state}
         if "iou" in self.spec.candidate_parts:
 
             def keep(prediction: Prediction) -> None:
                 predictions.append(prediction)
 
             iou = self._evaluate(self._learner, self._state, keep).iou
-        else:
-            predictions = self._learner.predict(self._state, again=True)
-        rows = reduce_units(predictions, self._state_reducers, grid, asked)
+        if not predictions or by_pixel(self._learner, pool, self._state_reducers):
+            return read_units(self._learner, pool, asked, self._state_reducers, again=True), iou
+        rows = reduce_units(predictions, self._state_reducers, pool.grid, asked)
         return {name: np.concatenate(parts) for name, parts in rows.items()}, iou
+
+
+def observed_units(pool: Pool, image: int) -> np.ndarray:
+    """The units of an image of D_S that an observation describes: all of them, or of pixels a sample."""
+    return some_units(pool, image, STATE_PIXELS if pool.unit == "pixel" else len(pool.grid(image)), seed=0)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from ralseg.envs.pool import Pool
+from ralseg.envs.reading import read_units, some_units
 from ralseg.envs.true_counts import TrueCounts
-from ralseg.features.reduction import noises_of, reduce_pixels, reduce_units
+from ralseg.features.reduction import noises_of
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
-from ralseg.foundation import generator, integer
+from ralseg.foundation import integer
 from ralseg.segmentation.learners import Learner
 
 STATE_UNITS = 1000
@@ -72,28 +73,19 @@ class PoolReader:
             return {}
         reducers = [self.references.get(reducer.name, reducer) for reducer in reducers]
         order, images, local = self.pool.by_image(units)
-        noises, noise = noises_of(reducers), None
-        if noises:
+        noise = None
+        if noises_of(reducers):
             noise = torch.Generator(self.learner.device)
             noise.manual_seed(integer(self.seed, "noise", self.turn, images[0]))
-        if self._by_pixel(reducers):
-            where = dict(zip(images, map(self._places, images, local), strict=True))
-            rows = reduce_pixels(self.learner.predict_pixels(where, noises, noise), reducers)
-            return {name: found[np.argsort(order)] for name, found in rows.items()}
-        predictions = self.learner.predict(images, noises, noise)
-        rows = reduce_units(predictions, reducers, self.pool.grid, dict(zip(images, local, strict=True)))
-        return {name: np.concatenate(parts)[np.argsort(order)] for name, parts in rows.items()}
+        rows = read_units(self.learner, self.pool, dict(zip(images, local, strict=True)), reducers, noise)
+        return {name: found[np.argsort(order)] for name, found in rows.items()}
 
     def reduce_state(self, reducers: Sequence[Reducer]) -> Rows:
         """See `UnitReader.reduce_state`; nothing without a D_S, as when people begin with no label."""
         if not reducers or not self.state:
             return {}
-        asked = {image: self._some_units(image) for image in self.state}
-        if self._by_pixel(reducers):
-            where = {image: self._places(image, units) for image, units in asked.items()}
-            return reduce_pixels(self.learner.predict_pixels(where), reducers)
-        rows = reduce_units(self.learner.predict(self.state, again=True), reducers, self.pool.grid, asked)
-        return {name: np.concatenate(parts) for name, parts in rows.items()}
+        asked = {image: some_units(self.pool, image, STATE_UNITS, self.seed) for image in self.state}
+        return read_units(self.learner, self.pool, asked, reducers, again=True)
 
     def observe(self, units: np.ndarray, mask: np.ndarray, rows: Rows) -> dict[str, np.ndarray]:
         """See `UnitReader.observe`."""
@@ -115,19 +107,3 @@ class PoolReader:
     def true_counts(self, units: np.ndarray) -> np.ndarray:
         """See `UnitReader.true_counts`."""
         return self.counts(units)
-
-    def _by_pixel(self, reducers: Sequence[Reducer]) -> bool:
-        """Whether the units are pixels that can be predicted by themselves."""
-        whole = any(not reducer.by_pixel or (reducer.noise and reducer.noise.kind == "features") for reducer in reducers)
-        return self.pool.unit == "pixel" and self.learner.predicts_pixels and not whole
-
-    def _places(self, image: int, units: np.ndarray) -> np.ndarray:
-        """(n, 2) int64 row and column of pixels."""
-        return np.stack(np.divmod(units, self.pool.grid(image).columns), axis=1)
-
-    def _some_units(self, image: int) -> np.ndarray:
-        """All units of an image of D_S, or a sample of them that is the same in every step."""
-        units = len(self.pool.grid(image))
-        if units <= STATE_UNITS:
-            return np.arange(units)
-        return np.sort(generator(self.seed, "state", image).choice(units, STATE_UNITS, replace=False))

@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from ralseg.envs.game import Game
 from ralseg.envs.hindsight import Hindsight
+from ralseg.envs.observer import observed_units
 from ralseg.envs.options import GameOptions
 from ralseg.envs.parts import COMMON, CommonSettings, learner_maker, made, make_network, make_source
 from ralseg.envs.passes import check_maps, check_pass
 from ralseg.envs.pool import Pool
+from ralseg.envs.reading import read_units
 from ralseg.envs.reward_subset import stratified_subset
 from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_config
 from ralseg.features.prediction import Noise
-from ralseg.features.reduction import reduce_units
 from ralseg.features.unit_features import feature_reducers
 from ralseg.foundation import RalsegError, file_digests, generator, settings
 from ralseg.segmentation.datasets import Dataset, InTaxonomy
@@ -287,6 +287,6 @@ def fit_components(
     learner: Learner, pool: Pool, images: Sequence[int], width: int, fewer: bool = False
 ) -> PrincipalComponents:
     """Principal components of the units' mean embeddings at the learner's present weights (theta_0)."""
-    every = {image: np.arange(len(pool.grid(image))) for image in images}
-    rows = reduce_units(learner.predict(images), feature_reducers({"embedding"}), pool.grid, every)["embedding"]
-    return PrincipalComponents.fit(np.concatenate(rows), width, fewer)
+    every = {image: observed_units(pool, image) for image in images}
+    rows = read_units(learner, pool, every, feature_reducers({"embedding"}))["embedding"]
+    return PrincipalComponents.fit(rows, width, fewer)

@@ -55,7 +55,9 @@ class Learner(Protocol):
     version: int
 
     @property
-    def predicts_pixels(self) -> bool: ...
+    def predicts_pixels(self) -> bool:
+        """See above."""
+        ...
 
     def reset(self) -> None:
         """Go back to theta_0, with fresh optimisers."""

@@ -63,7 +63,7 @@ class PixelMLP(SegmentationNetwork):
         self.norms = nn.ModuleList(made(width) for width in layers)
 
     def above(self, maps: tuple[Tensor, ...], cut: Cut) -> tuple[Tensor, tuple[Tensor, ...], tuple[int, int]]:
-        """See `SegmentationNetwork.above`; the embedding maps are those of the source, as the first layer reads them."""
+        """See `SegmentationNetwork.above`; the embedding is the maps of the source as the first layer reads them."""
         size = maps[0].shape[-2], maps[0].shape[-1]
         if self._inputs == "standardised":
             maps = self._standardised(maps)
@@ -123,8 +123,7 @@ class PixelMLP(SegmentationNetwork):
         return tuple((m.float() - mean) * scale for m, mean, scale in zip(maps, means, scales, strict=True))
 
     def _first(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
-        """The first layer. As a 1 x 1 layer it commutes with the interpolation of coarser maps, which has fewer channels
-        to process after it, and runs at their own resolution."""
+        """The first layer, on each map at its own resolution: a 1 x 1 layer commutes with bilinear interpolation."""
         weights = self.first.weight.split([m.shape[1] for m in maps], dim=1)
         parts = [functional.conv2d(m.to(self.dtype), w) for m, w in zip(maps, weights, strict=True)]
         made = sum(resized(part, size) for part in parts[1:]) + parts[0] if len(parts) > 1 else parts[0]

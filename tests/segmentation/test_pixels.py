@@ -232,7 +232,9 @@ def test_batch_norms_see_unlabelled_pixels_and_the_loss_does_not(store):
     data = some_pixels(store)
     taught(learner, data, np.random.default_rng(0))
     ((batch,),) = seen
-    assert batch.targets.shape[-1] == 500 + batch.targets.sum() and batch.targets.sum() == data.labels.class_counts.sum()
+    assert (
+        batch.targets.shape[-1] == 500 + batch.targets.sum() and batch.targets.sum() == data.labels.class_counts.sum()
+    )
     with torch.no_grad():
         norm, vectors = learner._network.norm, batch.maps[0][0, :, 0].T
         x = (vectors - norm.running_mean) / torch.sqrt(norm.running_var + 1e-5)
