@@ -26,6 +26,8 @@ NEEDS = {
     ("dataset", "cityscapes"): "dataset.root",
     ("dataset", "gtav"): "dataset.root",
     ("dataset", "synthia"): "dataset.root",
+    ("dataset", "ade_bedroom"): "dataset.root",
+    ("dataset", "pascal_context"): "dataset.root",
     ("source", "diffusion"): "source.file",
     ("protocol", "ralis_camvid"): "protocol.path",
     ("protocol", "ralis_cityscapes"): "protocol.path",

@@ -1,10 +1,15 @@
 """Data sets: images with dense labels, with their classes, official subsets and clips."""
 
+from ralseg.segmentation.datasets.ade_bedroom import AdeBedroom
 from ralseg.segmentation.datasets.base import IGNORE, Dataset
 from ralseg.segmentation.datasets.camvid import CamVid
 from ralseg.segmentation.datasets.cityscapes import GTAV, Cityscapes, Synthia
 from ralseg.segmentation.datasets.folder import Folder
+from ralseg.segmentation.datasets.pascal_context import PascalContext
 from ralseg.segmentation.datasets.streets import Streets
 from ralseg.segmentation.datasets.taxonomy import InTaxonomy
 
-__all__ = ["GTAV", "IGNORE", "CamVid", "Cityscapes", "Dataset", "Folder", "InTaxonomy", "Streets", "Synthia"]
+__all__ = [
+    "GTAV", "IGNORE", "AdeBedroom", "CamVid", "Cityscapes", "Dataset", "Folder", "InTaxonomy", "PascalContext",
+    "Streets", "Synthia",
+]  # fmt: skip

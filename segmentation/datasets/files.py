@@ -65,8 +65,8 @@ class FileDataset(Dataset):
             )
         if orientation in SIDEWAYS and label == shown[::-1]:
             return RalsegError(
-                f"{text}, as `exif: ignore` leaves its EXIF orientation {orientation} out; take that line out of "
-                "classes.yaml"
+                f"{text}, as its EXIF orientation {orientation} is not applied; export the label of the stored image, "
+                "or (dataset=folder) take `exif: ignore` out of classes.yaml"
             )
         return RalsegError(f"{text}; export the label at the image's own size")
 
@@ -91,10 +91,9 @@ class FileDataset(Dataset):
         unknown = label == UNKNOWN
         if unknown.any():
             y, x = np.unravel_index(unknown.argmax(), unknown.shape)
-            known = ", ".join(map(str, np.flatnonzero(self.label_ids != UNKNOWN)))
             raise RalsegError(
-                f"{path}: unknown class id {stored[y, x]} at y={y}, x={x}; the known ids are {known}: "
-                "correct the label or add the class"
+                f"{path}: unknown class id {stored[y, x]} at y={y}, x={x}; the known ids are "
+                f"{_runs(np.flatnonzero(self.label_ids != UNKNOWN))}: correct the label or add the class"
             )
         return label.astype(np.uint8)
 
@@ -111,6 +110,12 @@ class FileDataset(Dataset):
     def _meaning(self) -> str:
         """A short text that changes with what the files' numbers mean."""
         return f"{zlib.crc32(self.label_ids.tobytes()):08x}"
+
+
+def _runs(ids: np.ndarray) -> str:
+    """Sorted ids in a message, e.g. "0 to 29, 255"; four or more in a row are written as their first and last one."""
+    runs = np.split(ids, np.flatnonzero(np.diff(ids) > 1) + 1)
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 3 else ", ".join(map(str, run)) for run in runs)
 
 
 def paired(image: Path, label: Path) -> tuple[Path, Path]:

@@ -29,13 +29,13 @@ def find_files(
         RalsegError: if there are no images, two have the same name, no image has a label, or a label seems to be meant
             for an image that has none.
     """
-    images, others = _walk(root / "images", SUFFIXES)
-    found, other_labels = _walk(root / "labels", (".png",)) if with_labels else ([], [])
+    images, others = walk(root / "images", SUFFIXES)
+    found, other_labels = walk(root / "labels", (".png",)) if with_labels else ([], [])
     if not images:
         raise RalsegError(f"{root / 'images'}: no images; put PNG or JPEG files there")
-    labels = _by_name(root / "labels", found)
+    labels = by_name(root / "labels", found)
     files: dict[str, tuple[Path, Path | None]] = {}
-    for name, image in _by_name(root / "images", images).items():
+    for name, image in by_name(root / "images", images).items():
         if not name.isprintable():
             raise RalsegError(f"{str(image)!r}: a name that cannot be printed; rename the file")
         files[name] = image, labels.pop(f"{name}{label_suffix}", None)
@@ -71,8 +71,14 @@ def some(names: Iterable[object]) -> str:
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
 
 
-def _walk(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """The files with one of some suffixes, and the names of others; hidden ones and those of systems are skipped."""
+def walk(folder: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """The files of a folder with one of some suffixes, and the names of others; without hidden files and systems' own.
+
+    A folder that does not exist has none.
+
+    Raises:
+        RalsegError: if a folder cannot be read.
+    """
     found: list[Path] = []
     others: list[str] = []
 
@@ -96,7 +102,12 @@ def _is_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def _by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
+def by_name(folder: Path, paths: Sequence[Path]) -> dict[str, Path]:
+    """Name, which is the path below a folder without its suffix -> path, sorted.
+
+    Raises:
+        RalsegError: if two files have the same name.
+    """
     named: dict[str, Path] = {}
     for path in sorted(paths):
         name = path.relative_to(folder).with_suffix("").as_posix()

@@ -71,7 +71,16 @@ class DatasetContract:
 
 
 class FileContract(DatasetContract):
-    """What data sets of files keep besides."""
+    """What data sets of files keep besides; `stored` and `store` read and write a label file, by default a PNG."""
+
+    unknown = 77
+    many_dimensions = "holds colours where class ids are expected"
+
+    def stored(self, path):
+        return np.array(Image.open(path))
+
+    def store(self, path, array):
+        assert cv2.imwrite(str(path), array)
 
     def test_fingerprint_changes_with_each_file(self, dataset):
         name = dataset.names[0]
@@ -84,22 +93,22 @@ class FileContract(DatasetContract):
 
     def test_sizes_that_differ_are_refused(self, dataset):
         image, label = dataset.files[dataset.names[0]]
-        cv2.imwrite(str(label), np.zeros((5, 7), np.uint8))
+        self.store(label, np.zeros((5, 7), np.uint8))
         with pytest.raises(RalsegError, match=rf"{re.escape(str(label))}: the label is 5 x 7 .*{image.name}"):
             dataset.load(dataset.names[0])
 
     def test_an_unknown_id_is_named_with_its_place(self, dataset):
         _, path = dataset.files[dataset.names[0]]
-        label = np.array(Image.open(path))
-        label[3, 9] = label[5, 2] = 77
-        cv2.imwrite(str(path), label)
-        with pytest.raises(RalsegError, match=rf"{re.escape(str(path))}: unknown class id 77 at y=3, x=9"):
+        label = self.stored(path)
+        label[3, 9] = label[5, 2] = self.unknown
+        self.store(path, label)
+        with pytest.raises(RalsegError, match=rf"{re.escape(str(path))}: unknown class id {self.unknown} at y=3, x=9"):
             dataset.load(dataset.names[0])
 
     def test_a_label_of_colours_is_refused(self, dataset):
         _, path = dataset.files[dataset.names[0]]
-        cv2.imwrite(str(path), np.zeros((*dataset.size(dataset.names[0]), 3), np.uint8))
-        with pytest.raises(RalsegError, match="holds colours where class ids are expected"):
+        self.store(path, np.zeros((*dataset.size(dataset.names[0]), 3), np.uint8))
+        with pytest.raises(RalsegError, match=self.many_dimensions):
             dataset.load(dataset.names[0])
 
     def test_damaged_files_are_refused(self, dataset):
