@@ -237,6 +237,26 @@ def test_a_whole_pool_has_at_most_so_many_units_of_each_image(holed, per_image):
     assert (per_image >= 12) == (draw_candidates(pool, 3, 1, "pool", 0, 1, per_image).tolist() == [every[0].tolist()])
 
 
+@pytest.mark.parametrize("per_image", [1, 3, 100])
+def test_once_for_a_game_the_same_are_on_offer_until_they_are_bought(holed, per_image):
+    pool = Pool(holed, range(12), (2, 2), offer_void=False)
+    void, every = void_of(pool), []
+    for seed in range(30):
+        pool.reset()
+        first = draw_candidates(pool, 3, 1, "pool", seed, 0, per_image, "game")[0]
+        counts = np.bincount(pool.locate(first)[0], minlength=12)
+        open_ = np.array([(~void[a:b]).sum() for a, b in zip(pool.offsets, pool.offsets[1:], strict=False)])
+        assert counts.tolist() == np.minimum(open_, per_image).tolist()
+        assert (np.diff(first) > 0).all() and not void[first].any()
+        buy(pool, first[1::3])
+        later = draw_candidates(pool, 3, 1, "pool", seed, 5, per_image, "game")[0]
+        assert later.tolist() == np.delete(first, np.s_[1::3]).tolist()
+        every.append(first)
+    assert len({tuple(drawn) for drawn in every}) == (1 if per_image == 100 else 30)
+    if per_image > 1:
+        assert set(np.concatenate(every).tolist()) == set(np.flatnonzero(~void).tolist())
+
+
 def test_a_pool_without_a_limit_is_all_that_is_open(holed):
     pool = Pool(holed, range(12), (2, 2), offer_void=False)
     void = void_of(pool)

@@ -5,9 +5,9 @@ from ralseg.envs import Ledger
 
 
 def test_measures():
-    ledger = Ledger(total=400, units=3, pixels=100, clicks=7, images=2)
-    assert ledger.share == 0.25
-    assert [ledger.paid(measure) for measure in ("units", "pixels", "share")] == [3, 100, 0.25]
+    ledger = Ledger(total=400, pool_images=12, units=3, pixels=100, clicks=7, images=2)
+    assert ledger.share == ledger.units_per_image == 0.25
+    assert [ledger.paid(measure) for measure in ("units", "units_per_image", "pixels", "share")] == [3, 0.25, 100, 0.25]
     assert ledger.to_dict() == {"units": 3, "pixels": 100, "clicks": 7, "images": 2, "share": 0.25}
 
 
@@ -24,12 +24,14 @@ def test_nothing_is_paid_at_first():
         (150, "pixels", 50),
         (100.5, "pixels", 0),
         (0.3, "share", 20),
+        (1.3, "units_per_image", 10),
+        (0.3, "units_per_image", 0),
         (12, "clicks", 5),
         (60, "polygon_clicks", -31),
     ],
 )
 def test_what_a_budget_still_pays(budget, measure, left):
-    ledger = Ledger(total=400, units=3, pixels=100, clicks=7, polygon_clicks=91)
+    ledger = Ledger(total=400, pool_images=10, units=3, pixels=100, clicks=7, polygon_clicks=91)
     assert ledger.left(budget, measure) == left
     areas = np.array([10, 4])
     assert ledger.prices(areas, measure).tolist() == ([10, 4] if measure in ("pixels", "share") else [1, 1])
