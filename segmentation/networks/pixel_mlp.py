@@ -71,7 +71,7 @@ class PixelMLP(SegmentationNetwork):
         else:
             columns = torch.cat([resized(m.float(), size) for m in maps], dim=1)
             made = self.first(functional.normalize(columns, dim=1).to(self.dtype))
-        made = self.norms[0](functional.relu(made))
+        made = self.norms[0](functional.relu_(made))
         for layer, norm in zip(self.further, self.norms[1:], strict=True):
             made = norm(functional.relu(layer(made)))
         return made, maps, size
@@ -125,9 +125,11 @@ class PixelMLP(SegmentationNetwork):
     def _first(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
         """The first layer, on each map at its own resolution: a 1 x 1 layer commutes with bilinear interpolation."""
         weights = self.first.weight.split([m.shape[1] for m in maps], dim=1)
-        parts = [functional.conv2d(m.to(self.dtype), w) for m, w in zip(maps, weights, strict=True)]
-        made = sum(resized(part, size) for part in parts[1:]) + parts[0] if len(parts) > 1 else parts[0]
-        return made + self.first.bias[:, None, None] if self.first.bias is not None else made
+        made = functional.conv2d(maps[0].to(self.dtype), weights[0], self.first.bias)
+        for coarse, weight in zip(maps[1:], weights[1:], strict=True):
+            # In place, as fresh memory of this size costs more than the sum.
+            made += resized(functional.conv2d(coarse.to(self.dtype), weight), size)
+        return made
 
 
 class PixelNorm(nn.LayerNorm):
