@@ -58,7 +58,7 @@ class Game:
         options: see `GameOptions`.
         oracle: answers the requests; ground truth by default.
         hindsight: computes what candidates were worth, for the training of a policy; None if that is not needed.
-        rehearse: whether the learner also learns from D_S.
+        rehearse: whether the learner also learns from D_S, whose units then count as labelled for acquisitions, too.
 
     Attributes:
         campaign: pool, labels, ledger and records.
@@ -83,9 +83,9 @@ class Game:
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(pool.store)
         self.evaluator = Evaluator(pool.store, learner.classes)
-        known = self.state if rehearse else ()
+        self._known = self.state if rehearse else []
         outlines = options.budget_measure == "polygon_clicks"
-        self.campaign = Campaign(pool, lambda: revealed(pool.store, known), outlines=outlines)
+        self.campaign = Campaign(pool, lambda: revealed(pool.store, self._known), outlines=outlines)
         self.state_units = sum(len(observed_units(pool, i)) for i in self.state)
         self._hindsight = hindsight
         self._rewarded = self._by_group(self.reward) if options.reward_of == "worst" else [self.reward]
@@ -289,7 +289,7 @@ class Game:
         if self._hindsight is not None:
             references = self._hindsight.references(self.labels.class_counts, self.seed, self.turn)
         return PoolReader(
-            self.learner, self.pool, self.state, self._true_counts, self.seed, self.turn, self._observer, references
+            self.learner, self.pool, self._known, self._true_counts, self.seed, self.turn, self._observer, references
         )
 
     def _by_group(self, images: Sequence[int]) -> list[list[int]]:

@@ -40,7 +40,7 @@ class PoolReader:
     Attributes:
         learner: makes the predictions.
         pool: the units.
-        state: store indices of D_S.
+        state: store indices of D_S, whose units count as labelled; empty where the learner does not learn from them.
         counts: true pixels per class of the pool's units.
         seed: the seed of the episode.
         turn: the number of the step in the episode.
@@ -56,6 +56,11 @@ class PoolReader:
     turn: int
     observer: Observes | None
     references: Mapping[str, Reducer]
+
+    @property
+    def reads_pixels(self) -> bool:
+        """See `UnitReader.reads_pixels`."""
+        return self.pool.unit == "pixel" and self.learner.predicts_pixels
 
     @property
     def bought(self) -> np.ndarray:

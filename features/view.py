@@ -21,6 +21,11 @@ class UnitReader(Protocol):
     """Where a view reads from: the predictions of a pool's units, and what is known of them without a prediction."""
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether units are pixels that are predicted by themselves, so that reading some of them twice costs little."""
+        ...
+
+    @property
     def bought(self) -> np.ndarray:
         """(m,) int64 flat numbers of the units whose labels are known."""
         ...
@@ -143,6 +148,19 @@ class CandidatesView:
     def observation(self) -> dict[str, np.ndarray]:
         """`state` (S, F) float32, `candidates` (K, N, F') float32, `mask` (K, N) int8, of the whole step."""
         return self._shared.observation
+
+    @property
+    def reads_pixels(self) -> bool:
+        """See `UnitReader.reads_pixels`."""
+        return self._reader.reads_pixels
+
+    def only_for(self, reducers: Sequence[Reducer]) -> "CandidatesView":
+        """The same candidates, of which nothing more is computed than what these reducers find."""
+        narrow = copy.copy(self)
+        narrow._reducers, narrow._everybody = tuple(reducers), False
+        if self._rows is not None and not {reducer.name for reducer in reducers} <= set(self._rows):
+            narrow._rows, narrow._labelled = None, {}
+        return narrow
 
     def compute(self) -> None:
         """Compute the rows of all candidates and of the labelled units now, unless they are there already."""

@@ -80,10 +80,14 @@ class Stages(Acquisition):
         if candidates.slates is not None:
             # Slates are small enough to be predicted together; a pool is processed image by image.
             candidates.compute()
+        # One pass of an image serves all stages, but pixels by themselves are predicted for the stage that they reach.
         for number, stage in enumerate(self.stages[:-1]):
-            candidates = _kept(candidates, stage, choices, rng, first=not number)
+            seen = candidates.only_for(stage.by.needs) if candidates.reads_pixels else candidates
+            candidates = _kept(seen, stage, choices, rng, first=not number)
         last = self.stages[-1].by
-        if candidates is not whole and isinstance(last, Batch):
+        if candidates.reads_pixels:
+            candidates = candidates.only_for(last.needs)
+        if len(self.stages) > 1 and isinstance(last, Batch):
             last = replace(last, prefilter=0)
         chosen = candidates.units[last.select(candidates, choices, rng)]
         order = np.argsort(whole.units)
@@ -124,7 +128,8 @@ class ColdStart(Acquisition):
     def select(self, candidates: CandidatesView, choices: int, rng: np.random.Generator) -> np.ndarray:
         """See `Acquisition.select`; the selection of the part that chooses applies."""
         bought = candidates.labelled_counts.any()
-        return (self.then if bought else self.first).select(candidates, choices, rng)
+        part = self.then if bought else self.first
+        return part.select(candidates.only_for(part.needs), choices, rng)
 
 
 @dataclass(frozen=True, kw_only=True)

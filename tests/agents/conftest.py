@@ -41,6 +41,8 @@ class FakeGame:
         seed: of the predictions.
     """
 
+    reads_pixels = False
+
     def __init__(self, images=4, classes=4, grid=GRID, cells=CELLS, coarse=(3, 4), bought=(), seed=0):
         assert len(grid) == UNITS
         self.images, self.grid, self.bought = images, grid, np.array(bought, np.int64)
@@ -107,6 +109,8 @@ class HandMade:
         images: (units,) of each unit; None: one of all. Groups likewise, and boxes, (units, 4).
         bought: flat numbers of the units bought so far; D_S has none.
     """
+
+    reads_pixels = False
 
     def __init__(self, rows, images=None, groups=None, boxes=None, bought=()):
         self.rows = {name: np.asarray(part) for name, part in rows.items()}

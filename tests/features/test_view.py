@@ -14,6 +14,7 @@ class Source:
     """A reader of made-up rows that keeps account of what it is asked."""
 
     observation_reducers = ()
+    reads_pixels = False
 
     def __init__(self, bought=(), damaged=None):
         self.bought = np.array(bought, np.int64)
