@@ -29,6 +29,7 @@ TABLES = (
     "batches",
     "from_nothing",
     "selection",
+    "two_stage",
     "as_released",
     "theta0",
     "references",

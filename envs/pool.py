@@ -49,7 +49,7 @@ class Pool:
         self.offsets = np.concatenate([[0], np.cumsum([len(grid) for grid in grids])])
         self.pixels = sum(grid.height * grid.width for grid in grids)
         self._sides = np.array([(g.height, g.width, g.unit_height, g.unit_width) for g in grids])
-        self.asked, self.labelled, self.void = (np.zeros(self.offsets[-1], bool) for _ in range(3))
+        self.void = np.zeros(self.offsets[-1], bool)
         self._looked = np.full(len(images), offer_void)
         self._voids = np.zeros(len(images), np.int64)
         self.reset()
@@ -73,7 +73,8 @@ class Pool:
 
     def reset(self) -> None:
         """Start again with nothing asked for or labelled, and an empty history."""
-        self.asked[:] = self.labelled[:] = False
+        # Fresh zeros take no memory where nothing is written, and of pixels only few are ever bought.
+        self.asked, self.labelled = np.zeros(self.offsets[-1], bool), np.zeros(self.offsets[-1], bool)
         self._unlabelled = np.diff(self.offsets)
         self.free = np.diff(self.offsets) - self._voids
         self.history: list[np.ndarray] = []

@@ -78,7 +78,7 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
 def _label(given: Any) -> str:
     if not isinstance(given, str) or not LABEL.fullmatch(given) or given in (*names(), "supervised"):
         raise RalsegError(
-            f"policies: as={given!r} cannot name one in tables; write letters, digits, _ or -, not an acquisition's name"
+            f"policies: as={given!r} names none in tables; write letters, digits, _ or -, not an acquisition's name"
         )
     return given
 

@@ -22,7 +22,7 @@ class UnitReader(Protocol):
 
     @property
     def reads_pixels(self) -> bool:
-        """Whether units are pixels that are predicted by themselves, so that reading some of them twice costs little."""
+        """Whether units are pixels that are predicted by themselves, so that reading some twice costs little."""
         ...
 
     @property

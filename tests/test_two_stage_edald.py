@@ -78,8 +78,8 @@ def test_it_is_repeatable(play):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["policies=[{as: margin, entropy: {reduction: max}}]"], "as='margin' cannot name one in tables"),
-        (["policies=[{as: a b, entropy: {reduction: max}}]"], "as='a b' cannot name one in tables"),
+        (["policies=[{as: margin, entropy: {reduction: max}}]"], "as='margin' names none in tables"),
+        (["policies=[{as: a b, entropy: {reduction: max}}]"], "as='a b' names none in tables"),
         (["game.redraw=game", "game.pool_per_image=null"], "redraw=game is for units drawn from the pool"),
         (["game.slates_per_image=0"], "game.slates_per_image=0 is out of range"),
         (["game.budget_measure=units", "budgets=[3,7]", "policies=[random]"], "is no multiple of game.slates=2"),

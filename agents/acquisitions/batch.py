@@ -21,19 +21,22 @@ class Embedded(Batch):
     """A set chosen by the embeddings of candidates and of labelled units.
 
     Attributes:
-        embedding: the embedding of a unit: the `mean` of the map that the last layer reads, over the unit or over each
-            of its quarters (`2x2`), or the mean of the maps that the network reads from its `source`.
+        embedding: the embedding of a unit: the `mean` of the map that the last layer reads, over the unit or each of
+            its quarters (`2x2`), or the mean of the maps that the network reads from its `source`.
+        numbers: how many numbers of an embedding a random projection leaves; None for all of them. Few of thousands keep
+            distances to some percent and save as much memory and time.
         unit_length: whether embeddings are scaled to length 1.
     """
 
     embedding: Embedding = "mean"
+    numbers: Count | None = None
 
     unit_length: ClassVar[bool] = False
 
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
-        return (embedding_reducer(self.embedding),)
+        return (embedding_reducer(self.embedding, self.numbers),)
 
     def points(self, candidates: CandidatesView) -> tuple[np.ndarray, np.ndarray]:
         """(n, D) and (m, D) float32: embeddings of the candidates and of the labelled units."""
@@ -99,7 +102,7 @@ class ProbCover(Embedded):
     @cached_property
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
-        return (embedding_reducer(self.embedding), PREDICTED_SHARES)
+        return (embedding_reducer(self.embedding, self.numbers), PREDICTED_SHARES)
 
     def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
         """See `Batch.choose`."""

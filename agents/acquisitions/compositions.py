@@ -27,15 +27,21 @@ class Stage(Settings, group="stages"):
         per_image: number of candidates kept of each image, chosen image by image.
         among: with `per_image`, the most candidates of an image that are compared, drawn at random; None for all.
         share: share of all candidates that is kept, but never fewer than are to be chosen.
+        at_once: with `share`, the most candidates that are compared with each other: more are split at random into
+            parts, each of which keeps its share. Time and memory of a coverage then grow with the pool and not with its
+            square.
     """
 
     by: Acquisition
     per_image: Count | None = None
     among: Count | None = None
     share: PositiveShare | None = None
+    at_once: Count | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.at_once is not None and self.share is None:
+            raise RalsegError("at_once is for stages with a share; set both or neither")
         if self.among is not None and self.per_image is None:
             raise RalsegError("among is for stages with per_image; set both or neither")
 
@@ -240,7 +246,15 @@ def _kept(
         if first and candidates.slates is None and prefilter:
             candidates = candidates.take(prefiltered(candidates.images, prefilter, choices, rng))
         count = max(choices, round(stage.share * len(candidates)))
-        kept = candidates.take(np.sort(by.select(candidates.unslated(), count, rng)))
+        parts = -(-len(candidates) // (stage.at_once or len(candidates) or 1))
+        order = np.arange(len(candidates)) if parts == 1 else rng.permutation(len(candidates))
+        chosen = [
+            members[by.select(candidates.unslated().take(members), len(quota), rng)]
+            for members, quota in zip(
+                np.array_split(order, parts), np.array_split(np.arange(count), parts), strict=True
+            )
+        ]
+        kept = candidates.take(np.sort(np.concatenate(chosen)))
     if candidates.slates is None:
         return kept
     assert kept.slates is not None

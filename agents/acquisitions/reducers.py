@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
+
 from ralseg.features import class_map, predicted_shares
-from ralseg.features.arrays import Array, namespace
+from ralseg.features.arrays import Array, constant, namespace
 from ralseg.features.prediction import Noise, Prediction, as_array
 from ralseg.features.units import Reducer, Units
+from ralseg.foundation import generator
 
 Reduction = Literal["mean", "sum", "max"]
 Embedding = Literal["mean", "2x2", "source"]
@@ -63,27 +66,42 @@ PREDICTED_SHARES = Reducer("predicted_shares", _shares, by_pixel=True)
 """(n, C): the share of each class in the unit's prediction."""
 
 
-def embedding_reducer(kind: Embedding) -> Reducer:
+def embedding_reducer(kind: Embedding, numbers: int | None = None) -> Reducer:
     """The map that the network's last layer reads, averaged over the unit, or those that the whole network reads.
 
     Args:
         kind: `mean` over the unit, (n, D), or `2x2`, over each of its quarters, (n, 4 D) (Best Practices study); or
             `source`, the means of all maps of `Prediction.embedding`, which a frozen source gives once and for all.
+        numbers: the numbers that a random projection, the same for all units, leaves of it; None for all of them.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
-        if kind == "source":
-            maps = [as_array(m) for m in prediction.embedding]
-            xp = namespace(maps[0])
-            return xp.concatenate([grid.pool_vectors(xp.moveaxis(m, 1, -1)) for m in maps], axis=-1)
-        maps = as_array(prediction.features)
-        maps = namespace(maps).moveaxis(maps, 1, -1)
-        if kind == "mean":
-            return grid.pool_vectors(maps)
-        quarters = grid.split(2).pool_vectors(maps)
-        return quarters.reshape(len(quarters), len(grid), -1)
+        found = _embedding(prediction, grid, kind)
+        width = found.shape[-1]
+        return found if numbers is None or numbers >= width else found @ constant(found, _projection, width, numbers)
 
-    return Reducer(f"embedding {kind}", find, labelled=True, by_pixel=kind != "2x2")
+    name = f"embedding {kind}" if numbers is None else f"embedding {kind} {numbers}"
+    return Reducer(name, find, labelled=True, by_pixel=kind != "2x2")
+
+
+def _embedding(prediction: Prediction, grid: Units, kind: Embedding) -> Array:
+    """(B, n, D) float32."""
+    if kind == "source":
+        maps = [as_array(m) for m in prediction.embedding]
+        xp = namespace(maps[0])
+        return xp.concatenate([grid.pool_vectors(xp.moveaxis(m, 1, -1)) for m in maps], axis=-1)
+    maps = as_array(prediction.features)
+    maps = namespace(maps).moveaxis(maps, 1, -1)
+    if kind == "mean":
+        return grid.pool_vectors(maps)
+    quarters = grid.split(2).pool_vectors(maps)
+    return quarters.reshape(len(quarters), len(grid), -1)
+
+
+def _projection(width: int, numbers: int) -> np.ndarray:
+    """(width, numbers) of independent normal numbers, which keeps distances on average (Johnson, Lindenstrauss)."""
+    drawn = generator(0, "projection", width, numbers).standard_normal((width, numbers))
+    return (drawn / np.sqrt(numbers)).astype(np.float32)
 
 
 def _gradient(prediction: Prediction, grid: Units) -> Array:

@@ -2,7 +2,9 @@ from importlib import resources
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from scipy.spatial.distance import pdist
 
 from ralseg.agents.acquisitions import FixedPolicy, make, names, parse
 from ralseg.agents.acquisitions.compositions import CostAware, RankSum, Stage, Stages
@@ -80,6 +82,32 @@ def test_among_some_of_each_image(choose):
         assert counts.sum() == counts[[best, middle]].sum() == 900
         assert abs(counts[best] - 600) < 4.5 * np.sqrt(900 * 2 / 9)
     assert choose([{"by": "entropy", "per_image": 1, "among": 9}, {"by": "entropy"}], 2, images=HALVES) == [1, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_of_at_most_so_many_keep_their_share_each(choose, seed):
+    """Half of six in three parts of two: the better one of each pair, whichever they are."""
+    kept = choose([{"by": "entropy", "share": 0.5, "at_once": 2}, {"by": "margin"}], 3, seed)
+    order = np.random.default_rng(seed).permutation(6)
+    entropy = ROWS["entropy mean"]
+    assert sorted(kept) == sorted(max(pair, key=lambda unit: entropy[unit]) for pair in order.reshape(3, 2).tolist())
+    # One part is all of them.
+    assert choose([{"by": "entropy", "share": 0.5, "at_once": 6}, {"by": "margin"}], 3, seed) == [5, 3, 1]
+
+
+def test_a_projection_keeps_distances_and_is_the_same_everywhere(fake_game, offered):
+    game = fake_game()
+    game.features = 2 * torch.randn(len(game.features), 3000, 3, 4, generator=game.generator)
+    whole, some = make("coreset").needs[0], make("coreset", numbers=400).needs[0]
+    assert some.name == "embedding mean 400" and some.by_pixel
+    rows, projected = (game.rows([reducer])[reducer.name] for reducer in (whole, some))
+    assert projected.shape == (len(rows), 400) and projected.dtype == np.float32
+    ratio = pdist(projected) / pdist(rows)
+    assert abs(ratio.mean() - 1) < 0.03 and ratio.std() < 0.06
+    again = game.rows([make("max_herding", numbers=400).needs[0]])["embedding mean 400"]
+    assert (again == projected).all()
+    few = make("coreset", numbers=5000).needs[0]
+    assert (game.rows([few])[few.name] == rows).all()
 
 
 def test_three_stages(choose):

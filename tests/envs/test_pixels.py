@@ -127,3 +127,31 @@ def test_an_env_of_pixels_observes_a_sample_of_the_state_set(world):
     assert env.observation_space.contains(observation)
     _, reward, over, _, _ = env.step(np.array([0]))
     assert np.isfinite(reward) and not over
+
+
+def test_stages_read_of_pixels_what_each_of_them_needs(game, monkeypatch):
+    """Noisy predictions are made of the pixels that reach the stage that wants them."""
+    coverage = {"max_herding": {"embedding": "source"}}
+    noisy = {"edald": {"noise": {"kind": "grainy", "draws": 2}}}
+    stages = [{"by": coverage, "per_image": 3}, {"by": coverage, "share": 0.5}, {"by": noisy}]
+    asked, predict = [], type(game.learner).predict_pixels
+
+    def watched(learner, where, noises=(), generator=None):
+        asked.append((sum(map(len, where.values())), [noise.kind for noise in noises]))
+        return predict(learner, where, noises, generator)
+
+    monkeypatch.setattr(type(game.learner), "predict_pixels", watched)
+    acquisition = make("stages", stages=stages)
+    chosen = acquisition.select(game.view(acquisition.needs, False), 2, np.random.default_rng(0))
+    assert len(np.unique(chosen)) == 2
+    # 12 candidates of each of 11 images, less two that are bought, which are read as what is covered already.
+    assert asked == [(12 * 11, []), (round(0.5 * 3 * 11), ["grainy"])]
+
+
+def test_without_labels_of_the_state_set_it_covers_nothing(world):
+    game = world.game("compare", observed=False)
+    game.reset(0)
+    acquisition = make("max_herding", embedding="source", prefilter=0)
+    assert game.view(acquisition.needs, False).labelled("embedding source").shape == (0, 15)
+    game.step(np.array([3, 4]))
+    assert game.view(acquisition.needs, False).labelled("embedding source").shape == (2, 15)
