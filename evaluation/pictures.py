@@ -1,6 +1,7 @@
 """Pictures of a comparison as PNG: curves, class shares, and bought regions drawn on images."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import cv2
@@ -11,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from ralseg.evaluation.cells import split_name
+from ralseg.evaluation.neighbourhoods import REACH, class_at, neighbourhood, strip
 from ralseg.evaluation.results import SUPERVISED, Results
 from ralseg.segmentation.datasets import Dataset
 
@@ -154,6 +156,38 @@ def bought_regions(results: Results, dataset: Dataset, images: int = 4) -> Figur
         for axis, name in zip(axes[0, 1:], first, strict=True):
             axis.set_title(name, fontsize=9, color=styles[name]["color"])
         figure.suptitle(f"Bought in the first run (bright), of the images bought from most{of}", fontsize=10)
+    return figure
+
+
+def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figure:
+    """The first pixels that each policy bought in its first run, in the middle of what lies around them.
+
+    Args:
+        results: a comparison whose units are pixels.
+        dataset: its data set.
+        pixels: how many of each policy.
+    """
+    runs, of = _shown(_bought(results))
+    first = {name: found[0]["units"][:pixels] for name, found in runs.items()}
+    styles, loaded = style_of(list(first)), cache(dataset.load)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(1.15 * pixels + 1.5, 1.35 * len(first) + 0.4), layout="constrained")
+        axes = figure.subplots(max(len(first), 1), pixels, squeeze=False)
+        for line, (name, units) in zip(axes, first.items(), strict=False):
+            line[0].set_ylabel(name, fontsize=8, color=styles[name]["color"])
+            for axis in line:
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.set_frame_on(False)
+            for axis, (image, y, x, *_) in zip(line, units, strict=False):
+                picture, label = loaded(image)
+                colour = [round(255 * part) for part in to_rgb(styles[name]["color"])]
+                axis.imshow(strip([neighbourhood(picture, y, x)], colour))
+                axis.set_title(class_at(dataset, label, y, x), fontsize=7, pad=2)
+        side = 2 * REACH + 1
+        figure.suptitle(
+            f"The first pixels bought in the first run, {side} x {side} pixels around each{of}", fontsize=10
+        )
     return figure
 
 

@@ -9,8 +9,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from ralseg.evaluation.neighbourhoods import of_pixels
 from ralseg.evaluation.page import page
-from ralseg.evaluation.pictures import bought_regions, bought_shares, class_shares, curves
+from ralseg.evaluation.pictures import bought_pixels, bought_regions, bought_shares, class_shares, curves
 from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
 from ralseg.evaluation.text import markdown
@@ -39,7 +40,8 @@ def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
     games = list(dict.fromkeys(entry["game"] for entry in summary["entries"]))
     figures = {f"curves{'_fit' * game.endswith('+fit')}": curves(summary, game) for game in games}
     if bought_shares(results):
-        figures |= {"class_shares": class_shares(results), "bought": bought_regions(results, dataset)}
+        bought = (bought_pixels if of_pixels(results.comparison) else bought_regions)(results, dataset)
+        figures |= {"class_shares": class_shares(results), "bought": bought}
     for name, figure in figures.items():
         with atomic_write(results.folder / f"{name}.png") as file:
             figure.savefig(file, format="png")

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ralseg.evaluation.gallery import DRAW, RULE, read_maps
+from ralseg.evaluation.neighbourhoods import class_at, neighbourhood, of_pixels, strip
 from ralseg.evaluation.page.material import Material
 from ralseg.evaluation.page.words import plural
 from ralseg.foundation import RalsegError
@@ -17,6 +19,10 @@ from ralseg.segmentation.datasets import IGNORE, Dataset
 
 WIDTH = 320
 """Largest width of a picture in pixels; a page of 26 policies stays below 3 MB."""
+LEAST_FRAME = 9
+"""Smallest side of the outline of a bought unit, pixels of the photograph."""
+STRIP = 10
+"""Pixels of each policy whose neighbourhoods are shown."""
 
 
 def gallery(material: Material) -> dict[str, Any] | None:
@@ -45,7 +51,8 @@ def gallery(material: Material) -> dict[str, Any] | None:
         scenes.append({"id": f"photo-{number}", **_scene(image, photograph, label, material, units, maps)})
     colours = [f"rgb({red} {green} {blue})" for red, green, blue in [*dataset.colors.tolist(), (0, 0, 0)]]
     legend = list(zip([*dataset.classes, "not labelled"], colours, strict=True))
-    return {"rule": RULE, "legend": legend, "scenes": scenes, "missing": list(missing)}
+    pixels = _first_pixels(units, dataset) if of_pixels(results.comparison) else []
+    return {"rule": RULE, "legend": legend, "scenes": scenes, "missing": list(missing), "pixels": pixels}
 
 
 def _scene(
@@ -64,7 +71,7 @@ def _scene(
         tile: dict[str, Any] = {
             "policy": name,
             "words": f"bought {len(boxes)} here of {plural(len(own), 'unit')}" if boxes else "bought nothing here",
-            "frames": "".join(f"M{x},{y}h{w}v{h}h{-w}Z" for y, x, h, w in boxes),
+            "frames": "".join(map(_frame, boxes)),
         }
         tile["map"] = None
         if (pair := maps[name]) is not None:
@@ -80,6 +87,25 @@ def _scene(
         "maps": first,
         "tiles": tiles,
     }
+
+
+def _first_pixels(units: Mapping[str, Sequence], dataset: Dataset) -> list[dict[str, str]]:
+    """A strip of what lies around the first pixels of each policy, and their true classes."""
+    found, loaded = [], cache(dataset.load)
+    for name, own in units.items():
+        shown = [(*loaded(image), y, x) for image, y, x, *_ in own[:STRIP]]
+        words = ", ".join(class_at(dataset, label, y, x) for _, label, y, x in shown)
+        pictures = [neighbourhood(photograph, y, x) for photograph, _, y, x in shown]
+        found.append({"policy": name, "words": words, "strip": _jpeg(strip(pictures, (255, 0, 200)))})
+    return found
+
+
+def _frame(box: Sequence[int]) -> str:
+    """The outline of a unit as a path; around single pixels it is wide enough to be seen."""
+    y, x, height, width = box
+    grown = max(0, LEAST_FRAME - min(height, width)) // 2
+    wide = width + 2 * grown
+    return f"M{x - grown},{y - grown}h{wide}v{height + 2 * grown}h{-wide}Z"
 
 
 def _class_map(
