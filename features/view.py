@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ralseg.features.units import Reducer
-from ralseg.foundation import RalsegError
+from ralseg.foundation import RalsegError, give_back_memory
 
 IMAGES_AT_ONCE = 16
 """Images whose rows are held together while candidates are narrowed down image by image."""
@@ -240,6 +240,8 @@ class CandidatesView:
                 had.append(own[own >= size])
                 rows.append(_only(here._rows, chosen))
                 labelled.append(here._labelled)
+            # Between what is kept of one chunk and the next the allocator would hold on to the rest.
+            give_back_memory()
         # Image by image they would favour the first images wherever the first of equals wins.
         kept, had = (np.concatenate([np.empty(0, np.int64), *parts]) for parts in (kept, had))
         order, of_had = np.argsort(kept), np.argsort(had)
