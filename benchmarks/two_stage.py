@@ -1,4 +1,4 @@
-"""Two-stage eDALD at the sizes of its paper: the coverage of CamVid's pool, and a round on as many images as Cityscapes."""
+"""Two-stage eDALD at the sizes of its paper: the coverage of CamVid's pool, and a round on Cityscapes' images."""
 
 import time
 from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ralseg.envs.pool import Pool
-from ralseg.envs.reading import read_units, some_units
+from ralseg.envs.reading import read_units, reads_pixels, some_units
 from ralseg.envs.true_counts import TrueCounts
 from ralseg.features.reduction import noises_of
 from ralseg.features.units import Reducer
@@ -60,7 +60,7 @@ class PoolReader:
     @property
     def reads_pixels(self) -> bool:
         """See `UnitReader.reads_pixels`."""
-        return self.pool.unit == "pixel" and self.learner.predicts_pixels
+        return reads_pixels(self.learner, self.pool)
 
     @property
     def bought(self) -> np.ndarray:

@@ -10,7 +10,7 @@ from ralseg.features.reduction import noises_of, reduce_pixels, reduce_units
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
 from ralseg.foundation import generator
-from ralseg.segmentation.learners import Learner
+from ralseg.segmentation.learners import Learner, PredictsPixels
 
 
 def read_units(
@@ -35,7 +35,7 @@ def read_units(
         Name -> (all units, ...), image by image in the order of `asked`.
     """
     noises = noises_of(reducers)
-    if by_pixel(learner, pool, reducers):
+    if by_pixel(learner, pool, reducers) and isinstance(learner, PredictsPixels):
         where = {image: pixels_of(pool, image, units) for image, units in asked.items()}
         return reduce_pixels(learner.predict_pixels(where, noises, noise), reducers)
     rows = reduce_units(learner.predict(list(asked), noises, noise, again), reducers, pool.grid, asked)
@@ -47,7 +47,12 @@ def by_pixel(learner: Learner, pool: Pool, reducers: Sequence[Reducer]) -> bool:
     alone = all(
         reducer.by_pixel and (reducer.noise is None or reducer.noise.kind != "features") for reducer in reducers
     )
-    return pool.unit == "pixel" and learner.predicts_pixels and alone
+    return reads_pixels(learner, pool) and alone
+
+
+def reads_pixels(learner: Learner, pool: Pool) -> bool:
+    """Whether the units are pixels that the learner can predict by themselves."""
+    return pool.unit == "pixel" and isinstance(learner, PredictsPixels) and learner.predicts_pixels
 
 
 def pixels_of(pool: Pool, image: int, units: np.ndarray) -> np.ndarray:

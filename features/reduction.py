@@ -52,7 +52,7 @@ def reduce_pixels(predictions: Iterable[Prediction], reducers: Sequence[Reducer]
     """What reducers find for pixels that were predicted by themselves.
 
     Args:
-        predictions: of `Learner.predict_pixels`.
+        predictions: of `PredictsPixels.predict_pixels`.
         reducers: what to keep, all of them `by_pixel`; of two of one name, the last.
 
     Returns:

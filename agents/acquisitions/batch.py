@@ -23,8 +23,8 @@ class Embedded(Batch):
     Attributes:
         embedding: the embedding of a unit: the `mean` of the map that the last layer reads, over the unit or each of
             its quarters (`2x2`), or the mean of the maps that the network reads from its `source`.
-        numbers: how many numbers of an embedding a random projection leaves; None for all of them. Few of thousands keep
-            distances to some percent and save as much memory and time.
+        numbers: how many numbers of an embedding a random projection leaves; None for all of them. A few hundred of
+            thousands keep distances to some percent and save as much memory and time.
         unit_length: whether embeddings are scaled to length 1.
     """
 

@@ -55,7 +55,7 @@ class Disagreement(Scored):
     def reducers(self) -> tuple[Reducer, ...]:
         """See `Acquisition.reducers`."""
         name, make = self.map
-        return (noisy_reducer(f"{name} {self.noise}", make, self.noise),)
+        return (noisy_reducer(f"{name} {self.noise}", make, self.noise, by_pixel=True),)
 
 
 @dataclass(frozen=True, kw_only=True)

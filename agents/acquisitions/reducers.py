@@ -16,7 +16,7 @@ Embedding = Literal["mean", "2x2", "source"]
 
 
 def map_reducer(
-    name: str, make: Callable[[Array], Array], reduction: Reduction = "mean", by_pixel: bool = True
+    name: str, make: Callable[[Array], Array], reduction: Reduction = "mean", by_pixel: bool = False
 ) -> Reducer:
     """A reducer that pools a map of the prediction to one value per unit.
 
@@ -25,7 +25,8 @@ def map_reducer(
         make: logits (B, C, h, w) -> map (B, h, w).
         reduction: pooling over the unit: `mean`, `sum` (the mean times the unit's pixels) or `max` (over all map pixels
             that the unit touches).
-        by_pixel: whether `make` computes each pixel from its own logits alone.
+        by_pixel: whether `make` computes each pixel from its own logits alone; then single pixels on a frozen source
+            need no prediction of the rest of their image.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
@@ -34,19 +35,20 @@ def map_reducer(
     return Reducer(name, find, by_pixel=by_pixel)
 
 
-def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise) -> Reducer:
+def noisy_reducer(name: str, make: Callable[[Array, Array], Array], noise: Noise, by_pixel: bool = False) -> Reducer:
     """A reducer that averages, over each unit, a map of the prediction and several noisy ones.
 
     Args:
         name: the name of the result.
-        make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w), each pixel from its own logits alone.
+        make: logits (B, C, h, w), noisy logits (M, B, C, h, w) -> map (B, h, w).
         noise: the noise of the noisy predictions.
+        by_pixel: see `map_reducer`.
     """
 
     def find(prediction: Prediction, grid: Units) -> Array:
         return grid.pool(make(as_array(prediction.logits), as_array(prediction.noisy[noise])))
 
-    return Reducer(name, find, noise, by_pixel=True)
+    return Reducer(name, find, noise, by_pixel=by_pixel)
 
 
 def pooled(maps: Array, grid: Units, reduction: Reduction) -> Array:

@@ -39,7 +39,7 @@ class Margin(Scored):
 
     name, lowest = "margin", -1.0
 
-    reducers = (map_reducer("margin", margin_map),)
+    reducers = (map_reducer("margin", margin_map, by_pixel=True),)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; minus the margin, -1 to 0."""
@@ -52,7 +52,7 @@ class LeastConfidence(Scored):
 
     name, lowest = "least_confidence", -1.0
 
-    reducers = (map_reducer("confidence", confidence_map),)
+    reducers = (map_reducer("confidence", confidence_map, by_pixel=True),)
 
     def score(self, candidates: CandidatesView) -> np.ndarray:
         """See `Scored.score`; minus the probability, -1 to -1/C."""

@@ -6,7 +6,7 @@ from ralseg.segmentation.learners.from_scratch import FromScratchLearner
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
-from ralseg.segmentation.learners.protocol import Learner, TrainingSet, fitted, taught
+from ralseg.segmentation.learners.protocol import Learner, PredictsPixels, TrainingSet, fitted, taught
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "LearnOptions",
     "Learner",
     "LearnerImages",
+    "PredictsPixels",
     "Predictor",
     "SupervisedLearner",
     "TrainingSet",

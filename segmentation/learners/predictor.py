@@ -114,7 +114,7 @@ class Predictor:
 
     @property
     def predicts_pixels(self) -> bool:
-        """See `Learner.predicts_pixels`."""
+        """See `PredictsPixels`."""
         return self._source is not None and self._asked.per_pixel
 
     def predict_pixels(
@@ -123,7 +123,7 @@ class Predictor:
         noises: Sequence[Noise] = (),
         generator: torch.Generator | None = None,
     ) -> Iterator[Prediction]:
-        """Predict single pixels; see `Learner.predict_pixels`.
+        """Predict single pixels; see `PredictsPixels.predict_pixels`.
 
         Raises:
             RalsegError: as `predict`.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -46,18 +46,12 @@ class Learner(Protocol):
         classes: number of classes C.
         device: the device of its computations.
         version: changes whenever predictions change.
-        predicts_pixels: whether `predict_pixels` works: where each pixel is predicted from a frozen source by itself.
     """
 
     images: LearnerImages
     classes: int
     device: torch.device
     version: int
-
-    @property
-    def predicts_pixels(self) -> bool:
-        """See above."""
-        ...
 
     def reset(self) -> None:
         """Go back to theta_0, with fresh optimisers."""
@@ -121,6 +115,28 @@ class Learner(Protocol):
         """
         ...
 
+    def state(self) -> dict[str, Tensor]:
+        """CPU copies of all tensors that learning changes, for a safetensors file."""
+        ...
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Restore a `state` of a learner with the same theta_0; both then continue the same, bit for bit."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """A CPU copy of the weights that it predicts with, for a checkpoint."""
+        ...
+
+
+@runtime_checkable
+class PredictsPixels(Protocol):
+    """What a learner may also be able to do: predict single pixels and nothing else of their images."""
+
+    @property
+    def predicts_pixels(self) -> bool:
+        """Whether it can: where a network per pixel reads a frozen source."""
+        ...
+
     def predict_pixels(
         self,
         where: Mapping[int, np.ndarray],
@@ -138,18 +154,6 @@ class Learner(Protocol):
             Predictions of the pixels of some images as one row: logits are (1, C, 1, n), the pixels of the first of
             `Prediction.images` before those of the next. Sources are interpolated at the middle of each pixel.
         """
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """CPU copies of all tensors that learning changes, for a safetensors file."""
-        ...
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Restore a `state` of a learner with the same theta_0; both then continue the same, bit for bit."""
-        ...
-
-    def weights(self) -> dict[str, Tensor]:
-        """A CPU copy of the weights that it predicts with, for a checkpoint."""
         ...
 
 
