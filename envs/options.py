@@ -30,8 +30,8 @@ class GameOptions(Settings, group="game"):
         offer_void: whether units without a labelled pixel are on offer.
         budget: the most that may be paid, in `budget_measure`; above 0.
         budget_measure: `units`, `units_per_image` (of the pool), `pixels`, `share` (of the pool's pixels, at most 1),
-            `clicks` (one for each class of a unit) or `polygon_clicks` (`ralseg.features.clicks`). Clicks are known when
-            a unit is labelled, so the last turn may take more of them than are left.
+            `clicks` (one for each class of a unit) or `polygon_clicks` (`ralseg.features.clicks`). Clicks are known
+            when a unit is labelled, so the last turn may take more of them than are left.
         credit: the loss on D_R that the gradient credit refers to.
         reference: the reference whose scores an agent learns from: `class_truth`, `reducible_loss`, or `look_ahead`
             (how far the loss on D_R and D_T would fall in a few steps on the unit, see `LookAhead`).

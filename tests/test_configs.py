@@ -10,6 +10,7 @@ from hydra.version import getbase, setbase
 from ralseg.agents.options import agent_options
 from ralseg.configs import composed
 from ralseg.envs import EnvFactory, World
+from ralseg.evaluation.policies import make_policies
 from ralseg.foundation import RalsegError, settings
 from ralseg.segmentation.learners import FitOptions
 
@@ -281,3 +282,13 @@ def test_a_spawned_game_computes_in_one_thread(monkeypatch):
     finally:
         torch.set_num_threads(threads)
     assert found == [2, 1]
+
+
+@pytest.mark.parametrize("choice", groups()["experiment"])
+def test_experiments_compose_and_name_policies(choice):
+    """They belong to `evaluate_policy.py` and change several groups together; overrides come after them."""
+    config = composed("evaluate_policy", [f"experiment={choice}", "budgets=[1]", "network.hidden=7"])
+    assert (config["budgets"], config["network"]["hidden"], config["game"]["unit"]) == ([1], 7, "pixel")
+    assert len(make_policies(config["policies"])) == len(config["policies"]) > 1
+    with pytest.raises(RalsegError, match="experiment"):
+        composed("train_agent", [f"experiment={choice}"])

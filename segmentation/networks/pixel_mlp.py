@@ -1,6 +1,7 @@
 """A per-pixel network on the maps of a frozen feature source."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class PixelMLP(SegmentationNetwork):
         self.stride = stride
         self.norm = nn.BatchNorm2d(sum(self.widths), eps=1e-5, affine=False)
         self.first = nn.Conv2d(sum(self.widths), layers[0], 1)
-        self.further = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in zip(layers, layers[1:], strict=False))
+        self.further = nn.ModuleList(nn.Conv2d(*pair, 1) for pair in pairwise(layers))
         made = {"none": nn.Identity, "batch": nn.BatchNorm2d, "layer": PixelNorm}[norm]
         self.norms = nn.ModuleList(made(width) for width in layers)
 
