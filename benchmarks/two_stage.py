@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ralseg.agents.acquisitions import make
 from ralseg.agents.acquisitions.coverage import Rbf, max_herding, median_bandwidth
@@ -101,7 +101,7 @@ def one_round(images: int) -> dict[str, Any]:
     torch.manual_seed(0)
     source = Simulated()
     network = PixelMLP(store.classes, source.widths, source.stride, hidden=[128, 32])
-    nn.init.ones_(network.norm.running_var)
+
     learner = SupervisedLearner(network, LearnerImages(store), LearnOptions(cut="frozen"), source=source)
     pool = Pool(store, range(images), "pixel", offer_void=False)
     options = GameOptions(

@@ -1,6 +1,7 @@
 """What lies around single pixels that were bought."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ REACH = 24
 """How far a neighbourhood reaches from its pixel, pixels."""
 
 
-def of_pixels(comparison: dict) -> bool:
+def of_pixels(comparison: Mapping[str, Any]) -> bool:
     """Whether the units of a comparison are single pixels."""
     return comparison["config"]["game"]["unit"] == "pixel"
 

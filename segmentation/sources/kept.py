@@ -200,7 +200,7 @@ def _at(maps: Tensor, where: Tensor, rows: int, columns: int) -> Tensor:
     if maps.shape[:2] == (rows, columns):
         return maps[where[:, 0], where[:, 1]]
     vectors, weights = _neighbours(maps, where, rows, columns)
-    return torch.einsum("nkd,nk->nd", vectors.float(), weights)
+    return torch.einsum("pcd,pc->pd", vectors.float(), weights)
 
 
 def _neighbours(maps: Tensor, where: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
