@@ -29,6 +29,7 @@ from ralseg.benchmarks import (
     same_work,
     selection,
     theta0,
+    two_stage,
 )
 from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
@@ -84,7 +85,7 @@ def in_this_process(monkeypatch):
         result = json.loads(json.dumps(function(**arguments)))
         return {"result": result, "cpu_seconds": float(10 + result["steps"]) if "steps" in dict_of(result) else 1.0}
 
-    for module in (games, memory, acquisitions, selection, cityscapes):
+    for module in (games, memory, acquisitions, selection, cityscapes, two_stage):
         monkeypatch.setattr(module, "in_fresh_process", call)
     return calls
 
@@ -363,6 +364,18 @@ def test_regions_of_ripu_as_published():
     # A share that comes out even is not rounded up by the error of a float: 10 x 9 x 0.3 / 3 = 9.
     assert selection.regions_per_round(10, 9, 0.3, rounds=3, side=1) == 9
     assert selection.regions_per_round(10, 9, 0.31, rounds=3, side=1) == 10
+
+
+def test_two_stage(run, in_this_process, monkeypatch):
+    monkeypatch.setattr(two_stage, "CANDIDATES", 60)
+    monkeypatch.setattr(two_stage, "SIZE", (256, 256))
+    found = run("two_stage", share="0.003")
+    assert in_this_process == ["coverage", "coverage", "one_round", "one_round"]
+    assert {(each["points"], each["picks"]) for each in found["coverage"]} == {(55, 28)}
+    for each, images in zip(found["rounds"], (8, 9), strict=True):
+        # A tenth of a pixel an image, rounded up.
+        assert (each["images"], each["candidates"], each["chosen"]) == (images, 60 * images, 1)
+        assert 0 < each["before"] < each["megabytes"]
 
 
 def test_selection_takes_no_overrides(capsys):
