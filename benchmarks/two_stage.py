@@ -64,7 +64,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     """
     if overrides:
         raise RalsegError(f"two_stage generates everything; leave out {' '.join(overrides)}")
-    sizes = {name: max(20, round(share * value)) for name, value in COVERAGE.items()}
+    sizes: dict[str, Any] = {name: max(20, round(share * value)) for name, value in COVERAGE.items()}
     return {
         "coverage": [in_fresh_process(coverage, kind=kind, **sizes)["result"] for kind in KINDS],
         "rounds": [
