@@ -246,7 +246,7 @@ def _kept(
         if first and candidates.slates is None and prefilter:
             candidates = candidates.take(prefiltered(candidates.images, prefilter, choices, rng))
         count = max(choices, round(stage.share * len(candidates)))
-        parts = -(-len(candidates) // (stage.at_once or len(candidates) or 1))
+        parts = max(1, -(-len(candidates) // (stage.at_once or len(candidates) or 1)))
         order = np.arange(len(candidates)) if parts == 1 else rng.permutation(len(candidates))
         chosen = [
             members[by.select(candidates.unslated().take(members), len(quota), rng)]

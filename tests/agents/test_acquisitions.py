@@ -69,24 +69,24 @@ CASES = {
         Case({"of": {"edald": {"noise": JITTER}}, "cost": "pixels"}),
         Case({"cost": "polygon"}),
     ],
-    "coreset": [Case(), Case({"embedding": "2x2"}), Case({"prefilter": 3}, chance=True)],
+    "coreset": [Case(), Case({"embedding": "2x2"}), Case({"prefilter": 3}, chance=True), Case({"numbers": 3})],
     "max_herding": [
         # Bandwidths of different samples choose alike here.
         Case(untied=3),
         Case({"bandwidth": 0.7}, untied=3),
-        Case({"bandwidth": 0.6, "embedding": "2x2", "prefilter": 0}, untied=4),
+        Case({"bandwidth": 0.6, "embedding": "2x2", "prefilter": 0, "numbers": 12}, untied=4),
         Case({"kernel": "top_hat", "bandwidth": 0.8, "prefilter": 5}, chance=True, untied=0),
     ],
     "prob_cover": [
         Case(chance=True, untied=0),
         Case({"radius": 0.6}, untied=0),
-        Case({"purity": 0.6, "embedding": "2x2", "prefilter": 5}, chance=True, untied=0),
+        Case({"purity": 0.6, "embedding": "2x2", "prefilter": 5, "numbers": 12}, chance=True, untied=0),
     ],
-    "k_means_plus_plus": [Case(chance=True), Case({"embedding": "2x2", "prefilter": 3}, chance=True)],
+    "k_means_plus_plus": [Case(chance=True), Case({"embedding": "2x2", "prefilter": 3, "numbers": 9}, chance=True)],
     "badge": [Case(chance=True), Case({"prefilter": 3}, chance=True)],
     "typiclust": [
         Case(chance=True, untied=0),
-        Case({"neighbours": 3, "clusters": 4, "embedding": "2x2", "prefilter": 7}, chance=True),
+        Case({"neighbours": 3, "clusters": 4, "embedding": "2x2", "prefilter": 7, "numbers": 9}, chance=True),
     ],
     "class_truth": [Case()],
     "reducible_loss": [Case()],
@@ -95,6 +95,7 @@ CASES = {
         Case({"stages": [{"by": "entropy"}]}),
         Case({"stages": [{"by": "edald", "per_image": 4}, {"by": "margin", "share": 0.6}, {"by": "coreset"}]}),
         Case({"stages": [{"by": "coreset", "per_image": 4, "among": 6}, {"by": "class_truth"}]}, chance=True),
+        Case({"stages": [{"by": "margin", "share": 0.3, "at_once": 5}, {"by": "entropy"}]}, chance=True),
     ],
     "cold_start": [
         Case({"first": "coreset", "then": "entropy"}),

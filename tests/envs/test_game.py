@@ -240,7 +240,7 @@ def test_wrong_choices(world, choice, message):
         ({"budget": 1.01, "budget_measure": "share"}, "budget=1.01 is out of range; as a share"),
         (
             {"budget_measure": "euros"},
-            "game.budget_measure='euros' is unknown; choose from units, pixels, share, clicks, polygon",
+            "game.budget_measure='euros' is unknown; choose from units, units_per_image, pixels, share, clicks",
         ),
     ],
 )
