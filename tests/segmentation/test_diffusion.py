@@ -399,7 +399,7 @@ def test_its_maps_are_kept_like_those_of_others(source, tmp_path):
     maps = KeptMaps(source, LearnerImages(store), torch.device("cpu"), Variant("diffusion", 1))
     expected = source.maps(store.image(3), Variant("diffusion", 1))
     assert all(torch.equal(a[0], b) for a, b in zip(maps([3]), expected, strict=True))
-    assert maps.pixels(3, np.array([[0, 0], [5, 7]])).shape == (2, sum(source.widths))
+    assert maps.pixels(3, np.array([[0, 0], [5, 7]]), store.size(3)).shape == (2, sum(source.widths))
 
 
 def test_the_configuration_is_the_published_one():
