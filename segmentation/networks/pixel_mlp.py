@@ -71,7 +71,7 @@ class PixelMLP(SegmentationNetwork):
             made = self._first(maps, size)
         else:
             columns = torch.cat([resized(m.float(), size) for m in maps], dim=1)
-            made = self.first(functional.normalize(columns, dim=1).to(self.dtype))
+            made = self._first((functional.normalize(columns, dim=1),), size)
         made = self.norms[0](functional.relu_(made))
         for layer, norm in zip(self.further, self.norms[1:], strict=True):
             made = norm(functional.relu(layer(made)))
