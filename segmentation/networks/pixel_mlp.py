@@ -125,8 +125,8 @@ class PixelMLP(SegmentationNetwork):
 
     def _first(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Tensor:
         """The first layer, on each map at its own resolution: a 1 x 1 layer commutes with bilinear interpolation."""
-        # Not called as a module: the ReLU after it works in place, so the twin for inference would fold a norm behind the
-        # ReLU into this layer.
+        # Not called as a module: as the ReLU after it works in place, the twin for inference would fold a norm behind
+        # the ReLU into this layer.
         weights = self.first.weight.split([m.shape[1] for m in maps], dim=1)
         made = functional.conv2d(maps[0].to(self.dtype), weights[0], self.first.bias)
         for coarse, weight in zip(maps[1:], weights[1:], strict=True):
