@@ -10,6 +10,9 @@ from ralseg.evaluation.results import ALL, Results, Row, class_entropy
 
 PAID = ("units", "pixels", "share", "images", "clicks", "label_cost_of_policy", "class_entropy")
 
+ROUNDED = 0.5e-6
+"""By how much a share in a file may differ from what it was."""
+
 
 def row_problems(results: Results) -> Iterator[str]:
     """What is wrong with the rows of a comparison, a message each.
@@ -20,14 +23,16 @@ def row_problems(results: Results) -> Iterator[str]:
     IoUs is checked when results are loaded.
     """
     paid: dict[tuple, Row] = {}
-    total = 0.0
+    # Shares are rounded, so that the largest one says best how many pixels there are.
+    largest = max(results.rows, key=lambda row: row["share"], default=None)
+    exact = 1e-4 + (ROUNDED / largest["share"] if largest and largest["share"] else 0)
     for row in sorted(results.rows, key=lambda row: str((row["run_id"], row["split"]))):
         where = f"{row['run_id']}, budget {row['budget_units']}, {row['split']}"
         if row["clicks"] > min(row["units"] * len(results.comparison["classes"]), row["pixels"]):
             yield f"{where}: clicks is {row['clicks']}, more than a click for each class in each unit"
-        if row["share"]:
-            total = total or row["pixels"] / row["share"]
-            if not math.isclose(row["pixels"] / row["share"], total, rel_tol=1e-4):
+        if largest and row["share"]:
+            share = row["pixels"] / largest["pixels"] * largest["share"]
+            if not math.isclose(row["share"], share, rel_tol=exact, abs_tol=ROUNDED):
                 yield f"{where}: pixels is {row['pixels']}, which is not the share {row['share']} of the pool"
         first = paid.setdefault((row["run_id"], row["budget_units"]), row)
         for key in PAID:
