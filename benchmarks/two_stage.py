@@ -101,7 +101,6 @@ def one_round(images: int) -> dict[str, Any]:
     torch.manual_seed(0)
     source = Simulated()
     network = PixelMLP(store.classes, source.widths, source.stride, hidden=[128, 32])
-
     learner = SupervisedLearner(network, LearnerImages(store), LearnOptions(cut="frozen"), source=source)
     pool = Pool(store, range(images), "pixel", offer_void=False)
     options = GameOptions(

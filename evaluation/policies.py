@@ -18,6 +18,7 @@ from ralseg.evaluation.training_record import TrainingRecord, read_record
 from ralseg.foundation import RalsegError, expanded, read_file
 
 LABEL = re.compile(r"[A-Za-z0-9_-]{1,60}")
+"""A name that `as` may give; run ids and files begin with it."""
 LARGEST_YAML = 1 << 20
 """Bytes that the YAML file of an acquisition may have."""
 
@@ -48,9 +49,8 @@ def make_policy(entry: str | Mapping[str, Any]) -> NamedPolicy:
 
     Args:
         entry: an acquisition's name; one with options, {name: {option: value, ...}}, to which `as: LABEL` may give a
-            name in tables; the path of a YAML file that holds
-            such an entry; `run:PATH` for the policy in the run folder of a training; or `zoo:NAME` for one that came
-            with ralseg.
+            name in tables; the path of a YAML file that holds such an entry; `run:PATH` for the policy in the run
+            folder of a training; or `zoo:NAME` for one that came with ralseg.
 
     Raises:
         RalsegError: for an unknown name or option, or a run folder that lacks a file or holds a damaged one.

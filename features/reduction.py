@@ -58,10 +58,11 @@ def reduce_pixels(predictions: Iterable[Prediction], reducers: Sequence[Reducer]
     Returns:
         name -> (n, ...), the pixels in the order of the predictions.
     """
-    found: dict[str, list[Array]] = {reducer.name: [] for reducer in reducers}
+    named = {reducer.name: reducer for reducer in reducers}
+    found: dict[str, list[Array]] = {name: [] for name in named}
     for prediction in predictions:
         units = UnitGrid.of_pixels(1, prediction.logits.shape[-1])
-        for name, reducer in {reducer.name: reducer for reducer in reducers}.items():
+        for name, reducer in named.items():
             found[name].append(reducer.find(prediction, units)[0])
     return {name: np.concatenate([_on_host(rows) for rows in parts]) for name, parts in found.items()}
 

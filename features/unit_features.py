@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -60,12 +59,10 @@ def feature_reducers(needs: Collection[str], noise: Noise = FEATURE_NOISE) -> tu
         needs: names of features.
         noise: what the disagreement is measured under.
     """
-    kind: dict[str, Any] = {"whole_grid": True, "by_pixel": True}
-    noisy = Reducer("disagreement", partial(_disagreement, noise=noise), noise, **kind)
+    reducer = partial(Reducer, whole_grid=True, by_pixel=True)
+    noisy = reducer("disagreement", partial(_disagreement, noise=noise), noise)
     return tuple(
-        noisy if name == "disagreement" else Reducer(name, _FEATURES[name], **kind)
-        for name in UNIT_FEATURES
-        if name in needs
+        noisy if name == "disagreement" else reducer(name, _FEATURES[name]) for name in UNIT_FEATURES if name in needs
     )
 
 

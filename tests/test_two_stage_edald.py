@@ -1,19 +1,11 @@
 """The system of two-stage eDALD as a user plays it: experiment=two_stage_edald."""
 
 import csv
-import importlib.util
-import sys
-from pathlib import Path
 
+import own_source as own
 import pytest
 
 from ralseg.evaluate_policy import main as evaluate_policy
-
-PLACE = Path(__file__).parent / "segmentation" / "own_source.py"
-spec = importlib.util.spec_from_file_location("own_source", PLACE)
-own = sys.modules.setdefault("own_source", importlib.util.module_from_spec(spec))
-if not hasattr(own, "RandomColours"):
-    spec.loader.exec_module(own)
 
 TINY = [
     "dataset=streets", "dataset.images=40", "dataset.size=[96,128]", "experiment=two_stage_edald",
@@ -46,9 +38,7 @@ def rows_of(run):
 
 
 def test_every_image_passes_once_for_all_rounds_methods_and_draws(play):
-    # Other tests load the source anew; this is the one that the configuration names.
-    computed = sys.modules["own_source"].COMPUTED
-    computed.clear()
+    own.COMPUTED.clear()
     run = play(f"policies=[{TWO_STAGE}, {MARGIN}, random]", "splits=[dev,test]")
     rows = rows_of(run)
     assert {row["policy"] for row in rows} == {"two_stage", "herded_margin", "random"}
@@ -59,9 +49,9 @@ def test_every_image_passes_once_for_all_rounds_methods_and_draws(play):
     # The pool in all variants; D_S, which scales the inputs, dev and test as they are. The command tries a source on
     # one image before anything is played.
     passes = 11 * (1 + 3) + 3 + 4 + 5
-    assert len(computed) == passes and computed.total() == passes + 1
+    assert len(own.COMPUTED) == passes and own.COMPUTED.total() == passes + 1
     play(f"policies=[{TWO_STAGE}, entropy]", "draws=3", run="another")
-    assert len(computed) == passes and computed.total() == passes + 2
+    assert len(own.COMPUTED) == passes and own.COMPUTED.total() == passes + 2
 
 
 def test_methods_with_one_start_begin_with_the_same_pixels(play):

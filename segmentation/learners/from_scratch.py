@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError, Range, checked
 from ralseg.segmentation.learners.batches import Batch, Sample, pixel_batch
@@ -31,14 +31,18 @@ class FromScratchLearner(SupervisedLearner):
     For the others see `SupervisedLearner`.
 
     Raises:
-        RalsegError: if `unlabelled` is set for another network.
+        RalsegError: if `unlabelled` is set for another network, or for one without batch norm.
     """
 
     def __init__(self, *arguments: Any, unlabelled: Annotated[int, Range(0)] = 0, **named: Any) -> None:
         self.unlabelled = checked(Annotated[int, Range(0)], unlabelled, "learner.unlabelled")
         super().__init__(*arguments, **named)
-        if self.unlabelled and not self._by_pixel:
-            raise RalsegError("learner.unlabelled is for networks per pixel; set learner.unlabelled=0")
+        norms = any(isinstance(m, nn.BatchNorm2d) for part in self._network.trained("full") for m in part.modules())
+        if self.unlabelled and not (self._by_pixel and norms):
+            raise RalsegError(
+                "learner.unlabelled is for the batch norms of a network per pixel; set network=pixel_mlp "
+                "network.norm=batch, or learner.unlabelled=0"
+            )
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """See `Learner.learn`; `options.steps` are those of a turn."""

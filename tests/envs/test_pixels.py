@@ -1,10 +1,7 @@
 """Games of single pixels on a frozen source: what is read, how many are bought, and what an observation holds."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
+import own_source as own
 import pytest
 import torch
 from torch.nn import functional
@@ -20,12 +17,6 @@ from ralseg.features.unit_features import feature_reducers
 from ralseg.features.units import Reducer
 from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import PixelMLP
-
-PLACE = Path(__file__).parents[1] / "segmentation" / "own_source.py"
-spec = importlib.util.spec_from_file_location("own_source", PLACE)
-own = sys.modules.setdefault("own_source", importlib.util.module_from_spec(spec))
-if not hasattr(own, "RandomColours"):
-    spec.loader.exec_module(own)
 
 TINY = [
     "dataset=streets", "dataset.images=40", "dataset.size=[96,128]", "input_scale=1.0",

@@ -1,11 +1,9 @@
 """Single pixels: their vectors, their predictions, and learning from few of them."""
 
-import importlib.util
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
+import own_source as own
 import pytest
 import torch
 from torch.nn import functional
@@ -35,10 +33,6 @@ from ralseg.segmentation.sources import (
 )
 from ralseg.segmentation.store import ImageStore
 
-spec = importlib.util.spec_from_file_location("own_source", Path(__file__).with_name("own_source.py"))
-own = sys.modules.setdefault("own_source", importlib.util.module_from_spec(spec))
-if not hasattr(own, "RandomColours"):
-    spec.loader.exec_module(own)
 CPU = torch.device("cpu")
 SIZE = (96, 128)
 GRAINY = Variant("grainy", 2)
@@ -251,8 +245,10 @@ def _scratch(unlabelled):
 
 def test_unlabelled_pixels_are_for_networks_per_pixel(store):
     network = SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=16)
-    with pytest.raises(RalsegError, match=r"learner\.unlabelled is for networks per pixel"):
+    with pytest.raises(RalsegError, match=r"learner\.unlabelled is for the batch norms of a network per pixel"):
         FromScratchLearner(network, LearnerImages(store), LearnOptions(cut="full"), unlabelled=3)
+    with pytest.raises(RalsegError, match=r"set network=pixel_mlp network\.norm=batch"):
+        made(store, _scratch(500), norm="layer")
     with pytest.raises(RalsegError, match=r"learner\.unlabelled=-1 is out of range"):
         FromScratchLearner(network, LearnerImages(store), LearnOptions(cut="full"), unlabelled=-1)
 

@@ -1,11 +1,10 @@
 """Feature sources and the per-pixel network on them."""
 
 import copy
-import importlib.util
-import sys
-from pathlib import Path
 
+import learner_contract as contract
 import numpy as np
+import own_source as own
 import pytest
 import torch
 from torch.nn import functional
@@ -28,16 +27,6 @@ from ralseg.segmentation.networks.encoders import timm_encoder
 from ralseg.segmentation.sources import MIRRORED, PLAIN, KeptMaps, TimmSource, Variant
 from ralseg.segmentation.store import ImageStore
 
-
-def loaded(name):
-    """A module beside this file, as a package on the path."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-own, contract = loaded("own_source"), loaded("learner_contract")
 CPU = torch.device("cpu")
 
 
