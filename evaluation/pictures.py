@@ -160,7 +160,9 @@ def bought_regions(results: Results, dataset: Dataset, images: int = 4) -> Figur
 
 
 def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figure:
-    """The first pixels that each policy bought in its first run, in the middle of what lies around them.
+    """The last pixels that each policy bought in its first run, in the middle of what lies around them.
+
+    The first ones would be the same for all policies that start alike.
 
     Args:
         results: a comparison whose units are pixels.
@@ -168,7 +170,7 @@ def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figur
         pixels: how many of each policy.
     """
     runs, of = _shown(_bought(results))
-    first = {name: found[0]["units"][:pixels] for name, found in runs.items()}
+    first = {name: found[0]["units"][-pixels:] for name, found in runs.items()}
     styles, loaded = style_of(list(first)), cache(dataset.load)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.15 * pixels + 1.5, 1.35 * len(first) + 0.4), layout="constrained")
@@ -185,9 +187,7 @@ def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figur
                 axis.imshow(strip([neighbourhood(picture, y, x)], colour))
                 axis.set_title(class_at(dataset, label, y, x), fontsize=7, pad=2)
         side = 2 * REACH + 1
-        figure.suptitle(
-            f"The first pixels bought in the first run, {side} x {side} pixels around each{of}", fontsize=10
-        )
+        figure.suptitle(f"The last pixels bought in the first run, {side} x {side} pixels around each{of}", fontsize=10)
     return figure
 
 

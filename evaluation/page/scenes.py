@@ -51,7 +51,7 @@ def gallery(material: Material) -> dict[str, Any] | None:
         scenes.append({"id": f"photo-{number}", **_scene(image, photograph, label, material, units, maps)})
     colours = [f"rgb({red} {green} {blue})" for red, green, blue in [*dataset.colors.tolist(), (0, 0, 0)]]
     legend = list(zip([*dataset.classes, "not labelled"], colours, strict=True))
-    pixels = _first_pixels(units, dataset) if of_pixels(results.comparison) else []
+    pixels = _last_pixels(units, dataset) if of_pixels(results.comparison) else []
     return {"rule": RULE, "legend": legend, "scenes": scenes, "missing": list(missing), "pixels": pixels}
 
 
@@ -89,11 +89,11 @@ def _scene(
     }
 
 
-def _first_pixels(units: Mapping[str, Sequence], dataset: Dataset) -> list[dict[str, str]]:
-    """A strip of what lies around the first pixels of each policy, and their true classes."""
+def _last_pixels(units: Mapping[str, Sequence], dataset: Dataset) -> list[dict[str, str]]:
+    """A strip of what lies around the last pixels of each policy, and their true classes."""
     found, loaded = [], cache(dataset.load)
     for name, own in units.items():
-        shown = [(*loaded(image), y, x) for image, y, x, *_ in own[:STRIP]]
+        shown = [(*loaded(image), y, x) for image, y, x, *_ in own[-STRIP:]]
         words = ", ".join(class_at(dataset, label, y, x) for _, label, y, x in shown)
         pictures = [neighbourhood(photograph, y, x) for photograph, _, y, x in shown]
         found.append({"policy": name, "words": words, "strip": _jpeg(strip(pictures, (255, 0, 200)))})

@@ -35,7 +35,7 @@ def test_a_cross_leaves_out_its_middle():
     assert (shown[middle, middle + 2 * 4] == (255, 0, 0)).all() and (shown[middle - 2 * 4, middle] == (255, 0, 0)).all()
 
 
-def test_the_report_shows_the_first_pixels_with_their_true_classes(play, tiny):
+def test_the_report_shows_the_last_pixels_with_their_true_classes(play, tiny):
     game = ["game.unit=pixel", "game.draw=pool", "game.pool_per_image=40", "game.slates=2", "game.budget=6"]
     results, _ = play(config=tiny(*game), policies=["random", "margin"], budgets=[6], fit_draws=0, supervised=False)
     dataset = World(results.comparison["config"]).dataset
@@ -43,9 +43,9 @@ def test_the_report_shows_the_first_pixels_with_their_true_classes(play, tiny):
     runs = {row["policy"]: row["run_id"] for row in results.rows}
     units = [results.bought(runs[policy])["units"] for policy in ("random", "margin")]
     titles = [axis.get_title() for axis in figure.axes]
-    expected = [class_at(dataset, dataset.load(image)[1], y, x) for own in units for image, y, x, *_ in own[:4]]
+    expected = [class_at(dataset, dataset.load(image)[1], y, x) for own in units for image, y, x, *_ in own[-4:]]
     assert titles == expected
     write_report(results, dataset)
     assert cv2.imread(str(results.folder / "bought.png")).std() > 5
     page = (results.folder / "report.html").read_text()
-    assert "The first pixels" in page and page.count("Around the first pixels that") == 2
+    assert "The last pixels" in page and page.count("Around the last pixels that") == 2
