@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from textwrap import wrap
 from typing import Any
 
 import cv2
@@ -176,7 +177,9 @@ def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figur
         figure = Figure(figsize=(1.15 * pixels + 1.5, 1.35 * len(first) + 0.4), layout="constrained")
         axes = figure.subplots(max(len(first), 1), pixels, squeeze=False)
         for line, (name, units) in zip(axes, first.items(), strict=False):
-            line[0].set_ylabel(name, fontsize=8, color=styles[name]["color"])
+            # Beside a picture of this height there is room for so many letters in a line.
+            label = "\n".join(wrap(name.replace("_", " "), 14)).replace(" ", "_")
+            line[0].set_ylabel(label, fontsize=8, color=styles[name]["color"])
             for axis in line:
                 axis.set_xticks([])
                 axis.set_yticks([])
