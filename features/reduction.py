@@ -8,6 +8,7 @@ from ralseg.features.arrays import Array
 from ralseg.features.grid import UnitGrid
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.features.units import Reducer
+from ralseg.foundation import give_back_memory
 
 FEW = 8
 """Units are few where their images hold more than this many times as many."""
@@ -64,6 +65,8 @@ def reduce_pixels(predictions: Iterable[Prediction], reducers: Sequence[Reducer]
         units = UnitGrid.of_pixels(1, prediction.logits.shape[-1])
         for name, reducer in named.items():
             found[name].append(reducer.find(prediction, units)[0])
+        # What is kept of vectors lies between what was freed.
+        give_back_memory()
     return {name: np.concatenate([_on_host(rows) for rows in parts]) for name, parts in found.items()}
 
 
