@@ -247,7 +247,7 @@ def test_help_says_what_there_is(capsys):
     for main in (ralseg.train_agent.main, ralseg.evaluate_policy.main):
         assert main(["--help"]) == 0
         said = capsys.readouterr().out
-        assert "game: frozen, full, partial, ralis_cityscapes" in said
+        assert "game: frozen, full, partial, pixels, ralis_cityscapes" in said
         assert re.search(r"^loss: balanced +# balanced or plain", said, re.M)
         assert re.search(r"^game:\n  slates: 24\n", said, re.M)
         assert main(["game=full", "dataset=camvid", "--help"]) == 0
