@@ -24,7 +24,7 @@ COUNTS: dict[str, tuple[Purpose, ...]] = {
     **dict.fromkeys(("device", "source.device"), ("run", "gift")),
     **dict.fromkeys(("precision", "source.precision"), ("run", "folder", "gift")),
     # How a comparison goes and where it is kept; a run's budgets and fit are in its name beside what is returned here.
-    **dict.fromkeys(("comparison", "policies", "draws", "budgets", "splits", "fit", "processes"), ()),
+    **dict.fromkeys(("comparison", "policies", "only", "draws", "budgets", "splits", "fit", "processes"), ()),
     **dict.fromkeys(("run", "resume", "readings", "why"), ()),
 }
 """Setting or group -> what it counts for. Every setting that is not named here counts for everything."""

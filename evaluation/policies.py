@@ -93,15 +93,18 @@ def acquisition_label(entry: str | Mapping[str, Any]) -> str:
     return str(entry)
 
 
-def make_policies(entries: Sequence[str | Mapping[str, Any]] | str) -> list[NamedPolicy]:
+def make_policies(
+    entries: Sequence[str | Mapping[str, Any]] | str, only: Sequence[str] | None = None
+) -> list[NamedPolicy]:
     """Policies from a list of entries; a pattern such as `run:runs/ddqn-*` names the training seeds of one policy.
 
     Args:
         entries: see `make_policy`; or `all`, every acquisition there is.
+        only: names of those that are returned; None for all.
 
     Raises:
-        RalsegError: see `make_policy`; or if the list is empty or names a policy twice, or the folders of a pattern
-            are none or differ in more than their seeds.
+        RalsegError: see `make_policy`; or if the list is empty or names a policy twice, the folders of a pattern
+            are none or differ in more than their seeds, or `only` is no list of the names of policies.
     """
     if entries == "all":
         entries = names()
@@ -117,7 +120,14 @@ def make_policies(entries: Sequence[str | Mapping[str, Any]] | str) -> list[Name
         if twice := next((old.name for old in made if old.name == found[0].name), None):
             raise RalsegError(f"policies: {twice} is there twice; training seeds of one policy are given as run:PATH*")
         made += found
-    return made
+    return made if only is None else _only(made, only)
+
+
+def _only(policies: Sequence[NamedPolicy], names: Any) -> list[NamedPolicy]:
+    there = list(dict.fromkeys(policy.name for policy in policies))
+    if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(name not in there for name in names):
+        raise RalsegError(f"only={names} is no list of names of policies; choose from [{', '.join(there)}]")
+    return [policy for policy in policies if policy.name in names]
 
 
 def check_policies(policies: Sequence[NamedPolicy], config: Mapping[str, Any]) -> None:

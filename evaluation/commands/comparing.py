@@ -57,7 +57,7 @@ def compare_and_report(
     with opened(folder, "comparison"):
         results = compare(
             config,
-            [*extra, *make_policies(config["policies"])] if config["policies"] or not extra else extra,
+            [*extra, *make_policies(config["policies"], config["only"])] if config["policies"] or not extra else extra,
             folder,
             draws=config["draws"],
             budgets=config["budgets"],

@@ -115,7 +115,7 @@ def _check_comparison(config: Mapping[str, Any]) -> None:
     """Refuse a comparison that could not be played after the training."""
     comparison = config["comparison"]
     fit = settings(FitPlan, comparison["fit"], "comparison.fit")
-    policies = make_policies(comparison["policies"]) if comparison["policies"] else []
+    policies = make_policies(comparison["policies"], comparison["only"]) if comparison["policies"] else []
     asked = {name: comparison[name] for name in ("draws", "budgets", "splits", "processes")}
     checked_request({**config, **comparison}, policies, fit_draws=fit.draws, where="comparison.", **asked)
 

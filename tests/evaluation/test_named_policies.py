@@ -55,6 +55,12 @@ def test_an_acquisition_with_options():
         make_policies([{"entropy": {"reduction": "max"}}] * 2)
 
 
+def test_some_of_them_are_chosen_by_their_names_in_tables():
+    entries = ["random", {"as": "largest", "entropy": {"reduction": "max"}}, "margin"]
+    assert [entry.name for entry in make_policies(entries, only=["margin", "largest"])] == ["largest", "margin"]
+    assert len(make_policies(entries, only=None)) == 3
+
+
 def test_labels_tell_apart_what_differs():
     entries = [
         "bald",
