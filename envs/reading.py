@@ -9,8 +9,11 @@ from ralseg.envs.pool import Pool
 from ralseg.features.reduction import noises_of, reduce_pixels, reduce_units
 from ralseg.features.units import Reducer
 from ralseg.features.view import Rows
-from ralseg.foundation import generator
+from ralseg.foundation import generator, give_back_memory
 from ralseg.segmentation.learners import Learner, PredictsPixels
+
+GROWN = 1 << 29
+"""Bytes by which a process may grow in reading units before it gives back what is free."""
 
 
 def read_units(
@@ -39,7 +42,9 @@ def read_units(
         where = {image: pixels_of(pool, image, units) for image, units in asked.items()}
         return reduce_pixels(learner.predict_pixels(where, noises, noise), reducers)
     rows = reduce_units(learner.predict(list(asked), noises, noise, again), reducers, pool.grid, asked)
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
+    found = {name: np.concatenate(parts) for name, parts in rows.items()}
+    give_back_memory(grown=GROWN)
+    return found
 
 
 def by_pixel(learner: Learner, pool: Pool, reducers: Sequence[Reducer]) -> bool:

@@ -25,6 +25,7 @@ from ralseg.segmentation.sources import (
     StagesSource,
     Variant,
     check_noise,
+    held_maps,
 )
 
 BATCH_PIXELS = {("cpu", torch.float32): 350_000, ("cpu", torch.bfloat16): 700_000}
@@ -76,6 +77,7 @@ class Predictor:
             source = StagesSource(self._twin.network, cut, device)
         self._source = source
         self._maps: dict[Variant, KeptMaps | Pictures] = {}
+        self._held = held_maps(device)
         self.pixels = KeptPixels(self.source_maps)
         self.forget()
         self.version = 0
@@ -153,7 +155,7 @@ class Predictor:
             if self._source is None:
                 self._maps[variant] = Pictures(self._twin.network, *given)
             else:
-                self._maps[variant] = KeptMaps(self._source, *given)
+                self._maps[variant] = KeptMaps(self._source, *given, held=self._held)
         return self._maps[variant]
 
     def source_maps(self, variant: Variant = PLAIN) -> KeptMaps:

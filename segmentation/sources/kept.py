@@ -17,8 +17,8 @@ from ralseg.segmentation.sources.base import MIRRORED, PLAIN, Source, Variant
 from ralseg.segmentation.sources.map_files import MapFiles
 
 CPU_BYTES = 1 << 28
-"""The most bytes of maps that a process holds as pages of files, which other processes share; the same limit applies to
-stacks of maps. It is enough for D_R and D_S in a usual game."""
+"""The most bytes of maps of a learner that a process holds as pages of files, which other processes share; the same
+limit applies to the stacks of each variant. It is enough for D_R and D_S in a usual game."""
 
 DEVICE_BYTES = 2 << 30
 """The same limit on another device, where maps are not shared and dropped maps are computed again."""
@@ -76,18 +76,25 @@ class KeptMaps:
         images: the images.
         device: the device of the maps.
         variant: the variant of the maps.
+        held: holds the maps of single images; those of several variants share its budget. None for one of their own.
 
     Attributes:
         source: see above.
         device: see above.
     """
 
-    def __init__(self, source: Source, images: Images, device: torch.device, variant: Variant = PLAIN) -> None:
+    def __init__(
+        self,
+        source: Source,
+        images: Images,
+        device: torch.device,
+        variant: Variant = PLAIN,
+        held: Kept[tuple[Tensor, ...]] | None = None,
+    ) -> None:
         self.source, self._images, self.device, self._variant = source, images, device, variant
         self._shared = device.type == "cpu"
-        budget = CPU_BYTES if self._shared else DEVICE_BYTES
-        self._maps: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
-        self._stacks: Kept[tuple[Tensor, ...]] = Kept(budget, replace=True)
+        self._maps = held_maps(device) if held is None else held
+        self._stacks = held_maps(device)
 
     def __call__(self, images: Sequence[int], again: bool = False) -> tuple[Tensor, ...]:
         """Stacked maps (B, D, h, w) of images of one size, channels last in memory.
@@ -108,7 +115,7 @@ class KeptMaps:
                 stacks = tuple(torch.stack(maps).permute(0, 3, 1, 2) for maps in rows)
             if again and self._stacks.put(tuple(images), stacks, _size(stacks)):
                 for i in images:
-                    self._maps.drop(i)
+                    self._maps.drop((self._variant, i))
         return stacks
 
     def pixels(self, image: int, where: np.ndarray, size: tuple[int, int]) -> Tensor:
@@ -163,10 +170,10 @@ class KeptMaps:
 
     def _of(self, image: int) -> tuple[Tensor, ...]:
         """The maps of one image, (h, w, D) each."""
-        maps = self._maps.get(image)
+        maps = self._maps.get((self._variant, image))
         if maps is None:
             maps = self._from_file(image) if self._shared else self._computed(image)
-            self._maps.put(image, maps, _size(maps))
+            self._maps.put((self._variant, image), maps, _size(maps))
         return maps
 
     def _from_file(self, image: int) -> tuple[Tensor, ...]:
@@ -187,6 +194,11 @@ class KeptMaps:
     @cached_property
     def _files(self) -> MapFiles:
         return self.files_of("maps")
+
+
+def held_maps(device: torch.device) -> Kept[tuple[Tensor, ...]]:
+    """An empty cache of maps with the budget of a device."""
+    return Kept(CPU_BYTES if device.type == "cpu" else DEVICE_BYTES, replace=True)
 
 
 def seen(images: Images, image: int, variant: Variant) -> np.ndarray:

@@ -11,7 +11,7 @@ from ralseg.segmentation.sources.base import PLAIN, Variant
 from ralseg.segmentation.sources.kept import KeptMaps
 from ralseg.segmentation.sources.map_files import MapFiles
 
-PIXEL_BYTES = 1 << 30
+PIXEL_BYTES = 1 << 29
 """The most bytes of vectors of one learner that are held in memory."""
 
 Known = tuple[np.ndarray, Tensor]

@@ -12,7 +12,7 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.learners import LearnerImages
 from ralseg.segmentation.networks import SmallFPN
-from ralseg.segmentation.sources import PLAIN, KeptMaps, Pictures, StagesSource, kept, map_files
+from ralseg.segmentation.sources import MIRRORED, PLAIN, KeptMaps, Pictures, StagesSource, held_maps, kept, map_files
 from ralseg.segmentation.sources.map_files import MapFiles
 from ralseg.segmentation.store import ImageStore
 
@@ -202,7 +202,19 @@ def test_stacks_that_are_asked_for_again_are_kept_within_the_budget(store, monke
     assert maps([3, 4])[0] is not second[0]
     # The maps of a stack that is kept are not kept a second time.
     assert len(maps._maps) == 3
-    assert all(maps._maps.get(image) is not None for image in (2, 3, 4))
+    assert all(maps._maps.get((PLAIN, image)) is not None for image in (2, 3, 4))
+
+
+def test_variants_share_one_budget(store, monkeypatch):
+    monkeypatch.setattr(kept, "CPU_BYTES", 3 * IMAGE)
+    held = held_maps(CPU)
+    source, images = StagesSource(network_of(), "partial", CPU), LearnerImages(store)
+    plain, mirrored = (KeptMaps(source, images, CPU, variant, held) for variant in (PLAIN, MIRRORED))
+    for image in range(2):
+        plain([image]), mirrored([image])
+    assert len(held) == 3
+    assert held.get((PLAIN, 0)) is None
+    assert not torch.equal(plain([1])[0], mirrored([1])[0])
 
 
 def test_kept_maps_can_be_trained_on(store):
