@@ -125,7 +125,12 @@ def make_policies(
 
 def _only(policies: Sequence[NamedPolicy], names: Any) -> list[NamedPolicy]:
     there = list(dict.fromkeys(policy.name for policy in policies))
-    if not isinstance(names, Sequence) or isinstance(names, str) or not names or any(name not in there for name in names):
+    if (
+        not isinstance(names, Sequence)
+        or isinstance(names, str)
+        or not names
+        or any(name not in there for name in names)
+    ):
         raise RalsegError(f"only={names} is no list of names of policies; choose from [{', '.join(there)}]")
     return [policy for policy in policies if policy.name in names]
 

@@ -56,7 +56,8 @@ class FromScratchLearner(SupervisedLearner):
         whole = self._all_pixels(every, data, rng) if self._by_pixel else None
         self._network.train(self._by_pixel)
         losses = []
-        for _ in range(options.steps):
+        for taken in range(options.steps):
+            self.progress = taken / options.steps
             batches = whole
             if batches is None:
                 chosen = [every[i] for i in rng.integers(len(every), size=options.batch)]

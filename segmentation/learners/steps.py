@@ -25,7 +25,7 @@ class Steps:
         network: the network to train.
         average: a network of the same layout, which holds the average.
         cut: the cut above which weights are trained.
-        make_optimisers: makes one or more optimisers of the trained weights.
+        make_optimisers: makes one or more optimisers of the trained weights, and of others if the learner has any.
         averaging: the share of itself that the average keeps in each step.
         clip: largest norm of the gradient.
         encoder_rate: the learning rate of the encoder's stages over that of the rest; at 0 they are not trained.
@@ -54,6 +54,9 @@ class Steps:
             parameter.requires_grad_(True)
         self._buffers = [b for m in modules for b in m.buffers()], [b for m in twins for b in m.buffers()]
         self.optimisers = make_optimisers(self._trained)
+        own = {id(p) for p in self._trained}
+        others = [p for optimiser in self.optimisers for group in optimiser.param_groups for p in group["params"]]
+        self._places = [*self._trained, *(p for p in others if id(p) not in own)]
         if 0 < encoder_rate < 1:
             for optimiser in self.optimisers:
                 _slow_down(optimiser, encoder, encoder_rate)
@@ -81,7 +84,7 @@ class Steps:
         return {
             f"{number}.{place}.{name}": value
             for number, optimiser in enumerate(self.optimisers)
-            for place, parameter in enumerate(self._trained)
+            for place, parameter in enumerate(self._places)
             for name, value in optimiser.state.get(parameter, {}).items()
         }
 
@@ -93,9 +96,9 @@ class Steps:
         """
         for key, value in state.items():
             number, place, name = key.split(".", 2)
-            if int(number) >= len(self.optimisers) or int(place) >= len(self._trained):
+            if int(number) >= len(self.optimisers) or int(place) >= len(self._places):
                 raise RalsegError(f"the state has {key} of another optimiser; restore it into the same kind of learner")
-            parameter = self._trained[int(place)]
+            parameter = self._places[int(place)]
             # Fused optimisers need the memory layout of the weights.
             own = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
             self.optimisers[int(number)].state[parameter][name] = own.to(parameter.device).copy_(value)

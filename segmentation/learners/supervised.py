@@ -46,7 +46,8 @@ class SupervisedLearner(Predictor):
     """Trains the weights above the cut on partial labels, and predicts with averaged weights.
 
     The three games differ only in `options.cut`. `learn` freezes batch norm, whose noise would hide the gain of one
-    turn. A learner of another kind overrides `objective` and `make_optimisers`.
+    turn. A learner of another kind overrides `objective`, and `make_companion` and `make_optimisers` if it trains more
+    than the network.
 
     Args:
         network: a network at theta_0; the part below its cut is shared, not copied.
@@ -62,7 +63,11 @@ class SupervisedLearner(Predictor):
     Attributes:
         dtype: the dtype of the convolutions.
         version: changes whenever predictions change.
+        companion: what `make_companion` made.
+        progress: how much of the training has passed before the present step, 0 to 1.
     """
+
+    companion: nn.Module
 
     def __init__(
         self,
@@ -162,6 +167,7 @@ class SupervisedLearner(Predictor):
             reached = self._resumed(*kept, schedules, rng)
         for taken in range(reached.steps + 1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
+            self.progress = (taken - 1) / steps
             with still_on_single_values(self._network):
                 self._loss = self._step(chosen, options.crops, weights, data, rng)
             for schedule in schedules:
@@ -207,6 +213,7 @@ class SupervisedLearner(Predictor):
             "network": above_the_cut(self._network, self.options.cut),
             "averaged": above_the_cut(self._averaged, self.options.cut),
             "optimiser": self._steps.state(),
+            "companion": self.companion.state_dict(),
         }
         return {f"{part}.{name}": copied(value) for part, found in parts.items() for name, value in found.items()}
 
@@ -238,6 +245,14 @@ class SupervisedLearner(Predictor):
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._steps.module(maps, self.options.cut, drop=self._drop)
 
+    def make_companion(self) -> nn.Module:
+        """What is trained or kept beside the network and has no part in predictions: none here.
+
+        It is made anew, from the same seed, wherever optimisers are. Its parameters need an optimiser in
+        `make_optimisers`.
+        """
+        return nn.Module()
+
     def make_optimisers(
         self, parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float
     ) -> list[torch.optim.Optimizer]:
@@ -268,13 +283,17 @@ class SupervisedLearner(Predictor):
             return self.make_optimisers(parameters, learning_rate, weight_decay)
 
         cut: Cut = self.options.cut
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.companion = self.make_companion().to(self.device)
+        self.progress = 0.0
         self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip, encoder_rate)
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
         self._changed()
 
     def _put(self, state: dict[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}, "companion": {}}
         for key, value in state.items():
             part, _, name = key.partition(".")
             if part not in parts:
@@ -282,6 +301,7 @@ class SupervisedLearner(Predictor):
             parts[part][name] = value
         self._load(self._network, parts["network"])
         self._load(self._averaged, parts["averaged"])
+        self._load(self.companion, parts["companion"])
         self._steps.restore(parts["optimiser"])
         self._changed()
 
@@ -339,7 +359,7 @@ class SupervisedLearner(Predictor):
 
     @staticmethod
     @torch.no_grad()
-    def _load(network: SegmentationNetwork, tensors: dict[str, Tensor]) -> None:
+    def _load(network: nn.Module, tensors: dict[str, Tensor]) -> None:
         own = network.state_dict()
         for name, value in tensors.items():
             if name not in own or own[name].shape != value.shape:
