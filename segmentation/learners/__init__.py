@@ -4,10 +4,14 @@ from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint
 from ralseg.segmentation.learners.from_scratch import FromScratchLearner
 from ralseg.segmentation.learners.images import LearnerImages
+from ralseg.segmentation.learners.mean_teacher import MeanTeacherLearner
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import Learner, PredictsPixels, TrainingSet, fitted, taught
+from ralseg.segmentation.learners.s4gan import S4GanLearner
+from ralseg.segmentation.learners.semi_supervised import SemiSupervisedLearner
 from ralseg.segmentation.learners.supervised import SupervisedLearner
+from ralseg.segmentation.learners.u2pl import U2plLearner
 
 __all__ = [
     "Batch",
@@ -17,10 +21,14 @@ __all__ = [
     "LearnOptions",
     "Learner",
     "LearnerImages",
+    "MeanTeacherLearner",
     "PredictsPixels",
     "Predictor",
+    "S4GanLearner",
+    "SemiSupervisedLearner",
     "SupervisedLearner",
     "TrainingSet",
+    "U2plLearner",
     "fitted",
     "taught",
 ]
