@@ -1,5 +1,9 @@
-"""Two-stage eDALD at the sizes of its paper: the coverage of CamVid's pool, and a round on Cityscapes' images."""
+"""Two-stage eDALD at the sizes of its paper: the coverage of CamVid's pool, and a round on Cityscapes' images.
 
+With a data set (`dataset=camvid dataset.root=<folder>`), also the passes of the source and whole runs on it.
+"""
+
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,11 +19,15 @@ from ralseg.benchmarks.fresh import in_fresh_process
 from ralseg.benchmarks.generated import GeneratedStore
 from ralseg.benchmarks.measure import cpu_seconds, one_thread, peak_megabytes, resident_megabytes
 from ralseg.benchmarks.selection import KINDS, cloud
-from ralseg.envs import Game, GameOptions, Pool
-from ralseg.foundation import RalsegError, generator
-from ralseg.segmentation.learners import LearnerImages, LearnOptions, SupervisedLearner
+from ralseg.configs import composed
+from ralseg.envs import Game, GameOptions, Pool, World
+from ralseg.evaluation.play import Job, Plan, Player
+from ralseg.evaluation.policies import make_policies
+from ralseg.features.reduction import noises_of
+from ralseg.foundation import generator
+from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, Predictor, SupervisedLearner
 from ralseg.segmentation.networks import PixelMLP
-from ralseg.segmentation.sources import Source, Variant
+from ralseg.segmentation.sources import PLAIN, Source, Variant
 
 COVERAGE = {"points": 18_350, "picks": 9175}
 """50 pixels of each of 367 images, and half of them."""
@@ -36,6 +44,8 @@ PUBLISHED = {
     ]
 }
 CANDIDATES = 500
+RUNS = ("herded_margin", "herded_two_stage_edald")
+"""Of the policies of the experiment, one without noise and the paper's."""
 
 
 class Simulated(Source):
@@ -56,20 +66,16 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     """Measure seconds and peak MB (10^6 bytes) in fresh processes.
 
     Args:
-        overrides: must be empty, as everything is generated.
+        overrides: of `evaluate_policy.yaml` with `experiment=two_stage_edald`; without them no runs are played.
         share: share of the points and images, above 0 and at most 1.
-
-    Raises:
-        RalsegError: if there are overrides.
     """
-    if overrides:
-        raise RalsegError(f"two_stage generates everything; leave out {' '.join(overrides)}")
     sizes: dict[str, Any] = {name: max(20, round(share * value)) for name, value in COVERAGE.items()}
     return {
         "coverage": [in_fresh_process(coverage, kind=kind, **sizes)["result"] for kind in KINDS],
         "rounds": [
             in_fresh_process(one_round, images=max(8, round(share * part * IMAGES)))["result"] for part in (0.25, 1)
         ],
+        "runs": runs_apart(overrides) if overrides else [],
     }
 
 
@@ -82,6 +88,10 @@ def rows(found: dict[str, Any]) -> list[list[Any]]:
     table += [[], ["a round", "images", "candidates", "CPU seconds", "peak MB", "of these before it"]]
     for each in found["rounds"]:
         table.append(["", each["images"], each["candidates"], each["seconds"], each["megabytes"], each["before"]])
+    if found["runs"]:
+        table += [[], ["a run", "CPU seconds", "passes", "their CPU seconds", "peak MB"]]
+    for each in found["runs"]:
+        table.append([each["policy"], each["seconds"], each["passes"], each["source_seconds"], each["megabytes"]])
     return table
 
 
@@ -120,5 +130,45 @@ def one_round(images: int) -> dict[str, Any]:
         "chosen": len(chosen),
         "seconds": time.process_time() - begun,
         "before": before,
+        "megabytes": peak_megabytes(),
+    }
+
+
+def runs_apart(overrides: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of `RUNS`, each with a cache of its own."""
+    found = []
+    for policy in RUNS:
+        with tempfile.TemporaryDirectory() as cache:
+            found.append(in_fresh_process(one_run, cache, overrides=list(overrides), policy=policy)["result"])
+    return found
+
+
+def one_run(overrides: Sequence[str], policy: str) -> dict[str, Any]:
+    """Measure one draw of a policy with all its evaluations, and apart from it the passes of the source before it."""
+    one_thread()
+    config = composed("evaluate_policy", ["experiment=two_stage_edald", *overrides])
+    (contender,) = make_policies(config["policies"], only=[policy])
+    world = World(config)
+    plan = Plan(config, tuple(config["budgets"]), tuple(config["splits"]), FitOptions(), "", world.store.digest)
+    player = Player(plan)
+    learner = player.game.learner
+    assert isinstance(learner, Predictor)
+    noises = noises_of(contender.policy.needs)
+    draws = [Variant(noise.kind, draw) for noise in noises for draw in range(noise.draws)]
+    read = {image for role in ("state", *plan.splits) for image in world.images(role)}
+    passes = [(PLAIN, image) for image in sorted(read)]
+    passes += [(variant, image) for variant in (PLAIN, *draws) for image in world.images("compare")]
+
+    def pass_all() -> None:
+        for variant, image in passes:
+            learner.source_maps(variant)([image])
+
+    source_seconds = cpu_seconds(pass_all)
+    seconds = cpu_seconds(lambda: player.play(Job(contender, 0, "", None)))
+    return {
+        "policy": policy,
+        "passes": len(passes),
+        "source_seconds": source_seconds,
+        "seconds": seconds,
         "megabytes": peak_megabytes(),
     }

@@ -376,6 +376,19 @@ def test_two_stage(run, in_this_process, monkeypatch):
         # A tenth of a pixel an image, rounded up.
         assert (each["images"], each["candidates"], each["chosen"]) == (images, 60 * images, 1)
         assert 0 < each["before"] < each["megabytes"]
+    assert found["runs"] == []
+
+
+def test_two_stage_plays_runs_on_a_data_set(in_this_process, tmp_path, monkeypatch):
+    monkeypatch.setenv("RALSEG_CACHE", str(tmp_path))
+    counts = "protocol.counts={state: 3, train: 3, compare: 11, dev: 4}"
+    tiny = ["dataset=streets", "dataset.images=40", "dataset.size=[96,128]", counts, "budgets=[0.2]", "splits=[dev]"]
+    plain, noisy = two_stage.runs_apart(tiny)
+    assert in_this_process == ["one_run", "one_run"]
+    assert (plain["policy"], noisy["policy"]) == ("herded_margin", "herded_two_stage_edald")
+    # D_S, dev and D_V; and D_V under five draws of noise.
+    assert (plain["passes"], noisy["passes"]) == (3 + 4 + 11, 3 + 4 + 11 + 5 * 11)
+    assert all(min(each["seconds"], each["source_seconds"]) > 0 for each in (plain, noisy))
 
 
 def test_selection_takes_no_overrides(capsys):
