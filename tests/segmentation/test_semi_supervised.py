@@ -198,8 +198,8 @@ def test_it_is_played_through_the_door(tmp_path, monkeypatch, own):
     tiny = [
         "dataset=streets", "dataset.images=40", "dataset.size=[96,128]", "network=small_fpn", "theta0.fit.steps=2",
         "protocol.counts={state: 5, train: 5, compare: 5, dev: 2}", "theta0.fit.batch=4", "game=full",
-        "game.unit=image", "game.draw=pool", "game.slates=2", "game.budget=4", "game.learn.steps=2", "game.learn.batch=2",
-        "policies=[random]", "draws=1", "splits=[dev]", "processes=1",
+        "game.unit=image", "game.draw=pool", "game.slates=2", "game.budget=4", "game.learn.steps=2",
+        "game.learn.batch=2", "policies=[random]", "draws=1", "splits=[dev]", "processes=1",
     ]  # fmt: skip
     name, *options = own
     told = [f"learner={name}", "learner.images=2", *(f"learner.{option}" for option in options)]
