@@ -19,6 +19,7 @@ from ralseg.foundation import RalsegError, write_json
 
 TABLES = (
     "same_work",
+    "learners",
     "games",
     "growth",
     "memory",

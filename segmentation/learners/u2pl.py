@@ -57,11 +57,11 @@ class U2plOptions(DisturbingOptions):
 
 
 @dataclass(frozen=True)
-class _Cells:
+class Cells:
     """Cells of a step, (n, ...) each.
 
     Attributes:
-        student: (n, D) representations with a graph, of length 1.
+        student: (n, D) the decoder's map with a graph, from which representations are made.
         teacher: (n, D) the same of the teacher, without.
         shares: (n, C) probabilities of the teacher.
         ids: (n,) int64, the label or pseudo-label; -1 for none.
@@ -115,17 +115,18 @@ class U2plLearner(SemiSupervisedLearner):
         for prediction, batch in zip(found, batches, strict=True):
             taught = self.taught_on(batch.maps)
             ids = _majority(batch.targets)
-            shares, there = tensor(taught.logits).softmax(1), self._represented(taught, teacher=True)
-            cells.append(self._cells(self._represented(prediction), there, shares, ids, torch.zeros_like(ids).bool()))
+            shares, there = tensor(taught.logits).softmax(1), _decoded(taught)
+            cells.append(_cells(_decoded(prediction), there, shares, ids, torch.zeros_like(ids).bool()))
         for windows, share in self.unlabelled_windows(data, rng):
             prediction, targets, of_windows = self._unlabelled(windows, rng)
             reliable = targets.sum(1).mean().clamp_min(1e-6)
             self.figures = {"reliable": float(reliable)}
-            loss = loss + share * self.told.weight / reliable * self.pseudo_labelled(prediction, targets, weights)
+            sure = cross_entropy([tensor(prediction.logits)], [targets], weights)
+            loss = loss + share * self.told.weight / reliable * sure
             cells.append(of_windows)
         return loss + self.told.contrast * self.companion.contrast(_joined(cells), draws)
 
-    def _unlabelled(self, windows: np.ndarray, rng: np.random.Generator) -> tuple[Prediction, Tensor, "_Cells"]:
+    def _unlabelled(self, windows: np.ndarray, rng: np.random.Generator) -> tuple[Prediction, Tensor, Cells]:
         """The training pass of disturbed windows, their pseudo-labels (B, C, h, w), and their cells."""
         taught = self.taught_by(windows)
         shares = tensor(taught.logits).softmax(1)
@@ -133,21 +134,11 @@ class U2plLearner(SemiSupervisedLearner):
         unsure = entropy > torch.quantile(entropy.flatten(), 1 - self.told.unreliable * (1 - self.progress))
         targets = as_targets(shares.argmax(1), ~unsure, self.classes)
         # All that the teacher finds goes with the rectangles of CutMix, so that it looks at each window once.
-        all_of_it = torch.cat([targets, shares, unsure[:, None], self._represented(taught, teacher=True)], dim=1)
-        prediction, seen = self.disturbed(windows, all_of_it, self.told.strong, rng)
-        targets, shares, unsure, there = seen.split([self.classes, self.classes, 1, self.told.width], dim=1)
+        found = [targets, shares, unsure[:, None].float(), _decoded(taught)]
+        prediction, seen = self.disturbed(windows, torch.cat(found, dim=1), self.told.strong, rng)
+        targets, shares, unsure, there = seen.split([maps.shape[1] for maps in found], dim=1)
         ids, unsure = _majority(targets), unsure[:, 0] > 0
-        return prediction, targets, self._cells(self._represented(prediction), there, shares, ids, unsure)
-
-    def _represented(self, prediction: Prediction, teacher: bool = False) -> Tensor:
-        """(B, D, h, w) float32 representations of length 1 at the size of the logits."""
-        layers = self.companion.average if teacher else self.companion.own
-        made, logits = layers(tensor(prediction.features).float()), tensor(prediction.logits)
-        return functional.normalize(resized(made, (logits.shape[2], logits.shape[3])), dim=1)
-
-    def _cells(self, student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor) -> "_Cells":
-        student, teacher, shares = (maps.movedim(1, -1).flatten(0, 2) for maps in (student, teacher, shares))
-        return _Cells(student, teacher, shares, ids.flatten(), unsure.flatten())
+        return prediction, targets, _cells(_decoded(prediction), there, shares, ids, unsure)
 
 
 class Representations(nn.Module):
@@ -167,7 +158,7 @@ class Representations(nn.Module):
         self._told = told
         # A class that is among all ranks can be told from nothing.
         self._ranks = min(told.ranks[0], classes - 1), told.ranks[1]
-        self.own = nn.Sequential(nn.Conv2d(width, told.width, 1), nn.ReLU(), nn.Conv2d(told.width, told.width, 1))
+        self.own = nn.Sequential(nn.Linear(width, told.width), nn.ReLU(), nn.Linear(told.width, told.width))
         self.average = copy.deepcopy(self.own).requires_grad_(False)
         self.register_buffer("memory", torch.zeros(classes, told.memory, told.width))
         self.register_buffer("filled", torch.zeros(classes, dtype=torch.int64))
@@ -178,36 +169,47 @@ class Representations(nn.Module):
         for own, average in zip(self.own.parameters(), self.average.parameters(), strict=True):
             average.lerp_(own, 1 - averaging)
 
-    def contrast(self, cells: _Cells, draws: torch.Generator) -> Tensor:
+    def contrast(self, cells: Cells, draws: torch.Generator) -> Tensor:
         """The contrastive loss of a step (equation 6), a 0-d tensor; its negatives go into the memory first."""
-        self._remember(cells, draws)
+        with torch.no_grad():
+            teacher = functional.normalize(self.average(cells.teacher), dim=1)
+            self._remember(cells, teacher, draws)
         terms = []
         for number in range(len(self.memory)):
             known = int(self.filled[number].clamp_max(self._told.memory))
             anchors = torch.nonzero((cells.ids == number) & (cells.shares[:, number] > self._told.sure))[:, 0]
             if not known or not len(anchors):
                 continue
-            positive = functional.normalize(cells.teacher[anchors].mean(0), dim=0)
+            positive = functional.normalize(teacher[anchors].mean(0), dim=0)
             chosen = anchors[_drawn(len(anchors), self._told.anchors, draws)]
             others = self.memory[number, _drawn(known, self._told.negatives, draws)]
-            student = cells.student[chosen]
+            student = functional.normalize(self.own(cells.student[chosen]), dim=1)
             logits = torch.cat([student @ positive[:, None], student @ others.T], dim=1) / self._told.temperature
             terms.append(-logits.log_softmax(1)[:, 0].mean())
         return torch.stack(terms).mean() if terms else cells.student.new_zeros(())
 
-    @torch.no_grad()
-    def _remember(self, cells: _Cells, draws: torch.Generator) -> None:
+    def _remember(self, cells: Cells, teacher: Tensor, draws: torch.Generator) -> None:
         """Put cells that are surely not of a class into its memory, in the place of the oldest."""
         low, high = self._ranks
-        rank = cells.shares.argsort(dim=1, descending=True).argsort(dim=1)
         for number in range(len(self.memory)):
-            place = rank[:, number]
+            place = (cells.shares > cells.shares[:, number, None]).sum(1)
             labelled = (cells.ids >= 0) & (cells.ids != number) & ~cells.unsure & (place < low)
             surely_not = torch.nonzero(labelled | (cells.unsure & (place >= low) & (place < high)))[:, 0]
             surely_not = surely_not[_drawn(len(surely_not), min(self._told.negatives, self._told.memory), draws)]
             slots = (self.filled[number] + torch.arange(len(surely_not), device=place.device)) % self._told.memory
-            self.memory[number, slots] = cells.teacher[surely_not]
+            self.memory[number, slots] = teacher[surely_not]
             self.filled[number] += len(surely_not)
+
+
+def _decoded(prediction: Prediction) -> Tensor:
+    """(B, D, h, w) float32: the map that the last layer reads, at the size of the logits."""
+    logits = tensor(prediction.logits)
+    return resized(tensor(prediction.features).float(), (logits.shape[2], logits.shape[3]))
+
+
+def _cells(student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor) -> Cells:
+    student, teacher, shares = (maps.movedim(1, -1).flatten(0, 2) for maps in (student, teacher, shares))
+    return Cells(student, teacher, shares, ids.flatten(), unsure.flatten())
 
 
 def _majority(targets: Tensor) -> Tensor:
@@ -216,8 +218,8 @@ def _majority(targets: Tensor) -> Tensor:
     return torch.where(most > targets.sum(1) / 2, ids, -1)
 
 
-def _joined(cells: Sequence[_Cells]) -> _Cells:
-    return _Cells(*(torch.cat([getattr(of, part.name) for of in cells]) for part in fields(_Cells)))
+def _joined(cells: Sequence[Cells]) -> Cells:
+    return Cells(*(torch.cat([getattr(of, part.name) for of in cells]) for part in fields(Cells)))
 
 
 def _drawn(count: int, most: int, draws: torch.Generator) -> Tensor:

@@ -22,6 +22,7 @@ from ralseg.benchmarks import (
     forecast,
     games,
     growth,
+    learners,
     loop,
     memory,
     references,
@@ -389,6 +390,16 @@ def test_two_stage_plays_runs_on_a_data_set(in_this_process, tmp_path, monkeypat
     # D_S, dev and D_V; and D_V under five draws of noise.
     assert (plain["passes"], noisy["passes"]) == (3 + 4 + 11, 3 + 4 + 11 + 5 * 11)
     assert all(min(each["seconds"], each["source_seconds"]) > 0 for each in (plain, noisy))
+
+
+def test_learners(run, small, monkeypatch):
+    monkeypatch.setattr(learners, "STEPS", 1)
+    monkeypatch.setattr(learners, "BATCH", 2)
+    found = run("learners", *small, "network=small_fpn")["encoder"]
+    for each in found.values():
+        assert set(each) == {"supervised", "mean_teacher", "s4gan", "u2pl"}
+        for of in each.values():
+            assert of["ratio"] == of["seconds"] / each["supervised"]["seconds"] > 0
 
 
 def test_selection_takes_no_overrides(capsys):

@@ -8,6 +8,7 @@ import torch
 from learner_contract import LearnerContract, data_of, rng
 
 from ralseg.evaluate_policy import main as evaluate_policy
+from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops, Strong
 from ralseg.segmentation.labels import PartialLabels
@@ -24,6 +25,7 @@ from ralseg.segmentation.learners import (
 )
 from ralseg.segmentation.learners.s4gan import Discriminator
 from ralseg.segmentation.learners.semi_supervised import as_targets, rising
+from ralseg.segmentation.learners.u2pl import Cells, Representations, U2plOptions
 from ralseg.segmentation.networks import PixelMLP, SmallFPN
 
 SIDE, FULL = 32, Crops((32, 32), flip=False)
@@ -156,6 +158,69 @@ def test_the_discriminator_reads_maps_of_any_size():
         score, features = discriminator(shares, torch.zeros(2, 4 * size[0], 4 * size[1], 3, dtype=torch.uint8), draws)
         assert score.shape == (2,) and features.shape == (2, 32)
         assert ((score > 0) & (score < 1)).all()
+
+
+def some_cells(classes=4, width=6, count=80):
+    """Cells with all kinds of labels, of which some are unsure."""
+    torch.manual_seed(1)
+    ids = torch.randint(-1, classes, (count,))
+    unsure = (ids < 0) & (torch.rand(count) < 0.7)
+    student = torch.randn(count, width, requires_grad=True)
+    return Cells(student, torch.randn(count, width), torch.randn(count, classes).softmax(1), ids, unsure)
+
+
+def test_the_contrast_is_that_of_a_slow_reference():
+    cells, told = some_cells(), U2plOptions(width=5, memory=200, anchors=99, negatives=99, sure=0.2, ranks=(2, 3))
+    layers = Representations(6, 4, told)
+    found = layers.contrast(cells, torch.Generator().manual_seed(0))
+
+    def represented(which, cell):
+        vector = which(cell)
+        return vector / vector.norm()
+
+    terms = []
+    for number in range(4):
+        negatives, anchors = [], []
+        for i in range(80):
+            place = int((cells.shares[i] > cells.shares[i, number]).sum())
+            label = int(cells.ids[i])
+            labelled = label >= 0 and label != number and place < 2
+            unsure = bool(cells.unsure[i]) and place == 2
+            negatives += [represented(layers.average, cells.teacher[i])] * (labelled or unsure)
+            anchors += [i] * (label == number and cells.shares[i, number] > 0.2)
+        centre = torch.stack([represented(layers.average, cells.teacher[i]) for i in anchors]).mean(0)
+        each = []
+        for i in anchors:
+            own = represented(layers.own, cells.student[i])
+            near = torch.exp(own @ (centre / centre.norm()) / 0.5)
+            far = sum(torch.exp(own @ other / 0.5) for other in negatives)
+            each.append(-torch.log(near / (near + far)))
+        terms.append(torch.stack(each).mean())
+    assert len(terms) == 4
+    torch.testing.assert_close(found, torch.stack(terms).mean())
+    found.backward()
+    assert cells.student.grad.abs().sum() > 0
+
+
+def test_the_memory_forgets_the_oldest():
+    layers = Representations(6, 4, U2plOptions(width=5, memory=8, negatives=6))
+    draws = torch.Generator().manual_seed(0)
+    layers.contrast(some_cells(), draws)
+    first = layers.memory.clone()
+    assert layers.filled.tolist() == [6] * 4
+    layers.contrast(some_cells(), draws)
+    assert layers.filled.tolist() == [12] * 4
+    # Two new ones fill it, four replace the oldest, and two of the first stay.
+    kept = [(layers.memory[number] == first[number]).all(1).nonzero()[:, 0].tolist() for number in range(4)]
+    assert kept == [[4, 5]] * 4
+
+
+def test_few_sure_cells_weigh_little():
+    learner = MeanTeacherLearner(SmallFPN(2), pictures([], [])[0], LearnOptions(cut="full"), precision="float32")
+    logits = torch.tensor([[[[0.0, 1.0]], [[0.0, 0.0]]]])
+    targets = torch.tensor([[[[0.0, 1.0]], [[0.0, 0.0]]]])
+    found = learner.pseudo_labelled(Prediction(logits, logits, ()), targets, torch.ones(2))
+    assert float(found) == pytest.approx(np.log1p(np.exp(-1)) / 2)
 
 
 def test_targets_of_sure_cells_alone():
