@@ -18,7 +18,7 @@ from ralseg.foundation import generator, give_back_memory
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.evaluation import Evaluator
 from ralseg.segmentation.labels import PartialLabels, revealed
-from ralseg.segmentation.learners import FitOptions, Learner, LearnOptions, TrainingSet, fitted
+from ralseg.segmentation.learners import FitOptions, Learner, LearnOptions, TellsFigures, TrainingSet, fitted
 from ralseg.segmentation.metrics import Confusion
 
 
@@ -132,7 +132,7 @@ class Player:
         game.reset(job.seed)
         pictured = self.pictured if job.seed == DRAW else []
         before = self.first_maps if pictured else []
-        seconds, rows, counts, clicks, class_pixels = 0.0, [], [], [], []
+        seconds, rows, counts, clicks, class_pixels, told = 0.0, [], [], [], [], []
         for budget in self.plan.budgets:
             while not game.over and game.ledger.paid(measure) < budget * (1 - 1e-12):
                 begun = time.perf_counter()
@@ -149,6 +149,8 @@ class Player:
             counts.append(paid["units"])
             clicks.append(paid["clicks"])
             class_pixels.append(pixels.tolist())
+            if isinstance(game.learner, TellsFigures):
+                told.append(game.learner.figures)
         pairs = zip(before, class_maps(game.learner, pictured), strict=True)
         names = [self.world.store.names[image] for image in pictured]
         bought = {
@@ -159,7 +161,7 @@ class Player:
             "counts": counts,
             "clicks": clicks,
             "class_pixels": class_pixels,
-        }
+        } | ({"learner": told} if told else {})
         return rows, bought, dict(zip(names, pairs, strict=True))
 
     def _supervised(self, job: Job) -> list[Row]:

@@ -7,7 +7,14 @@ from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.mean_teacher import MeanTeacherLearner
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
-from ralseg.segmentation.learners.protocol import Learner, PredictsPixels, TrainingSet, fitted, taught
+from ralseg.segmentation.learners.protocol import (
+    Learner,
+    PredictsPixels,
+    TellsFigures,
+    TrainingSet,
+    fitted,
+    taught,
+)
 from ralseg.segmentation.learners.s4gan import S4GanLearner
 from ralseg.segmentation.learners.semi_supervised import SemiSupervisedLearner
 from ralseg.segmentation.learners.supervised import SupervisedLearner
@@ -27,6 +34,7 @@ __all__ = [
     "S4GanLearner",
     "SemiSupervisedLearner",
     "SupervisedLearner",
+    "TellsFigures",
     "TrainingSet",
     "U2plLearner",
     "fitted",

@@ -48,7 +48,7 @@ class MeanTeacherLearner(SemiSupervisedLearner):
         """See `SemiSupervisedLearner.unsupervised`."""
         best, ids = tensor(self.taught_by(windows).logits).softmax(1).max(1)
         sure = best > self.told.sure
-        self.figures = {"sure": float(sure.float().mean())}
+        self.note("sure", float(sure.float().mean()))
         found, targets = self.disturbed(windows, as_targets(ids, sure, self.classes), self.told.strong, rng)
         weight = self.told.weight * rising(self.progress, self.told.ramp_up)
         return weight * self.pseudo_labelled(found, targets, weights)

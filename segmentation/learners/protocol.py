@@ -157,6 +157,16 @@ class PredictsPixels(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsFigures(Protocol):
+    """What a learner may also be able to do: tell how its last training went."""
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Name -> figure, such as the share of predictions that it learned from."""
+        ...
+
+
 def taught(learner: Learner, data: TrainingSet, rng: np.random.Generator) -> Tensor:
     """Call `Learner.learn` with access to the images of the training set only.
 

@@ -89,7 +89,8 @@ class S4GanLearner(SemiSupervisedLearner):
         self.companion.requires_grad_(True)
         matching = (features.mean(0) - true_features.mean(0)).abs().mean()
         passed = (score > self.told.gate) & (self.progress >= self.told.warm_up)
-        self.figures = {"passed": float(passed.float().mean()), "score": float(score.detach().mean())}
+        self.note("passed", float(passed.float().mean()))
+        self.note("score", float(score.detach().mean()))
         own = as_targets(logits.argmax(1), passed[:, None, None].expand_as(logits[:, 0]), self.classes)
         training = passed.float().mean() * cross_entropy([logits], [own], weights)
         fake = self.companion(predicted.detach(), picture, drop)[0]

@@ -53,7 +53,6 @@ class SemiSupervisedLearner(FromScratchLearner):
     Attributes:
         Options: the class of its options.
         told: its options.
-        figures: what the last step says of the unlabelled part, by name.
 
     Raises:
         RalsegError: if an option is out of range, the network reads another source than its own stages, or several
@@ -65,7 +64,7 @@ class SemiSupervisedLearner(FromScratchLearner):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         own = {option.name for option in fields(self.Options)} & set(named)
         self.told = settings(self.Options, {name: named.pop(name) for name in own}, "learner")
-        self.figures: dict[str, float] = {}
+        self._noted: dict[str, list[float]] = {}
         super().__init__(*arguments, **named)
         if not self._own_stages:
             raise RalsegError("a semi-supervised learner disturbs images, which source=stages alone can do; set it")
@@ -81,10 +80,21 @@ class SemiSupervisedLearner(FromScratchLearner):
 
     def unlabelled_windows(self, data: TrainingSet, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
         """The weak view of random images of the pool, (B, h, w, 3) uint8 in groups of one size, with their shares."""
+        if self.progress == 0:
+            self._noted = {}
         if not data.unlabelled:
             return []
         chosen = rng.choice(np.array(data.unlabelled), self.told.images).tolist()
         return [(windows, len(windows) / len(chosen)) for windows, _ in self.windows(chosen, None, rng)]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """See `TellsFigures`; means over the steps of the last training."""
+        return {name: float(np.mean(values)) for name, values in self._noted.items()}
+
+    def note(self, name: str, value: float) -> None:
+        """Add a figure of the present step."""
+        self._noted.setdefault(name, []).append(value)
 
     def unsupervised(self, windows: np.ndarray, weights: Tensor, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """The loss of a step on what is not labelled, a 0-d tensor.

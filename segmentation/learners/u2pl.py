@@ -120,7 +120,7 @@ class U2plLearner(SemiSupervisedLearner):
         for windows, share in self.unlabelled_windows(data, rng):
             prediction, targets, of_windows = self._unlabelled(windows, rng)
             reliable = targets.sum(1).mean().clamp_min(1e-6)
-            self.figures = {"reliable": float(reliable)}
+            self.note("reliable", float(reliable))
             sure = cross_entropy([tensor(prediction.logits)], [targets], weights)
             loss = loss + share * self.told.weight / reliable * sure
             cells.append(of_windows)

@@ -1,5 +1,6 @@
 """Learners that also learn from unlabelled images: the contract, and what supervision alone cannot solve."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -270,3 +271,7 @@ def test_it_is_played_through_the_door(tmp_path, monkeypatch, own):
     told = [f"learner={name}", "learner.images=2", *(f"learner.{option}" for option in options)]
     assert evaluate_policy([*tiny, *told, f"run={tmp_path / 'run'}"]) == 0
     assert (tmp_path / "run" / "results.csv").read_text().count("\n") == 2
+    (bought,) = (tmp_path / "run" / "bought").glob("*.json")
+    (told,) = json.loads(bought.read_text())["learner"]
+    figure = {"mean_teacher": "sure", "s4gan": "passed", "u2pl": "reliable"}[name]
+    assert 0 <= told[figure] <= 1
