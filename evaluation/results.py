@@ -121,8 +121,8 @@ class Results:
 
         Returns:
             `policy`, `training_seed`, `seed`, `units` in the order of buying (image name, y, x, height, width), and at
-            each budget `counts` (units bought), `clicks`, `class_pixels` (their true pixels per class) and, of a learner
-            that tells them, `learner` (figures of its last training, by name); runs of earlier versions lack
+            each budget `counts` (units bought), `clicks`, `class_pixels` (their true pixels per class) and, of a
+            learner that tells them, `learner` (figures of its last training by name); runs of earlier versions lack
             `clicks`. None where the file is not there: results are shared without `bought/`.
 
         Raises:
