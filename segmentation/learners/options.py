@@ -25,6 +25,8 @@ class LearnOptions(Settings):
         averaging: the share of its own weights that the averaged network keeps at each step, from 0 (no averaging) to
             0.9999.
         clip: largest norm of the gradient.
+        encoder_rate: the learning rate of the encoder's stages above the cut over that of the rest, 0 to 1; at 0 they
+            are not trained.
         rehearse: whether D_S, which is also labelled, is among the earlier images. Without it the network may forget in
             a turn what its few units do not show.
         crops: windows of the full game; the other games train on whole cached images.
@@ -38,6 +40,7 @@ class LearnOptions(Settings):
     weight_decay: Share = 1e-4
     averaging: Averaging = 0.95
     clip: Annotated[float, Range(0)] = 4.0
+    encoder_rate: Share = 1.0
     rehearse: bool = True
     crops: Crops = field(default_factory=lambda: Crops((112, 112)))
 

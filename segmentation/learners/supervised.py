@@ -94,7 +94,7 @@ class SupervisedLearner(Predictor):
         """See `Learner.reset`."""
         self._load(self._network.eval(), self._theta0)
         self._load(self._averaged, self._theta0)
-        self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
+        self._start_turns()
 
     def another(self, options: LearnOptions) -> "SupervisedLearner":
         """A learner of the same images with other options, at the weights that this one predicts with.
@@ -195,7 +195,7 @@ class SupervisedLearner(Predictor):
         if reached.score is not None:
             self._averaged.load_state_dict(reached.best)
         self._network.load_state_dict(self._averaged.state_dict())
-        self._start(self.options.learning_rate, self.options.weight_decay, self.options.averaging)
+        self._start_turns()
         if checkpoint is not None:
             checkpoint.remove()
         return reached.steps
@@ -279,6 +279,10 @@ class SupervisedLearner(Predictor):
     def _on_windows(self) -> bool:
         """Whether steps are taken on windows of images rather than on kept maps."""
         return self._own_stages and self.options.cut == "full"
+
+    def _start_turns(self) -> None:
+        own = self.options
+        self._start(own.learning_rate, own.weight_decay, own.averaging, own.encoder_rate)
 
     def _start(self, learning_rate: float, weight_decay: float, averaging: float, encoder_rate: float = 1.0) -> None:
         def optimisers(parameters: Sequence[nn.Parameter]) -> list[torch.optim.Optimizer]:

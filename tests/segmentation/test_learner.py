@@ -501,6 +501,19 @@ def test_the_encoder_is_trained_at_its_own_rate(store, rate):
     assert max(value for name, value in moved.items() if name.endswith("running_mean") and "smooth" in name) > 0
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_the_encoder_has_its_own_rate_in_turns(store, rate):
+    told = {"learning_rate": 1e-3, "weight_decay": 0.0, "averaging": 0.0, "encoder_rate": rate}
+    learner = learner_of(store, "full", network_of(), "float32", steps=1, **told)
+    before = learner.weights()
+    learner.learn(some_labels(store), rng())
+    after = learner.weights()
+    moved = {name: (after[name].float() - before[name].float()).abs().max().item() for name in after}
+    stages = [value for name, value in moved.items() if name.startswith("stages") and name.endswith("weight")]
+    assert max(stages) == pytest.approx(1e-3 * rate, rel=0.01)
+    assert moved["head.weight"] == pytest.approx(1e-3, rel=0.01)
+
+
 def test_schedules_keep_the_rates_in_proportion(store):
     learner = learner_of(store, "full", network_of(), "float32")
     rates = []
