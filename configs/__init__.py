@@ -57,7 +57,9 @@ def _of_one_kind(protocol: dict[str, Any], overrides: Sequence[str]) -> dict[str
     named = {match[1] for override in overrides if (match := re.match(r"\+*protocol\.(\w+)", override))}
     dropped = {"counts"} if "fractions" in named else {"fractions"} if "counts" in named else set()
     if "kind" in named:
-        dropped |= {"path"} if protocol["kind"] == "generated" else {"counts", "fractions", "seed", "exact", "unseen"}
+        dropped |= (
+            {"path"} if protocol["kind"] == "generated" else {"counts", "fractions", "seed", "exact", "unseen", "runs"}
+        )
     return {key: value for key, value in protocol.items() if key not in dropped - named}
 
 

@@ -1,5 +1,6 @@
 """Splits that are drawn at random, in proportion to the groups of a data set."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -134,6 +135,7 @@ def make_splits(
     exact: bool = False,
     unseen: str | None = None,
     source: Drawable | None = None,
+    runs: int = 1,
 ) -> Splits:
     """Draw splits from the training subset in proportion to its groups.
 
@@ -152,9 +154,11 @@ def make_splits(
         unseen: a group (clip, city) of the training subset that no policy may learn from: D_V and dev are drawn from it
             alone, all other roles from the other groups.
         source: the images to draw from; None: `drawable` of the data set.
+        runs: D_V, which is then drawn first, consists of so many images that follow each other in their group, again
+            and again: a redundant pool, as frames of a video are (Best Practices, GCPR 2023).
 
     Raises:
-        RalsegError: if a count is missing, negative or too large, or the group is unknown.
+        RalsegError: if a count is missing, negative or too large, the group is unknown, or D_V cannot be drawn in runs.
     """
     source = source or drawable(dataset, class_counts)
     check_keys(counts, "counts", ROLES, needed=("state", *POOLS))
@@ -168,7 +172,7 @@ def make_splits(
             f"protocol.counts add up to {total} images, {dataset.name} has {len(pool)} to draw from; "
             f"{'they must use all of them' if exact else 'lower a count'}"
         )
-    drawn = _draw(dataset, source, counts, generator(seed, "split"), class_counts, unseen)
+    drawn = _draw(dataset, source, counts, generator(seed, "split"), class_counts, unseen, runs)
     official = {"dev": (), "reward": source.val[::2], "twin": source.val[1::2], "test": source.test}
     if "reward" in drawn:
         # A D_R that was drawn elsewhere has no twin frames, and val is free.
@@ -190,6 +194,7 @@ def _draw(
     rng: np.random.Generator,
     class_counts: np.ndarray,
     unseen: str | None,
+    runs: int,
 ) -> dict[str, tuple[str, ...]]:
     pool, rows = source.names, rows_of(dataset, source.names)
     named, groups = np.unique([dataset.groups[name] for name in pool], return_inverse=True)
@@ -213,10 +218,14 @@ def _draw(
             )
         return found
 
-    later = [role for role in ROLES if role in counts and role not in ("train", "state")]
-    for role in ("train", "state", *later):
+    order = ["train", "state", *(role for role in ROLES if role in counts and role not in ("train", "state"))]
+    for role in sorted(order, key=lambda role: role != "compare") if runs > 1 else order:
         found = left(role, labelled[role], source.labelled)
-        if role == "state":
+        if role == "compare" and runs > 1:
+            if labelled[role] < counts[role]:
+                raise RalsegError("protocol.runs is for pools of labelled images; lower protocol.counts.compare")
+            picked = found[_in_runs([pool[i] for i in found], groups[found], counts[role], runs, rng)]
+        elif role == "state":
             draws = draw_by_group(groups[found], counts[role], CANDIDATES, rng)
             picked = found[_nearest(class_counts[rows[found]], draws, class_counts[rows[chosen["train"]]].sum(0))]
         else:
@@ -230,6 +239,37 @@ def _draw(
             chosen[role] = np.concatenate([chosen[role], picked])
             free[picked] = False
     return {role: tuple(pool[i] for i in sorted(picked)) for role, picked in chosen.items()}
+
+
+def _in_runs(names: Sequence[str], groups: np.ndarray, count: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of `count` images in runs of `length` that follow each other in their group, int64 (count,)."""
+    if count % length:
+        raise RalsegError(
+            f"protocol.runs={length} does not divide the {count} images of D_V; set "
+            f"protocol.counts.compare={count - count % length}"
+        )
+    order = sorted(range(len(names)), key=lambda i: (groups[i], _natural(names[i])))
+    begun = int(rng.integers(length))
+    blocks, of_blocks = [], []
+    for group in np.unique(groups):
+        own = [i for i in order if groups[i] == group]
+        # Runs begin at a random image, so that seeds differ in more than which runs they take.
+        own = own[min(begun, len(own) % length) :]
+        whole = len(own) // length
+        blocks += [own[number * length : (number + 1) * length] for number in range(whole)]
+        of_blocks += [group] * whole
+    if len(blocks) * length < count:
+        raise RalsegError(
+            f"protocol.runs={length}: {len(blocks)} runs of so many images are there, and D_V needs {count // length}; "
+            "lower protocol.runs or protocol.counts.compare"
+        )
+    _, numbers = np.unique(of_blocks, return_inverse=True)
+    return np.concatenate([blocks[i] for i in draw_by_group(numbers, count // length, 1, rng)[0]])
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """By which names sort as people count: `road_9` before `road_10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _with_labels(dataset: Dataset, counts: Mapping[str, int], images: int) -> dict[str, int]:

@@ -91,7 +91,11 @@ def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
     return replace(splits, compare=tuple(n for n in splits.compare if n not in twice), notes=(note,))
 
 
-KINDS = {"generated": ("counts", "fractions", "seed", "exact", "unseen"), "ralis": ("path",), "lists": ("path",)}
+KINDS = {
+    "generated": ("counts", "fractions", "seed", "exact", "unseen", "runs"),
+    "ralis": ("path",),
+    "lists": ("path",),
+}
 
 
 def splits_from_config(
@@ -101,7 +105,7 @@ def splits_from_config(
 
     Args:
         protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the
-            images to draw from), `seed` and optionally `exact` and `unseen`; "ralis" or "lists" with `path`.
+            images to draw from), `seed` and optionally `exact`, `unseen` and `runs`; "ralis" or "lists" with `path`.
         dataset: the data set.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         contents: image name -> a digest of its pixels, by which the same image in two roles is found.
@@ -141,7 +145,11 @@ def _generated(
     counts, notes = (protocol["counts"], ()) if given == "counts" else counts_of(protocol["fractions"], source)
     chosen = protocol.get("exact", False), protocol.get("unseen")
     seed = checked(Annotated[int, Range(0)], protocol["seed"], "protocol.seed")
-    splits = make_splits(dataset, counts, seed, class_counts, *chosen, source)
+    runs = checked(Annotated[int, Range(1)], protocol.get("runs", 1), "protocol.runs")
+    if runs > 1 and given == "fractions":
+        notes += (f"D_V has {counts['compare'] - counts['compare'] % runs} images, so that runs of {runs} fit",)
+        counts = {**counts, "compare": counts["compare"] - counts["compare"] % runs}
+    splits = make_splits(dataset, counts, seed, class_counts, *chosen, source, runs)
     return replace(splits, notes=(*splits.notes, *notes))
 
 

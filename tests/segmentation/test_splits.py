@@ -512,3 +512,49 @@ class TestCopies:
         assert splits.notes == (
             f"1 images have the content of another one, e.g. {lists['test'][1]} that of {lists['test'][0]}",
         )
+
+
+def follow_each_other(names, length):
+    """How many runs of so many neighbours the images of D_V make."""
+    numbers = {clip: sorted(int(name[2:]) for name in names if name[0] == clip) for clip in "ABC"}
+    return sum(
+        own[i : i + length] == list(range(own[i], own[i] + length))
+        for own in numbers.values()
+        for i in range(0, len(own), length)
+    )
+
+
+def test_a_redundant_pool_is_drawn_in_runs(fake, fake_counts):
+    counts = {"state": 10, "train": 80, "compare": 120, "dev": 40}
+    protocol = {"kind": "generated", "counts": counts, "seed": 0, "runs": 12}
+    splits = splits_from_config(protocol, fake, fake_counts)
+    assert len(splits.compare) == 120 and follow_each_other(splits.compare, 12) == 10
+    assert (len(splits.state), len(splits.train), len(splits.dev)) == (10, 80, 40)
+    # Clips have their share of the runs: 62, 101 and 204 of 367 images.
+    assert [sum(name[0] == clip for name in splits.compare) for clip in "ABC"] == [24, 36, 60]
+    other = splits_from_config({**protocol, "seed": 1}, fake, fake_counts)
+    assert other.compare != splits.compare and follow_each_other(other.compare, 12) == 10
+    single = splits_from_config({**protocol, "runs": 1}, fake, fake_counts)
+    assert single == splits_from_config({key: protocol[key] for key in protocol if key != "runs"}, fake, fake_counts)
+    assert follow_each_other(single.compare, 12) == 0
+
+
+def test_runs_that_do_not_fit(fake, fake_counts):
+    counts = {"state": 10, "train": 80, "compare": 120, "dev": 40}
+    protocol = {"kind": "generated", "counts": counts, "seed": 0}
+    with pytest.raises(RalsegError, match=r"runs=7 does not divide the 120 images of D_V; set .*compare=119"):
+        splits_from_config({**protocol, "runs": 7}, fake, fake_counts)
+    with pytest.raises(RalsegError, match=r"protocol\.runs=0 is out of range"):
+        splits_from_config({**protocol, "runs": 0}, fake, fake_counts)
+    counts["compare"] = 240
+    counts["train"] = 20
+    with pytest.raises(RalsegError, match=r"protocol\.runs=120: 1 runs .* and D_V needs 2; lower protocol\.runs"):
+        splits_from_config({**protocol, "runs": 120}, fake, fake_counts)
+
+
+def test_fractions_are_rounded_to_whole_runs(fake, fake_counts):
+    fractions = {"state": 0.03, "train": 0.27, "compare": 0.54, "dev": 0.16}
+    protocol = {"kind": "generated", "fractions": fractions, "seed": 0}
+    splits = splits_from_config({**protocol, "runs": 6}, fake, fake_counts)
+    assert len(splits.compare) == 198 and "D_V has 198 images, so that runs of 6 fit" in splits.notes
+    assert follow_each_other(splits.compare, 6) == 33
