@@ -21,7 +21,6 @@ from ralseg.segmentation.learners.semi_supervised import (
     Weight,
     as_targets,
 )
-from ralseg.segmentation.losses import cross_entropy
 
 Adam = eager(torch.optim.Adam)
 
@@ -78,7 +77,8 @@ class S4GanLearner(SemiSupervisedLearner):
 
     def unsupervised(self, windows: np.ndarray, weights: Tensor, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """See `SemiSupervisedLearner.unsupervised`; the discriminator's own loss is part of it."""
-        logits = tensor(self.seen(windows).logits)
+        found = self.seen(windows)
+        logits = tensor(found.logits)
         predicted, picture = logits.softmax(1), to_device(windows, self.device)
         drop = torch.Generator(self.device).manual_seed(int(rng.integers(2**63 - 1)))
         labelled = self._labelled(data, len(windows), rng)
@@ -92,7 +92,7 @@ class S4GanLearner(SemiSupervisedLearner):
         self.note("passed", float(passed.float().mean()))
         self.note("score", float(score.detach().mean()))
         own = as_targets(logits.argmax(1), passed[:, None, None].expand_as(logits[:, 0]), self.classes)
-        training = passed.float().mean() * cross_entropy([logits], [own], weights)
+        training = self.pseudo_labelled(found, own, weights)
         fake = self.companion(predicted.detach(), picture, drop)[0]
         real = torch.cat([self.companion(*group, drop)[0] for group in labelled])
         told_apart = functional.binary_cross_entropy(fake, torch.zeros_like(fake))
