@@ -12,7 +12,7 @@ from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.agents.acquisitions.uncertainty import Entropy
 from ralseg.features.clicks import PREDICTED_CLICKS
 from ralseg.features.view import CandidatesView
-from ralseg.foundation import Count, PositiveShare, RalsegError, Range, Settings
+from ralseg.foundation import Count, PositiveShare, RalsegError, Range, Settings, give_back_memory
 
 ENTROPY = Entropy()
 Weight = Annotated[float, Range(0, below=True)]
@@ -248,12 +248,12 @@ def _kept(
         count = max(choices, round(stage.share * len(candidates)))
         parts = max(1, -(-len(candidates) // (stage.at_once or len(candidates) or 1)))
         order = np.arange(len(candidates)) if parts == 1 else rng.permutation(len(candidates))
-        chosen = [
-            members[by.select(candidates.unslated().take(members), len(quota), rng)]
-            for members, quota in zip(
-                np.array_split(order, parts), np.array_split(np.arange(count), parts), strict=True
-            )
-        ]
+        chosen = []
+        for members, quota in zip(np.array_split(order, parts), np.array_split(np.arange(count), parts), strict=True):
+            chosen.append(members[by.select(candidates.unslated().take(members), len(quota), rng)])
+            if parts > 1:
+                # What one part leaves behind would be added to what the next one needs.
+                give_back_memory()
         kept = candidates.take(np.sort(np.concatenate(chosen)))
     if candidates.slates is None:
         return kept
