@@ -175,7 +175,7 @@ class SemiSupervisedLearner(FromScratchLearner):
         pixels = self.images.image(image)
         known = np.full(pixels.shape[:2], IGNORE, np.uint8) if labels is None else labels.label(image)
         if self._on_windows:
-            return self.view.cut(pixels, known, self.classes, rng, None, self._network.logit_size)
+            return self.weak_view.cut(pixels, known, self.classes, rng, None, self._network.logit_size)
         size = self._network.logit_size(pixels.shape[:2])
         empty = np.zeros((self.classes, *size), np.float32)
         return pixels, empty if labels is None else labels.targets(image, size)

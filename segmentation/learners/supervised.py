@@ -65,11 +65,11 @@ class SupervisedLearner(Predictor):
         version: changes whenever predictions change.
         companion: what `make_companion` made.
         progress: how much of the training has passed before the present step, 0 to 1.
-        view: how the windows of the present step are cut.
+        weak_view: how the windows of the present step are cut.
     """
 
     companion: nn.Module
-    view: View
+    weak_view: View
 
     def __init__(
         self,
@@ -292,7 +292,7 @@ class SupervisedLearner(Predictor):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.companion = self.make_companion().to(self.device)
-        self.progress, self.view = 0.0, self.options.crops
+        self.progress, self.weak_view = 0.0, self.options.crops
         self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip, encoder_rate)
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
@@ -356,7 +356,7 @@ class SupervisedLearner(Predictor):
     def _batches(
         self, samples: Sequence[Sample], view: View, labels: PartialLabels, rng: np.random.Generator
     ) -> list[Batch]:
-        self.view = view
+        self.weak_view = view
         if self._on_windows:
             return window_batches(samples, labels, self.images, self._network, view, rng, self.device)
         samples = own_share(samples)
