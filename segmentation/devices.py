@@ -47,3 +47,8 @@ def single_thread() -> None:
     """
     torch.set_num_threads(1)
     threadpool_limits(1)
+
+
+def copied(tensor: Tensor) -> Tensor:
+    """A contiguous copy on the CPU, for files."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

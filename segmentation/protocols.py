@@ -147,6 +147,8 @@ def _generated(
     seed = checked(Annotated[int, Range(0)], protocol["seed"], "protocol.seed")
     runs = checked(Annotated[int, Range(1)], protocol.get("runs", 1), "protocol.runs")
     if runs > 1 and given == "fractions":
+        if runs > counts["compare"]:
+            raise RalsegError(f"protocol.runs={runs} is more than the {counts['compare']} images of D_V; lower it")
         notes += (f"D_V has {counts['compare'] - counts['compare'] % runs} images, so that runs of {runs} fit",)
         counts = {**counts, "compare": counts["compare"] - counts["compare"] % runs}
     splits = make_splits(dataset, counts, seed, class_counts, *chosen, source, runs)

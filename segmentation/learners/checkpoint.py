@@ -2,17 +2,70 @@
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from ralseg.foundation import RalsegError, atomic_write
+from ralseg.segmentation.devices import copied
 
 EVERY = 30.0
 """Seconds between two writes."""
+
+
+@dataclass
+class Reached:
+    """Where a training to convergence stands.
+
+    Attributes:
+        steps: optimiser steps so far.
+        stale: how often the best score was not beaten since.
+        score: the best one; None before the first.
+        best: the weights that had it, by name.
+    """
+
+    steps: int = 0
+    stale: int = 0
+    score: float | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def packed(
+        self, state: Mapping[str, Tensor], drop: torch.Generator | None, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What a checkpoint holds: tensors on the CPU, and JSON values.
+
+        Args:
+            state: of the learner.
+            drop: draws its dropout; None if it has none.
+            rng: draws everything else.
+        """
+        tensors = {**state} | {f"best.{name}": copied(value) for name, value in self.best.items()}
+        if drop is not None:
+            tensors["dropout"] = drop.get_state()
+        record = {"steps": self.steps, "stale": self.stale, "score": self.score}
+        return tensors, record | {"generator": rng.bit_generator.state}
+
+    @classmethod
+    def unpacked(
+        cls,
+        tensors: dict[str, Tensor],
+        record: Mapping[str, Any],
+        drop: torch.Generator | None,
+        rng: np.random.Generator,
+    ) -> "Reached":
+        """The inverse: sets both generators and takes everything out of `tensors` but the state of the learner."""
+        best = {name.removeprefix("best."): tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
+        if drop is not None:
+            drop.set_state(tensors.pop("dropout"))
+        rng.bit_generator.state = record["generator"]
+        return cls(record["steps"], record["stale"], record["score"], best)
 
 
 class FitCheckpoint:

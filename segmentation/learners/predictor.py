@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.devices import Precision, compute_dtype, tensor
+from ralseg.segmentation.devices import Precision, compute_dtype, copied, tensor
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.predictions import Predictions, joined
 from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
@@ -259,8 +259,3 @@ def _in_parts(where: Mapping[int, np.ndarray]) -> Iterator[list[int]]:
             part, count = [], 0
     if part:
         yield part
-
-
-def copied(tensor: Tensor) -> Tensor:
-    """A contiguous copy on the CPU, for files."""
-    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)

@@ -14,6 +14,7 @@ from ralseg.segmentation.augmentation import Strong, cut_mixed
 from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.from_scratch import FromScratchLearner
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.losses import cross_entropy, processes
@@ -71,7 +72,9 @@ class SemiSupervisedLearner(FromScratchLearner):
         if processes() > 1:
             raise RalsegError("semi-supervised learners train in one process; start one, or set learner=supervised")
 
-    def objective(self, batches: Sequence[Any], weights: Tensor, data: TrainingSet, rng: np.random.Generator) -> Tensor:
+    def objective(
+        self, batches: Sequence[Batch], weights: Tensor, data: TrainingSet, rng: np.random.Generator
+    ) -> Tensor:
         """See `SupervisedLearner.objective`: the supervised loss, and the unlabelled part where there is any."""
         loss = super().objective(batches, weights, data, rng)
         for windows, share in self.unlabelled_windows(data, rng):

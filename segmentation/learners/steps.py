@@ -32,6 +32,7 @@ class Steps:
 
     Attributes:
         optimisers: the optimisers, in the order of their steps.
+        averaging: see above.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Steps:
         if 0 < encoder_rate < 1:
             for optimiser in self.optimisers:
                 _slow_down(optimiser, encoder, encoder_rate)
-        self._averaging, self._clip = averaging, clip
+        self.averaging, self._clip = averaging, clip
         self.module: nn.Module = network
         if processes() > 1:
             self.module = DistributedDataParallel(network, broadcast_buffers=False)
@@ -74,7 +75,7 @@ class Steps:
         for optimiser in self.optimisers:
             optimiser.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._twins, self._trained, 1 - self._averaging)  # pyright: ignore
+            torch._foreach_lerp_(self._twins, self._trained, 1 - self.averaging)  # pyright: ignore
             for own, twin in zip(*self._buffers, strict=True):
                 twin.copy_(own)
         return loss.detach()

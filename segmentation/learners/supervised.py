@@ -3,8 +3,6 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +13,13 @@ from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
-from ralseg.segmentation.devices import Precision, tensor, to_device
+from ralseg.segmentation.devices import Precision, copied, tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
-from ralseg.segmentation.learners.checkpoint import FitCheckpoint
+from ralseg.segmentation.learners.checkpoint import FitCheckpoint, Reached
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
-from ralseg.segmentation.learners.predictor import Predictor, copied
+from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps, above_the_cut, with_shared_stages
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
@@ -30,16 +28,6 @@ from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.sources import Source
 
 AdamW = eager(torch.optim.AdamW)
-
-
-@dataclass
-class _Reached:
-    """Where a training to convergence stands: its steps, the best score, and how often that was not beaten since."""
-
-    steps: int = 0
-    stale: int = 0
-    score: float | None = None
-    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 class SupervisedLearner(Predictor):
@@ -159,14 +147,16 @@ class SupervisedLearner(Predictor):
         self._start(options.learning_rate, options.weight_decay, options.averaging, options.encoder_rate)
         schedules = self.make_schedules(steps)
         weights = self._weights(labels)
-        images, reached = labels.images, _Reached()
+        images, reached = labels.images, Reached()
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
         self._network.train(options.train_batch_norm)
         for stage in self._network.stage_modules() if options.encoder_rate == 0 else ():
             stage.eval()
         if checkpoint is not None and (kept := checkpoint.load()) is not None:
-            reached = self._resumed(*kept, schedules, rng)
+            reached = Reached.unpacked(*kept, self._drop, rng)
+            self._put(kept[0])
+            _advance(schedules, reached.steps)
         for taken in range(reached.steps + 1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
             self.progress = (taken - 1) / steps
@@ -183,14 +173,14 @@ class SupervisedLearner(Predictor):
                 score = validate()
                 if reached.score is None or score > reached.score:
                     best = copy.deepcopy(self._averaged.state_dict())
-                    reached = _Reached(score=score, best=best)
+                    reached = Reached(score=score, best=best)
                 else:
                     reached.stale += 1
             reached.steps = taken
             if reached.stale >= options.patience:
                 break
             if checkpoint is not None and checkpoint.due:
-                checkpoint.save(*self._kept(reached, rng))
+                checkpoint.save(*reached.packed(self.state(), self._drop, rng))
         self._network.eval()
         if reached.score is not None:
             self._averaged.load_state_dict(reached.best)
@@ -311,34 +301,6 @@ class SupervisedLearner(Predictor):
         self._steps.restore(parts["optimiser"])
         self._changed()
 
-    def _kept(self, reached: "_Reached", rng: np.random.Generator) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """What a checkpoint of `fit` holds: tensors, and JSON values."""
-        tensors = self.state() | {f"best.{name}": copied(value) for name, value in reached.best.items()}
-        if self._drop is not None:
-            tensors["dropout"] = self._drop.get_state()
-        record = {"steps": reached.steps, "stale": reached.stale, "score": reached.score}
-        return tensors, record | {"generator": rng.bit_generator.state}
-
-    def _resumed(
-        self,
-        tensors: dict[str, Tensor],
-        record: dict[str, Any],
-        schedules: Sequence[LRScheduler],
-        rng: np.random.Generator,
-    ) -> "_Reached":
-        """Go back to where a checkpoint was written."""
-        best = {name.removeprefix("best."): tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
-        if self._drop is not None:
-            self._drop.set_state(tensors.pop("dropout"))
-        self._put(tensors)
-        # torch warns that the optimisers have not stepped: they have, before the checkpoint.
-        with warnings.catch_warnings(action="ignore"):
-            for schedule in schedules:
-                for _ in range(record["steps"]):
-                    schedule.step()
-        rng.bit_generator.state = record["generator"]
-        return _Reached(record["steps"], record["stale"], record["score"], best)
-
     def _weights(self, labels: PartialLabels) -> Tensor:
         return to_device(class_weights(labels.class_counts, self.options.loss), self.device)
 
@@ -372,3 +334,11 @@ class SupervisedLearner(Predictor):
             if name not in own or own[name].shape != value.shape:
                 raise RalsegError(f"the state has {name} of another network; restore it into the same kind of learner")
             own[name].copy_(value)
+
+
+def _advance(schedules: Sequence[LRScheduler], steps: int) -> None:
+    # torch warns that the optimisers have not stepped: they have, before the checkpoint.
+    with warnings.catch_warnings(action="ignore"):
+        for schedule in schedules:
+            for _ in range(steps):
+                schedule.step()

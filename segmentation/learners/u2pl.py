@@ -110,7 +110,7 @@ class U2plLearner(SemiSupervisedLearner):
         if not data.unlabelled:
             return loss
         draws = torch.Generator(self.device).manual_seed(int(rng.integers(2**63 - 1)))
-        self.companion.follow(self.options.averaging)
+        self.companion.follow(self._steps.averaging)
         cells = []
         for prediction, batch in zip(found, batches, strict=True):
             taught = self.taught_on(batch.maps)

@@ -558,3 +558,5 @@ def test_fractions_are_rounded_to_whole_runs(fake, fake_counts):
     splits = splits_from_config({**protocol, "runs": 6}, fake, fake_counts)
     assert len(splits.compare) == 198 and "D_V has 198 images, so that runs of 6 fit" in splits.notes
     assert follow_each_other(splits.compare, 6) == 33
+    with pytest.raises(RalsegError, match=r"protocol\.runs=199 is more than the 198 images of D_V"):
+        splits_from_config({**protocol, "runs": 199}, fake, fake_counts)
