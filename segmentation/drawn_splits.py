@@ -37,19 +37,26 @@ class Drawable:
     notes: tuple[str, ...]
 
 
-def drawable(dataset: Dataset, class_counts: np.ndarray, contents: Mapping[str, str] | None = None) -> Drawable:
+def drawable(
+    dataset: Dataset,
+    class_counts: np.ndarray,
+    contents: Mapping[str, str] | None = None,
+    test_groups: Sequence[str] = (),
+) -> Drawable:
     """The images that roles can be drawn from: those of train, or of no subset if there is no train.
 
     Args:
         dataset: the data set.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         contents: image name -> a digest of its pixels; of images that are the same, one is drawn from.
+        test_groups: the groups (clips, cities) whose images are test, in the place of the official one.
 
     Raises:
-        RalsegError: if no image has a labelled pixel.
+        RalsegError: if no image has a labelled pixel, or a group is unknown.
     """
-    elsewhere = {name for subset, names in dataset.subsets.items() if subset != "train" for name in names}
-    training = dataset.subsets.get("train") or tuple(name for name in dataset.names if name not in elsewhere)
+    subsets = _with_test(dataset, test_groups)
+    elsewhere = {name for subset, names in subsets.items() if subset != "train" for name in names}
+    training = subsets.get("train") or tuple(name for name in dataset.names if name not in elsewhere)
     has_label = {name: bool(count.any()) for name, count in zip(dataset.names, class_counts, strict=True)}
     notes: list[str] = []
     copies: dict[str, str] = {}
@@ -64,12 +71,29 @@ def drawable(dataset: Dataset, class_counts: np.ndarray, contents: Mapping[str, 
         raise RalsegError(f"splits: no training image of {dataset.name} has a labelled pixel{apart}; label some")
     official = {}
     for subset in ("val", "test"):
-        names = dataset.subsets.get(subset, ())
+        names = subsets.get(subset, ())
         official[subset] = tuple(name for name in names if has_label[name])
         if left_out := len(names) - len(official[subset]):
             notes.append(f"{left_out} of {len(names)} images of {subset} have no label and are left out")
     labelled = np.array([has_label[name] for name in training])
     return Drawable(training, labelled, official["val"], official["test"], tuple(notes))
+
+
+def _with_test(dataset: Dataset, groups: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The subsets of a data set, of which test has the images of some groups and the others have none of them."""
+    if not groups:
+        return dict(dataset.subsets)
+    if unknown := sorted(set(groups) - set(dataset.groups.values())):
+        raise RalsegError(
+            f"protocol.test_groups: {dataset.name} has no group {unknown[0]!r}; choose from "
+            f"{', '.join(sorted(set(dataset.groups.values())))}"
+        )
+    others = {
+        subset: tuple(name for name in names if dataset.groups[name] not in groups)
+        for subset, names in dataset.subsets.items()
+        if subset != "test"
+    }
+    return others | {"test": tuple(name for name in dataset.names if dataset.groups[name] in groups)}
 
 
 def _copies(names: Sequence[str], before: Sequence[str], contents: Mapping[str, str]) -> dict[str, str]:

@@ -92,7 +92,7 @@ def ralis_splits(dataset: Dataset, path: str | Path) -> Splits:
 
 
 KINDS = {
-    "generated": ("counts", "fractions", "seed", "exact", "unseen", "runs"),
+    "generated": ("counts", "fractions", "seed", "exact", "unseen", "runs", "test_groups"),
     "ralis": ("path",),
     "lists": ("path",),
 }
@@ -105,7 +105,8 @@ def splits_from_config(
 
     Args:
         protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the
-            images to draw from), `seed` and optionally `exact`, `unseen` and `runs`; "ralis" or "lists" with `path`.
+            images to draw from), `seed` and optionally `exact`, `unseen`, `runs` and `test_groups`; "ralis" or "lists" with
+            `path`.
         dataset: the data set.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         contents: image name -> a digest of its pixels, by which the same image in two roles is found.
@@ -141,7 +142,8 @@ def _generated(
     given = "fractions" if protocol.get("counts") is None else "counts"
     if given == "fractions":
         check_keys(protocol[given], given, ROLES, needed=("state", *POOLS))
-    source = drawable(dataset, class_counts, contents)
+    test_groups = checked(tuple[str, ...], protocol.get("test_groups", ()), "protocol.test_groups")
+    source = drawable(dataset, class_counts, contents, test_groups)
     counts, notes = (protocol["counts"], ()) if given == "counts" else counts_of(protocol["fractions"], source)
     chosen = protocol.get("exact", False), protocol.get("unseen")
     seed = checked(Annotated[int, Range(0)], protocol["seed"], "protocol.seed")

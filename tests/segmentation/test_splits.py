@@ -560,3 +560,16 @@ def test_fractions_are_rounded_to_whole_runs(fake, fake_counts):
     assert follow_each_other(splits.compare, 6) == 33
     with pytest.raises(RalsegError, match=r"protocol\.runs=199 is more than the 198 images of D_V"):
         splits_from_config({**protocol, "runs": 199}, fake, fake_counts)
+
+
+def test_whole_groups_are_test(fake, fake_counts):
+    counts = {"state": 10, "train": 80, "compare": 120, "dev": 40}
+    protocol = {"kind": "generated", "counts": counts, "seed": 0, "test_groups": ["A"]}
+    splits = splits_from_config(protocol, fake, fake_counts)
+    assert set(splits.test) == {name for name in fake.names if fake.groups[name] == "A"}
+    others = [name for role in ROLES if role != "test" for name in getattr(splits, role)]
+    assert len(others) > 250 and not any(fake.groups[name] == "A" for name in others)
+    with pytest.raises(RalsegError, match=r"protocol\.test_groups: fake has no group 'Z'; choose from A, B, C"):
+        splits_from_config({**protocol, "test_groups": ["A", "Z"]}, fake, fake_counts)
+    with pytest.raises(RalsegError, match=r"protocol\.test_groups='A' must be a list"):
+        splits_from_config({**protocol, "test_groups": "A"}, fake, fake_counts)
