@@ -105,8 +105,8 @@ def splits_from_config(
 
     Args:
         protocol: a mapping with `kind`: "generated" with `counts` (role -> images) or `fractions` (role -> share of the
-            images to draw from), `seed` and optionally `exact`, `unseen`, `runs` and `test_groups`; "ralis" or "lists" with
-            `path`.
+            images to draw from), `seed` and optionally `exact`, `unseen`, `runs` and `test_groups`; "ralis" or "lists"
+            with `path`.
         dataset: the data set.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         contents: image name -> a digest of its pixels, by which the same image in two roles is found.

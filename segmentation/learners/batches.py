@@ -1,6 +1,6 @@
 """The training data of a step: the samples of a turn, and batches of maps with targets."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,11 +79,12 @@ def window_batches(
     labels: PartialLabels,
     images: LearnerImages,
     network: SegmentationNetwork,
+    lower: Callable[[np.ndarray], tuple[Tensor, ...]],
     view: View,
     rng: np.random.Generator,
     device: torch.device,
 ) -> list[Batch]:
-    """Windows of images cut by a view, for a network that is trained as a whole."""
+    """Windows of images cut by a view; `lower` gives the maps below the cut of windows (B, h, w, 3) uint8."""
     # Every process draws all windows, so that the draws do not depend on the number of processes.
     drawn = [
         view.cut(images.image(i), labels.label(i), network.classes, rng, centre, network.logit_size)
@@ -93,10 +94,7 @@ def window_batches(
     for window in own_share(drawn):
         windows.setdefault(window[0].shape, []).append(window)
     return [
-        Batch(
-            (network.normalise(to_device(np.stack([w for w, _ in group]), device)),),
-            to_device(np.stack([t for _, t in group]), device),
-        )
+        Batch(lower(np.stack([w for w, _ in group])), to_device(np.stack([t for _, t in group]), device))
         for group in windows.values()
     ]
 

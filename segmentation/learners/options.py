@@ -29,7 +29,8 @@ class LearnOptions(Settings):
             are not trained.
         rehearse: whether D_S, which is also labelled, is among the earlier images. Without it the network may forget in
             a turn what its few units do not show.
-        crops: windows of the full game; the other games train on whole cached images.
+        windows: whether the other games train on windows, too, for which the stages below the cut run in each step.
+        crops: windows of the full game, and of the others with `windows`; otherwise they train on whole cached images.
     """
 
     cut: Cut = "partial"
@@ -42,6 +43,7 @@ class LearnOptions(Settings):
     clip: Annotated[float, Range(0)] = 4.0
     encoder_rate: Share = 1.0
     rehearse: bool = True
+    windows: bool = False
     crops: Crops = field(default_factory=lambda: Crops((112, 112)))
 
 

@@ -134,11 +134,11 @@ class SemiSupervisedLearner(FromScratchLearner):
 
     def seen(self, windows: np.ndarray) -> Prediction:
         """The training pass of windows (B, h, w, 3) uint8."""
-        return self.student(self._lower(windows))
+        return self.student(self.lower(windows))
 
     def taught_by(self, windows: np.ndarray) -> Prediction:
         """What the averaged network, the teacher, predicts of windows (B, h, w, 3) uint8."""
-        return self.taught_on(self._lower(windows))
+        return self.taught_on(self.lower(windows))
 
     @torch.no_grad()
     def taught_on(self, maps: tuple[Tensor, ...]) -> Prediction:
@@ -182,12 +182,6 @@ class SemiSupervisedLearner(FromScratchLearner):
         size = self._network.logit_size(pixels.shape[:2])
         empty = np.zeros((self.classes, *size), np.float32)
         return pixels, empty if labels is None else labels.targets(image, size)
-
-    @torch.no_grad()
-    def _lower(self, windows: np.ndarray) -> tuple[Tensor, ...]:
-        images = self._network.normalise(to_device(windows, self.device))
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self._network.lower(images, self.options.cut)
 
 
 def as_targets(ids: Tensor, sure: Tensor, classes: int) -> Tensor:

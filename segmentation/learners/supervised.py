@@ -237,6 +237,13 @@ class SupervisedLearner(Predictor):
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._steps.module(maps, self.options.cut, drop=self._drop)
 
+    @torch.no_grad()
+    def lower(self, windows: np.ndarray) -> tuple[Tensor, ...]:
+        """The maps below the cut of windows (B, h, w, 3) uint8 of one size."""
+        # What lies below the cut is the same in the twin, which is faster.
+        network = self._twin.network
+        return network.lower(network.normalise(to_device(windows, self.device)), self.options.cut)
+
     def make_companion(self) -> nn.Module:
         """What is trained or kept beside the network and has no part in predictions: none here.
 
@@ -268,7 +275,7 @@ class SupervisedLearner(Predictor):
     @property
     def _on_windows(self) -> bool:
         """Whether steps are taken on windows of images rather than on kept maps."""
-        return self._own_stages and self.options.cut == "full"
+        return self._own_stages and (self.options.cut == "full" or self.options.windows)
 
     def _start_turns(self) -> None:
         own = self.options
@@ -320,7 +327,7 @@ class SupervisedLearner(Predictor):
     ) -> list[Batch]:
         self.weak_view = view
         if self._on_windows:
-            return window_batches(samples, labels, self.images, self._network, view, rng, self.device)
+            return window_batches(samples, labels, self.images, self._network, self.lower, view, rng, self.device)
         samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
         kept = self.source_maps(), self.pixels
