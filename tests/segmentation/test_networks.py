@@ -425,12 +425,24 @@ def test_damaged_or_missing_files(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "value", [[torch.zeros(2)], torch.zeros(2), {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3}]
+    "value",
+    [
+        [torch.zeros(2)],
+        torch.zeros(2),
+        {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3},
+        {"state_dict": {"conv1.weight": 3}},
+        {"state_dict": torch.zeros(2), "epoch": 3},
+    ],
 )
 def test_files_that_hold_something_else_than_named_tensors(tmp_path, value):
     torch.save(value, tmp_path / "weights.pth")
     with pytest.raises(RalsegError, match=r"weights.pth: .*not"):
         RalisFPN(5, imagenet=str(tmp_path / "weights.pth"))
+
+
+def test_the_state_dict_in_a_file_of_a_training(tmp_path):
+    torch.save({"epoch": 3, "state_dict": {"bias": torch.ones(2)}, "optimizer": {}}, tmp_path / "last.pth.tar")
+    assert read_tensors(tmp_path / "last.pth.tar")["bias"].tolist() == [1, 1]
 
 
 class Unpicklable:
