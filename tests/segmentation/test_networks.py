@@ -14,7 +14,16 @@ from torchvision.models import resnet50
 
 from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import CUTS, EncoderFPN, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, read_tensors
+from ralseg.segmentation.networks import (
+    CUTS,
+    DeepLabWRN38,
+    EncoderFPN,
+    InferenceTwin,
+    RalisFPN,
+    SmallFPN,
+    SmpNetwork,
+    read_tensors,
+)
 from ralseg.segmentation.networks.weights import load_imagenet, load_weights
 
 
@@ -293,6 +302,18 @@ class TestNarrowSmpFPN(SmpContract):
 
 class TestDeepLabV3Plus(SmpContract):
     architecture = "deeplabv3plus"
+
+
+@pytest.mark.parametrize("cached", [1, 5, 7])
+class TestDeepLabWRN38(NetworkContract):
+    unfolded = 17  # the first of each block follows a sum or a pooling
+
+    @pytest.fixture(autouse=True)
+    def _cached(self, cached):
+        self.cached = cached
+
+    def make(self, classes=5, dropout=0.0):
+        return DeepLabWRN38(classes, dropout=dropout, cached=self.cached, width=8, decoder=16)
 
 
 def test_unknown_parts_of_the_library():
