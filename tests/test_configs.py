@@ -76,6 +76,7 @@ def test_a_comparison_has_nothing_to_observe():
 )
 def test_choices_of_the_game(group, choice):
     with_it = {
+        ("network", "deeplabv3plus_wrn38"): ["network.width=2"],
         ("network", "pixel_mlp"): ["source=timm", "source.pretrained=false", "game=frozen"],
         ("theta0", "encoder"): ["network=lite0"],
         ("features", "dropout"): ["network.dropout=0.1"],
@@ -179,7 +180,7 @@ def test_a_protocol_takes_sets_and_a_group_that_its_file_does_not_name(camvid_tr
         ("game=partly", r"^game=partly is unknown; choose from frozen, full, partial, .*mean game=partial\?"),
         (
             "network=unet",
-            "^network=unet is unknown; choose from deeplabv3plus, lite0, pixel_mlp, ralis_fpn",
+            "^network=unet is unknown; choose from deeplabv3plus, deeplabv3plus_wrn38, lite0, pixel_mlp, ralis_fpn",
         ),
         ("game", "^'game' is not a setting; write group=choice or group.key=value"),
     ],

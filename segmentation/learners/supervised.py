@@ -314,7 +314,7 @@ class SupervisedLearner(Predictor):
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # Its own stream, so that a network with dropout gets the same batches as one without.
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
-        self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.dropout else None
+        self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.drops else None
 
     def _step(
         self, samples: Sequence[Sample], view: View, weights: Tensor, data: TrainingSet, rng: np.random.Generator

@@ -1,6 +1,7 @@
 """Segmentation networks: `prediction = network(maps, cut)`."""
 
 from ralseg.segmentation.networks.base import CUTS, Cut, SegmentationNetwork, normalised
+from ralseg.segmentation.networks.deeplab_wrn38 import DeepLabWRN38
 from ralseg.segmentation.networks.encoder_fpn import EncoderFPN
 from ralseg.segmentation.networks.inference import InferenceTwin
 from ralseg.segmentation.networks.pixel_mlp import PixelMLP
@@ -12,6 +13,7 @@ from ralseg.segmentation.networks.weights import check_tensors, load_weights, re
 __all__ = [
     "CUTS",
     "Cut",
+    "DeepLabWRN38",
     "EncoderFPN",
     "InferenceTwin",
     "PixelMLP",

@@ -216,6 +216,11 @@ class SegmentationNetwork(nn.Module):
         return next(self.stage_modules()[0].parameters()).dtype
 
     @property
+    def drops(self) -> bool:
+        """Whether training draws masks of dropout."""
+        return self.dropout > 0
+
+    @property
     def embedding_width(self) -> int:
         """The number of channels of all embedding maps together."""
         return sum(self.widths[level] for level in self.levels[1:])

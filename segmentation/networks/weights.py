@@ -125,6 +125,7 @@ def read_tensors(path: str | Path, setting: str = "") -> dict[str, Tensor]:
     """Tensors of a checkpoint file: .safetensors, or a torch file that holds tensors only (nothing is unpickled).
 
     Neither takes more memory than the file is large: safetensors checks offsets, and packed torch files are refused.
+    Where a torch file holds a `state_dict` beside other plain values, the `state_dict` is what is read.
 
     Args:
         path: the file.
@@ -156,6 +157,9 @@ def read_tensors(path: str | Path, setting: str = "") -> dict[str, Tensor]:
         if isinstance(error, pickle.UnpicklingError):
             reason = "it holds something else than tensors, or is none of torch's"
         raise RalsegError(f"{path}: not a readable checkpoint ({reason}){mend}") from error
+    # Scripts of training often keep epoch and optimiser beside the weights.
+    if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
+        tensors = tensors["state_dict"]
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise RalsegError(f"{path}: not a mapping of names to tensors; save the network's state_dict alone")
     return tensors

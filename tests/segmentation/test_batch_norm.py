@@ -12,7 +12,7 @@ from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import FitOptions, LearnerImages, LearnOptions, SupervisedLearner, TrainingSet
-from ralseg.segmentation.networks import EncoderFPN, RalisFPN, SmallFPN, SmpNetwork
+from ralseg.segmentation.networks import DeepLabWRN38, EncoderFPN, RalisFPN, SmallFPN, SmpNetwork
 from ralseg.segmentation.networks.base import set_statistics
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.store import ImageStore
@@ -21,6 +21,7 @@ NETWORKS = {
     "small_fpn": lambda: SmallFPN(11),
     "lite0": lambda: EncoderFPN(11, "resnet10t", None),
     "ralis_fpn": lambda: RalisFPN(11),
+    "deeplabv3plus_wrn38": lambda: DeepLabWRN38(11, width=2, decoder=16),
     "smp_fpn": lambda: SmpNetwork(11, "fpn", "tu-mobilenetv3_small_100"),
     "deeplabv3plus": lambda: SmpNetwork(11, "deeplabv3plus", "tu-mobilenetv3_small_100"),
 }

@@ -14,7 +14,16 @@ from torchvision.models import resnet50
 
 from ralseg.features.prediction import Noise
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.networks import CUTS, EncoderFPN, InferenceTwin, RalisFPN, SmallFPN, SmpNetwork, read_tensors
+from ralseg.segmentation.networks import (
+    CUTS,
+    DeepLabWRN38,
+    EncoderFPN,
+    InferenceTwin,
+    RalisFPN,
+    SmallFPN,
+    SmpNetwork,
+    read_tensors,
+)
 from ralseg.segmentation.networks.weights import load_imagenet, load_weights
 
 
@@ -295,6 +304,18 @@ class TestDeepLabV3Plus(SmpContract):
     architecture = "deeplabv3plus"
 
 
+@pytest.mark.parametrize("cached", [1, 5, 7])
+class TestDeepLabWRN38(NetworkContract):
+    unfolded = 17  # the first of each block follows a sum or a pooling
+
+    @pytest.fixture(autouse=True)
+    def _cached(self, cached):
+        self.cached = cached
+
+    def make(self, classes=5, dropout=0.0):
+        return DeepLabWRN38(classes, dropout=dropout, cached=self.cached, width=8, decoder=16)
+
+
 def test_unknown_parts_of_the_library():
     with pytest.raises(
         RalsegError, match=r"network.architecture='unet' is unknown; choose from \['deeplabv3plus', 'fpn'\]"
@@ -425,12 +446,24 @@ def test_damaged_or_missing_files(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "value", [[torch.zeros(2)], torch.zeros(2), {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3}]
+    "value",
+    [
+        [torch.zeros(2)],
+        torch.zeros(2),
+        {"model": {"conv1.weight": torch.zeros(2)}, "epoch": 3},
+        {"state_dict": {"conv1.weight": 3}},
+        {"state_dict": torch.zeros(2), "epoch": 3},
+    ],
 )
 def test_files_that_hold_something_else_than_named_tensors(tmp_path, value):
     torch.save(value, tmp_path / "weights.pth")
     with pytest.raises(RalsegError, match=r"weights.pth: .*not"):
         RalisFPN(5, imagenet=str(tmp_path / "weights.pth"))
+
+
+def test_the_state_dict_in_a_file_of_a_training(tmp_path):
+    torch.save({"epoch": 3, "state_dict": {"bias": torch.ones(2)}, "optimizer": {}}, tmp_path / "last.pth.tar")
+    assert read_tensors(tmp_path / "last.pth.tar")["bias"].tolist() == [1, 1]
 
 
 class Unpicklable:
