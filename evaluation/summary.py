@@ -22,7 +22,7 @@ from ralseg.evaluation.run_arrays import (
     run_counts,
     runs_of,
 )
-from ralseg.evaluation.whole_curves import areas, labels_saved_of, penalty
+from ralseg.evaluation.whole_curves import areas, labelled_share, labels_saved_of, penalty
 from ralseg.foundation import RalsegError
 from ralseg.stats import (
     Resamples,
@@ -82,7 +82,8 @@ def summarise(results: Results) -> dict[str, Any]:
         - `areas`: with two budgets or more, one for each game, split and policy: `game`, `split`, `policy`,
           `reference`, `learned`, `training_seeds`, `draws`, `best_heuristic` (that with the largest area), `area`
           (interval of the area under the budget curve over the range of budgets: a mean mIoU) and `difference`
-          (baseline -> interval).
+          (baseline -> interval). Where budgets are labelled shares (see `labelled_share`), also `auc`: interval of the
+          area itself, percent x share (AUC@B of Mittal et al., GCPR 2023).
         - `labels_saved`: as many, but for the best heuristic by area, which is the base of all (none without one):
           `game`, `split`, `policy`, `reference`, `learned`, `base`, `saved` (share of the base's budget; 0.3 is 30 %),
           `low`, `high`, `n`, `level`, `method`, and `censored`: "" or why `saved` is a bound: "at most" (the base's
@@ -116,7 +117,9 @@ def summarise(results: Results) -> dict[str, Any]:
                 summary["entries"] += [where | entry for entry in entries]
         for split, policies in splits.items():
             where, curves = {"game": game, "split": split}, list(policies.values())
-            summary["areas"] += [where | area for area in areas(curves, comparison["budgets"], BASELINES, resamples)]
+            of_share = labelled_share(comparison.get("config", {}))
+            areas_here = areas(curves, comparison["budgets"], BASELINES, resamples, of_share)
+            summary["areas"] += [where | area for area in areas_here]
             saved = labels_saved_of(curves, comparison["budgets"], resamples)
             summary["labels_saved"] += [where | of for of in saved]
             summary["penalty"] += [where | matrix for matrix in penalty(curves)]

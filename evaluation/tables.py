@@ -37,6 +37,8 @@ GLOSSARY = {
     "beats": "share of paired wins: of the paired runs, those in which the policy has the higher mIoU; a tie is half a "
     "win; rliable's probability of improvement differs, as it compares every run with every other",
     "area": "area under the curve of mIoU over all budgets, divided by their range, which makes it a mean mIoU",
+    "AUC": "area under the curve of mIoU in percent over the labelled share, from the first budget to the last, not "
+    "divided by their range (AUC@B of Mittal et al. 2023)",
     "saved": "labels that the policy does not need to reach the mIoU that the best heuristic (by area) ends with, on "
     "curves made non-decreasing; at most, at least, <= and >= mark bounds, where the measured budgets do not tell; the "
     "base is flat where it does not rise",
@@ -117,6 +119,9 @@ def curves(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
     records = {found["policy"]: found for found in saved}
     beaten = {name: share for of in penalty for name, share in zip(of["policies"], of["beaten"], strict=True)}
     made: list[Made] = [(Column("area", "area (a mean mIoU)", level=True), lambda area: Cell.of(area["area"]))]
+    budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
+    if "auc" in areas[0]:
+        made.append((Column(f"AUC@{100 * max(budgets):g}", on=(MARKDOWN, PAGE)), lambda area: Cell.of(area["auc"])))
     made += _differences(areas)
     if records:
         heading = Column("saved", f"labels saved against {saved[0]['base']}")
@@ -125,7 +130,6 @@ def curves(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
         heading = Column("beaten by", on=(TERMINAL, MARKDOWN))
         made.append((heading, lambda area: Cell(beaten.get(area["policy"]), form=".0f", percent=True)))
     made.append((Column("runs"), runs))
-    budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
     title = f"{game}, budgets {min(budgets)} to {max(budgets)}, {short_name(split)}"
     return _table(title, areas, made, lambda area: area["area"] and area["area"]["mean"])
 

@@ -74,6 +74,7 @@ def footnotes(summary: Mapping[str, Any], billed: bool = True) -> list[str]:
         "runs": learned,
         "area": summary["areas"],
         "saved": summary["labels_saved"],
+        "AUC": billed and any("auc" in area for area in summary["areas"]),
         "beaten by": summary["areas"] and summary["penalty"],
     }
     lines += ["* sees true labels: a reference, neither a contender nor a bound."] * any(
