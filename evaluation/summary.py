@@ -1,4 +1,4 @@
-"""The summary of a comparison, made from its rows alone: means, paired differences, ranks, whole curves."""
+"""The summary of a comparison, made from its rows: means, paired differences, ranks, whole curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ralseg.evaluation.collapse import collapse
 from ralseg.evaluation.results import ALL, Results, Row
 from ralseg.evaluation.run_arrays import (
     BILL,
@@ -93,6 +94,18 @@ def summarise(results: Results) -> dict[str, Any]:
         - `penalty`: one for each game and split: `game`, `split`, `policies` (the contenders), `budgets` (how many),
           `matrix` (row beats column at this share of the budgets; 0 on the diagonal; None without a pair) and
           `beaten`: mean of each column over the others.
+        - `collapse`: where units are images and their embedding is kept (see `write_embedding`), from
+          what was bought; else the key is missing:
+          - `images` in the pool; `groups`: the effective number of theirs (exp of the entropy of the groups' shares),
+            None where each image is a group of its own;
+          - `entries`: one for each budget and policy, whatever the game and split: `budget`, `policy`, `reference`,
+            `learned`, `training_seeds`, `draws`, `images` (mean number chosen) and intervals of `spread`: the mean
+            distance of a chosen image to the nearest other chosen one, over its mean for random choices of as many;
+            `coverage`: the mean distance of the pool's images to the nearest of a random choice, over that to the
+            nearest chosen one; and `groups`: the effective number of groups among the chosen. Below 1, spread and
+            coverage are worse than chance. Where fewer than two, or all, are chosen they are not defined (None);
+          - `random`: for each budget at which all runs have chosen as many: `budget`, and of each of the three figures
+            `mean`, `low` and `high`, the range that 95 % of random choices are in.
     """
     comparison, rows = results.comparison, results.rows
     if "references" not in comparison:
@@ -123,6 +136,8 @@ def summarise(results: Results) -> dict[str, Any]:
             saved = labels_saved_of(curves, comparison["budgets"], resamples)
             summary["labels_saved"] += [where | of for of in saved]
             summary["penalty"] += [where | matrix for matrix in penalty(curves)]
+    if (collapsed := collapse(results, resamples)) is not None:
+        summary["collapse"] = collapsed
     return _rounded(summary)
 
 
