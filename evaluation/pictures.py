@@ -91,7 +91,7 @@ def bought_shares(results: Results) -> dict[str, np.ndarray]:
     """
     shares = {
         name: np.mean([_shares(run["class_pixels"][-1]) for run in own], axis=0)
-        for name, own in _bought(results).items()
+        for name, own in results.bought_runs().items()
     }
     return {name: share for name, share in shares.items() if share.any()}
 
@@ -99,7 +99,7 @@ def bought_shares(results: Results) -> dict[str, np.ndarray]:
 def class_shares(results: Results) -> Figure:
     """Share of each class in what each policy bought at the largest budget, and in the whole pool."""
     classes = results.comparison["classes"]
-    bought, of = _shown(bought_shares(results))
+    bought, of = shown(bought_shares(results))
     pool = _shares(results.comparison["pool"]["class_pixels"])
     order = np.argsort(-pool)
     with matplotlib.rc_context(STYLE):
@@ -130,7 +130,7 @@ def bought_regions(results: Results, dataset: Dataset, images: int = 4) -> Figur
         dataset: its data set.
         images: how many.
     """
-    runs, of = _shown(_bought(results))
+    runs, of = shown(results.bought_runs())
     first = {name: found[0] for name, found in runs.items()}
     on: dict[str, dict[str, list]] = {name: {} for name in first}
     for name, bought in first.items():
@@ -170,7 +170,7 @@ def bought_pixels(results: Results, dataset: Dataset, pixels: int = 10) -> Figur
         dataset: its data set.
         pixels: how many of each policy.
     """
-    runs, of = _shown(_bought(results))
+    runs, of = shown(results.bought_runs())
     first = {name: found[0]["units"][-pixels:] for name, found in runs.items()}
     styles, loaded = style_of(list(first)), cache(dataset.load)
     with matplotlib.rc_context(STYLE):
@@ -239,18 +239,7 @@ def _runs(entries: Sequence[Mapping]) -> str:
     return f"{draws} draw{'s' * (draws > 1)}" + (f" of up to {seeds} training seeds" if seeds > 1 else "")
 
 
-def _bought(results: Results) -> dict[str, list[dict[str, Any]]]:
-    """Policy -> what its games bought, draw by draw; without the runs whose `bought/` is not here."""
-    runs = {row["run_id"]: row for row in results.rows if not row["game"].endswith("+fit")}
-    order = results.comparison["policies"]
-    found: dict[str, list] = {}
-    for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
-        if (bought := results.bought(run_id)) is not None:
-            found.setdefault(row["policy"], []).append(bought)
-    return found
-
-
-def _shown(runs: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def shown(runs: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """As many policies as a picture side by side can hold, the first ones, and a note on how many those are of."""
     shown = dict(list(runs.items())[:MOST_SHOWN])
     return shown, "" if len(shown) == len(runs) else f" (the first {len(shown)} of {len(runs)} policies)"

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from ralseg.evaluation.neighbourhoods import of_pixels
 from ralseg.evaluation.page import page
 from ralseg.evaluation.pictures import bought_pixels, bought_regions, bought_shares, class_shares, curves
+from ralseg.evaluation.pool_map import map_picture, pool_map
 from ralseg.evaluation.results import Results, file_name
 from ralseg.evaluation.summary import summarise
 from ralseg.evaluation.text import markdown
@@ -21,8 +22,9 @@ from ralseg.segmentation.datasets import Dataset
 
 def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
     """Write `report.html`, `summary.json`, `summary.md`, the pictures (`curves.png`, `curves_fit.png` after training to
-    convergence, `class_shares.png`, `bought.png`) and `tensorboard/` into the folder of a comparison, replacing older
-    ones. Without `bought/`, which committed results lack, there are no pictures of what was bought.
+    convergence, `class_shares.png`, `bought.png`, `pool_map.png`) and `tensorboard/` into the folder of a comparison,
+    replacing older ones. Without `bought/`, which committed results lack, there are no pictures of what was bought;
+    without the embedding of a pool of images (see `write_embedding`) there is no map and nothing on mode collapse.
 
     Args:
         results: of the comparison; every figure is made from them.
@@ -42,6 +44,8 @@ def write_report(results: Results, dataset: Dataset) -> dict[str, Any]:
     if bought_shares(results):
         bought = (bought_pixels if of_pixels(results.comparison) else bought_regions)(results, dataset)
         figures |= {"class_shares": class_shares(results), "bought": bought}
+    if (drawn := pool_map(results)) is not None:
+        figures["pool_map"] = map_picture(drawn, results.comparison["budgets"])
     for name, figure in figures.items():
         with atomic_write(results.folder / f"{name}.png") as file:
             figure.savefig(file, format="png")

@@ -133,6 +133,16 @@ class Results:
             self._bought[run_id] = read_json(path) if path.exists() else None
         return self._bought[run_id]
 
+    def bought_runs(self) -> dict[str, list[dict[str, Any]]]:
+        """Policy -> what its games bought, draw by draw; without the runs whose `bought/` is not here."""
+        runs = {row["run_id"]: row for row in self.rows if not row["game"].endswith("+fit")}
+        order = self.comparison["policies"]
+        found: dict[str, list] = {}
+        for run_id, row in sorted(runs.items(), key=lambda item: (order.index(item[1]["policy"]), item[1]["seed"])):
+            if (bought := self.bought(run_id)) is not None:
+                found.setdefault(row["policy"], []).append(bought)
+        return found
+
 
 def load_results(folder: str | Path) -> Results:
     """Read a comparison.

@@ -1,4 +1,4 @@
-"""The summary of a comparison, made from its rows alone: means, paired differences, ranks, whole curves."""
+"""The summary of a comparison, made from its rows: means, paired differences, ranks, whole curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ralseg.evaluation.collapse import collapse
 from ralseg.evaluation.results import ALL, Results, Row
 from ralseg.evaluation.run_arrays import (
     BILL,
@@ -22,7 +23,7 @@ from ralseg.evaluation.run_arrays import (
     run_counts,
     runs_of,
 )
-from ralseg.evaluation.whole_curves import areas, labels_saved_of, penalty
+from ralseg.evaluation.whole_curves import areas, labelled_share, labels_saved_of, penalty
 from ralseg.foundation import RalsegError
 from ralseg.stats import (
     Resamples,
@@ -82,7 +83,8 @@ def summarise(results: Results) -> dict[str, Any]:
         - `areas`: with two budgets or more, one for each game, split and policy: `game`, `split`, `policy`,
           `reference`, `learned`, `training_seeds`, `draws`, `best_heuristic` (that with the largest area), `area`
           (interval of the area under the budget curve over the range of budgets: a mean mIoU) and `difference`
-          (baseline -> interval).
+          (baseline -> interval). Where budgets are labelled shares (see `labelled_share`), also `auc`: interval of the
+          area itself, percent x share (AUC@B of Mittal et al., GCPR 2023).
         - `labels_saved`: as many, but for the best heuristic by area, which is the base of all (none without one):
           `game`, `split`, `policy`, `reference`, `learned`, `base`, `saved` (share of the base's budget; 0.3 is 30 %),
           `low`, `high`, `n`, `level`, `method`, and `censored`: "" or why `saved` is a bound: "at most" (the base's
@@ -92,6 +94,18 @@ def summarise(results: Results) -> dict[str, Any]:
         - `penalty`: one for each game and split: `game`, `split`, `policies` (the contenders), `budgets` (how many),
           `matrix` (row beats column at this share of the budgets; 0 on the diagonal; None without a pair) and
           `beaten`: mean of each column over the others.
+        - `collapse`: where units are images and their embedding is kept (see `write_embedding`), from
+          what was bought; else the key is missing:
+          - `images` in the pool; `groups`: the effective number of theirs (exp of the entropy of the groups' shares),
+            None where each image is a group of its own;
+          - `entries`: one for each budget and policy, whatever the game and split: `budget`, `policy`, `reference`,
+            `learned`, `training_seeds`, `draws`, `images` (mean number chosen) and intervals of `spread`: the mean
+            distance of a chosen image to the nearest other chosen one, over its mean for random choices of as many;
+            `coverage`: the mean distance of the pool's images to the nearest of a random choice, over that to the
+            nearest chosen one; and `groups`: the effective number of groups among the chosen. Below 1, spread and
+            coverage are worse than chance. Where fewer than two, or all, are chosen they are not defined (None);
+          - `random`: for each budget at which all runs have chosen as many: `budget`, and of each of the three figures
+            `mean`, `low` and `high`, the range that 95 % of random choices are in.
     """
     comparison, rows = results.comparison, results.rows
     if "references" not in comparison:
@@ -116,10 +130,14 @@ def summarise(results: Results) -> dict[str, Any]:
                 summary["entries"] += [where | entry for entry in entries]
         for split, policies in splits.items():
             where, curves = {"game": game, "split": split}, list(policies.values())
-            summary["areas"] += [where | area for area in areas(curves, comparison["budgets"], BASELINES, resamples)]
+            of_share = labelled_share(comparison.get("config", {}))
+            areas_here = areas(curves, comparison["budgets"], BASELINES, resamples, of_share)
+            summary["areas"] += [where | area for area in areas_here]
             saved = labels_saved_of(curves, comparison["budgets"], resamples)
             summary["labels_saved"] += [where | of for of in saved]
             summary["penalty"] += [where | matrix for matrix in penalty(curves)]
+    if (collapsed := collapse(results, resamples)) is not None:
+        summary["collapse"] = collapsed
     return _rounded(summary)
 
 

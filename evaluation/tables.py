@@ -37,11 +37,18 @@ GLOSSARY = {
     "beats": "share of paired wins: of the paired runs, those in which the policy has the higher mIoU; a tie is half a "
     "win; rliable's probability of improvement differs, as it compares every run with every other",
     "area": "area under the curve of mIoU over all budgets, divided by their range, which makes it a mean mIoU",
+    "AUC": "area under the curve of mIoU in percent over the labelled share, from the first budget to the last, not "
+    "divided by their range (AUC@B of Mittal et al. 2023)",
     "saved": "labels that the policy does not need to reach the mIoU that the best heuristic (by area) ends with, on "
     "curves made non-decreasing; at most, at least, <= and >= mark bounds, where the measured budgets do not tell; the "
     "base is flat where it does not rise",
     "beaten by": "mean share of the budgets at which another policy is significantly better, by a one-sided paired t "
     "test, Holm-corrected over all pairs of a budget (Ash et al. 2020); equal is not shown, only not different",
+    "spread": "mean distance of a chosen image to the nearest other chosen one, over the mean of the same for random "
+    "choices of as many; below 1 the choice is collapsed: its images are more alike than those of chance",
+    "coverage": "mean distance of the pool's images to the nearest one of a random choice of as many, over that to the "
+    "nearest chosen one; below 1 the pool is farther from what was chosen than from a random choice",
+    "groups": "effective number of groups (clips, cities) among the chosen images: exp of the entropy of their shares",
     "reference": "a policy that sees true labels, neither a contender nor a bound; the share of its advantage over "
     "random says how much of what choice could win has been won",
     "entropy": "entropy of the class pixels that were bought, in nats; 0 is one class alone",
@@ -117,6 +124,9 @@ def curves(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
     records = {found["policy"]: found for found in saved}
     beaten = {name: share for of in penalty for name, share in zip(of["policies"], of["beaten"], strict=True)}
     made: list[Made] = [(Column("area", "area (a mean mIoU)", level=True), lambda area: Cell.of(area["area"]))]
+    budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
+    if "auc" in areas[0]:
+        made.append((Column(f"AUC@{100 * max(budgets):g}", on=(MARKDOWN, PAGE)), lambda area: Cell.of(area["auc"])))
     made += _differences(areas)
     if records:
         heading = Column("saved", f"labels saved against {saved[0]['base']}")
@@ -125,7 +135,6 @@ def curves(summary: Mapping[str, Any], game: str, split: str) -> Table | None:
         heading = Column("beaten by", on=(TERMINAL, MARKDOWN))
         made.append((heading, lambda area: Cell(beaten.get(area["policy"]), form=".0f", percent=True)))
     made.append((Column("runs"), runs))
-    budgets = [entry["budget"] for entry in summary["entries"] if entry["game"] == game]
     title = f"{game}, budgets {min(budgets)} to {max(budgets)}, {short_name(split)}"
     return _table(title, areas, made, lambda area: area["area"] and area["area"]["mean"])
 
@@ -145,6 +154,27 @@ def penalties(summary: Mapping[str, Any], game: str, split: str) -> Table | None
     return Table(
         split_name(split).capitalize(), columns, tuple(rows), Column("beats \N{RIGHTWARDS ARROW}"), "matrix", foot
     )
+
+
+def collapse(summary: Mapping[str, Any], budget: float) -> Table:
+    """How far the images that were chosen up to a budget are concentrated; the summary has a `collapse`."""
+    found = summary["collapse"]
+    entries = [entry for entry in found["entries"] if entry["budget"] == budget]
+    made: list[Made] = [
+        (Column("images"), lambda entry: Cell(entry["images"], form=".0f")),
+        (Column("spread"), lambda entry: Cell.of(entry["spread"])),
+        (Column("coverage"), lambda entry: Cell.of(entry["coverage"])),
+    ]
+    if found["groups"] is not None:
+        heading = Column("groups", note=f"{found['groups']:.1f} in the pool")
+        made.append((heading, lambda entry: Cell.of(entry["groups"], ".1f")))
+    made.append((Column("runs"), runs))
+    foot = None
+    for chance in (chance for chance in found["random"] if chance["budget"] == budget):
+        cells = tuple(cell({**chance, "images": entries[0]["images"]}) for _, cell in made[:-1])
+        foot = "95 % of random choices", (*cells, Cell())
+    title = f"Mode collapse, budget {budget}"
+    return replace(_table(title, entries, made, lambda entry: (entry["spread"] or {"mean": 0})["mean"]), foot=foot)
 
 
 def classes(entries: Sequence[Entry], pool: np.ndarray, rare: Sequence[str]) -> Table:
@@ -188,7 +218,9 @@ def of_summary(summary: Mapping[str, Any], only: float | None = None) -> list[Ta
         split = [area["split"] for area in summary["areas"] if area["game"] == game][-1]
         if (table := curves(summary, game, split)) is not None:
             made.append(table)
-    return made
+    collapsed = summary.get("collapse", {"entries": []})["entries"]
+    budgets = dict.fromkeys(entry["budget"] for entry in collapsed)
+    return made + [collapse(summary, budget) for budget in budgets if only in (None, budget)]
 
 
 def one_seed(entries: Sequence[Entry]) -> list[str]:

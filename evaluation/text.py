@@ -49,6 +49,8 @@ def cells(made: Table) -> list[list[str]]:
         shown = zip(row.cells, made.columns, strict=True)
         figures = [cell.figure if column.level else str(cell) for cell, column in shown]
         lines.append([row.policy + "*" * row.reference, *figures])
+    if made.foot is not None:
+        lines.append([made.foot[0], *map(str, made.foot[1])])
     return lines
 
 
@@ -74,7 +76,10 @@ def footnotes(summary: Mapping[str, Any], billed: bool = True) -> list[str]:
         "runs": learned,
         "area": summary["areas"],
         "saved": summary["labels_saved"],
+        "AUC": billed and any("auc" in area for area in summary["areas"]),
         "beaten by": summary["areas"] and summary["penalty"],
+        **dict.fromkeys(("spread", "coverage"), "collapse" in summary),
+        "groups": summary.get("collapse", {}).get("groups") is not None,
     }
     lines += ["* sees true labels: a reference, neither a contender nor a bound."] * any(
         e["reference"] for e in entries

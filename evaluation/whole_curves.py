@@ -1,6 +1,6 @@
 """Figures over all budgets: areas under curves, labels saved, and which policy beats which."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +12,15 @@ from ralseg.stats import Resamples, area_under_budget_curve, complete, labels_sa
 AREA = "area"
 
 
+def labelled_share(config: Mapping[str, Any]) -> bool:
+    """Whether the budgets of a configuration are labelled shares, from 0 to 1: of the images, or of the pixels."""
+    game = config.get("game", {})
+    whole = game.get("unit") == "image" and game.get("budget_measure") == "units_per_image"
+    return whole or game.get("budget_measure") == "share"
+
+
 def areas(
-    policies: Sequence[Runs], budgets: Sequence[float], bases: Sequence[str], resamples: Resamples
+    policies: Sequence[Runs], budgets: Sequence[float], bases: Sequence[str], resamples: Resamples, auc: bool = False
 ) -> list[dict[str, Any]]:
     """The normalised area under the budget curve of each policy that has played all budgets; see `summarise`.
 
@@ -22,15 +29,18 @@ def areas(
         budgets: ascending; with fewer than two there are no areas.
         bases: names of the baselines besides the best heuristic.
         resamples: shared by all figures of the comparison.
+        auc: whether entries also have the area that is not normalised.
     """
     with_area = _with_area(policies, budgets)
     best = best_of((runs for runs in with_area.values() if runs.heuristic), AREA)
+    span = budgets[-1] - budgets[0]
     return [
         {
             **identity(runs),
             **run_counts(runs.figures[AREA]),
             "best_heuristic": best,
             AREA: measured(paired_interval, runs.figures[AREA], resamples),
+            **({"auc": measured(paired_interval, span * runs.figures[AREA], resamples)} if auc else {}),
             "difference": {
                 base: measured(paired_interval, of[AREA], resamples)
                 for base, of in differences(runs, with_area, [*bases, best]).items()

@@ -4,6 +4,7 @@ if __name__ != "ralseg.stats":
     raise ImportError("import ralseg.stats: under the name stats every class would exist a second time")
 
 from ralseg.stats.arrays import complete
+from ralseg.stats.collapse import Reach, distances, effective_number, reach
 from ralseg.stats.comparisons import AdvantageWon, advantage_won, interquartile_mean, share_of_paired_wins
 from ralseg.stats.curves import BudgetArea, area_under_budget_curve, monotone_fit
 from ralseg.stats.forecast import Forecast, forecast
@@ -20,11 +21,14 @@ __all__ = [
     "Interval",
     "LabelsSaved",
     "PenaltyMatrix",
+    "Reach",
     "Resamples",
     "SecondsModel",
     "advantage_won",
     "area_under_budget_curve",
     "complete",
+    "distances",
+    "effective_number",
     "fit_seconds",
     "forecast",
     "holm",
@@ -33,6 +37,7 @@ __all__ = [
     "monotone_fit",
     "paired_interval",
     "penalty_matrix",
+    "reach",
     "share_of_paired_wins",
     "two_set_mean",
 ]

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ralseg.envs import World
 from ralseg.evaluation.data_record import check_data
+from ralseg.evaluation.embedding import write_embedding
 from ralseg.evaluation.policies import NamedPolicy, make_policies
 from ralseg.evaluation.report import write_report
 from ralseg.evaluation.results import Results
@@ -79,6 +80,7 @@ def compare_and_report(
         # The pictures of the report are made from the files of the data set, not from what was played on.
         world = World(config)
         check_data(folder, world)
+        write_embedding(folder, world)
         console.print(terminal(write_report(results, world.dataset)))
     console.print(f"Everything is in {folder}", highlight=False)
     return results

@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ralseg.evaluation import tables
 from ralseg.evaluation.cells import split_name
 from ralseg.evaluation.page import charts, words
+from ralseg.evaluation.page.choices import choices
 from ralseg.evaluation.page.material import Material
 from ralseg.evaluation.page.provenance import provenance
 from ralseg.evaluation.page.scenes import gallery
@@ -41,6 +42,7 @@ def page(results: Results, summary: Mapping[str, Any], dataset: Dataset) -> str:
         games=[scores(material, game) for game in material.games],
         classes=_classes(material),
         bought=_bought(material),
+        choices=choices(material),
         scenes=gallery(material),
         origin=provenance(results, dataset.title),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from ralseg.evaluation.cells import Table
 from ralseg.evaluation.page.looks import Look, looks_of
 from ralseg.evaluation.page.words import plural
 from ralseg.evaluation.results import SUPERVISED, Results
+from ralseg.evaluation.whole_curves import labelled_share
 from ralseg.segmentation.datasets import Dataset
 
 Entry = Mapping[str, Any]
@@ -52,6 +53,14 @@ class Material:
         """Share of each class in the pool, percent, (C,) float64."""
         pixels = np.array(self.results.comparison["pool"]["class_pixels"])
         return 100 * pixels / max(pixels.sum(), 1)
+
+    @property
+    def across(self) -> str:
+        """The label of an axis of budgets."""
+        config = self.results.comparison["config"]
+        if labelled_share(config):
+            return f"labelled share of the {'images' if config['game']['unit'] == 'image' else 'pixels'}"
+        return f"budget, {config['game']['budget_measure']}"
 
     def budgets(self, game: str) -> list[float]:
         """The budgets at which a game was scored, ascending."""

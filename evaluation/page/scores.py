@@ -99,8 +99,7 @@ def _panels(material: Material, game: str, figure: Figure) -> list[dict[str, Any
         else:
             curves = {look: [(b, c) for b in budgets if (c := cells.get((look.name, split, b)))] for look in looks}
             kept = {look: curve for look, curve in curves.items() if curve}
-            across = f"budget, {material.results.comparison['config']['game']['budget_measure']}"
-            chart = charts.lines(name, title, kept, span, figure.label, across, level)
+            chart = charts.lines(name, title, kept, span, figure.label, material.across, level)
         caption = split_name(split) if len(material.splits) > 1 else f"{figure.heading}, {split_name(split)}"
         panels.append({"caption": caption, "chart": chart})
     return panels

@@ -2,6 +2,7 @@
 
 import io
 import json
+from math import ceil
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def saved(tmp_path):
     than on dev, the IoU of pole and sign is a hundredth and a fiftieth of it, and that of road 0.
     """
 
-    def save(miou, splits=("dev", "test"), budgets=BUDGETS, references=("class_truth",), pixels=(97, 1, 2)):
+    def save(miou, splits=("dev", "test"), budgets=BUDGETS, references=("class_truth",), pixels=(97, 1, 2), of=None):
         games = {"partial": miou} if not isinstance(next(iter(miou.values())), dict) else miou
         rows, names = [], []
         for game, policies in games.items():
@@ -56,7 +57,7 @@ def saved(tmp_path):
             "run_ids": [row["run_id"] for row in rows],
             "pool": {"units": 9, "class_pixels": list(pixels)},
             "notes": [],
-        }
+        } | ({} if of is None else {"config": {"game": of}})
         if references is not None:
             comparison["references"] = list(references)
         write_json(tmp_path / "comparison.json", comparison)
@@ -69,9 +70,9 @@ def _row(game, name, training_seed, draw, budget, split, value):
     value = value - 10 * (split == "test")
     return {
         "run_id": f"{name}-{training_seed}-{draw}-{game}", "policy": name, "training_seed": training_seed, "seed": draw,
-        "game": game, "loss": "plain", "split": split, "budget_units": budget, "units": budget, "pixels": 9 * budget,
-        "share": budget / 1000, "images": 3, "clicks": 5, "label_cost_of_policy": 0, "miou": value,
-        "iou_road": 0.0, "iou_pole": value / 100, "iou_sign": value / 50, "class_entropy": 1.0,
+        "game": game, "loss": "plain", "split": split, "budget_units": budget, "units": ceil(budget),
+        "pixels": 9 * ceil(budget), "share": budget / 1000, "images": 3, "clicks": 5, "label_cost_of_policy": 0,
+        "miou": value, "iou_road": 0.0, "iou_pole": value / 100, "iou_sign": value / 50, "class_entropy": 1.0,
         "seconds_choosing": 0.5, "commit": "c",
     }  # fmt: skip
 
@@ -195,6 +196,25 @@ def test_areas_by_hand(saved):
     single = summarise(saved({"random": np.ones((1, 2, 1)), "margin": np.ones((1, 2, 1))}, budgets=[100]))
     assert single["areas"] == single["labels_saved"] == []
     assert len(single["penalty"]) == 3
+
+
+def test_the_area_over_labelled_shares_is_that_of_the_best_practices(saved):
+    """Their Table 2: a network that has 68.42 at each share from 10 to 50 % has an AUC@50 of 27.37."""
+    flat = {"random": np.full((1, 2, 5), 68.42)}
+    shares = [0.1, 0.2, 0.3, 0.4, 0.5]
+    shares_of_images, shares_of_pixels = ("image", "units_per_image"), ("region", "share")
+    for told, game in ((True, shares_of_images), (True, shares_of_pixels), (False, ("pixel", "units_per_image"))):
+        game = dict(zip(("unit", "budget_measure"), game, strict=True))
+        summary = summarise(saved(flat, splits=["dev"], budgets=shares, of=game))
+        (area,) = summary["areas"]
+        text = markdown(summary)
+        assert ("auc" in area) == ("| AUC@50 |" in text) == ("AUC: area under" in text) == told
+        if told:
+            assert area["auc"]["mean"] == pytest.approx(27.37, abs=0.005) and "27.37 [27.37, 27.37]" in text
+    rising = summarise(saved({"random": [[[40, 50, 70]]]}, splits=["dev"], budgets=[0.1, 0.2, 0.4], of={
+        "unit": "image", "budget_measure": "units_per_image"}))  # fmt: skip
+    # 0.1 x 45 + 0.2 x 60.
+    assert rising["areas"][0]["auc"]["mean"] == pytest.approx(16.5)
 
 
 def test_whole_curves_are_those_of_stats(saved, curves):
