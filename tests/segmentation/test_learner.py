@@ -15,8 +15,10 @@ from ralseg.segmentation.labels import PartialLabels, revealed
 from ralseg.segmentation.learners import (
     FitCheckpoint,
     FitOptions,
+    FromScratchLearner,
     LearnerImages,
     LearnOptions,
+    MeanTeacherLearner,
     Predictor,
     SupervisedLearner,
     TrainingSet,
@@ -25,7 +27,7 @@ from ralseg.segmentation.learners import (
     taught,
 )
 from ralseg.segmentation.metrics import confusion
-from ralseg.segmentation.networks import CUTS, SmallFPN, SmpNetwork
+from ralseg.segmentation.networks import CUTS, EncoderFPN, SmallFPN, SmpNetwork
 from ralseg.segmentation.store import ImageStore
 
 CROPS = Crops((32, 48))
@@ -246,6 +248,26 @@ def test_crops_contain_the_new_units(store, monkeypatch):
     targets = torch.cat([batch.targets for batches in groups for batch in batches])
     assert len(targets) == 60
     assert (targets.sum((1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("kind", [SupervisedLearner, FromScratchLearner, MeanTeacherLearner])
+def test_windows_of_a_kept_encoder_train_as_the_full_game_with_a_frozen_one(store, kind):
+    def logits(**options):
+        torch.manual_seed(0)
+        network = EncoderFPN(11, weights=None, cached=5)
+        told = LearnOptions(crops=Crops((32, 48), (0.7, 1.5), True, 0.2), batch=2, learning_rate=0.01, **options)
+        learner = kind(network, LearnerImages(store), told)
+        data = some_labels(store)
+        data = TrainingSet(data.labels, data.new, (5, 6, 7))
+        before = logits_of(learner, [3, 8])
+        learner.learn(data, rng())
+        return before, logits_of(learner, [3, 8])
+
+    _, full = logits(cut="full", encoder_rate=0.0)
+    theta0, windows = logits(cut="partial", windows=True)
+    _, whole = logits(cut="partial")
+    np.testing.assert_allclose(windows, full, atol=2e-3)
+    assert np.abs(np.subtract(full, theta0)).max() > 0.05 and np.abs(np.subtract(whole, full)).max() > 0.05
 
 
 def test_nothing_new_changes_nothing(store):
