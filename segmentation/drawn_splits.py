@@ -248,7 +248,7 @@ def _in_runs(names: Sequence[str], groups: np.ndarray, count: int, length: int, 
             f"protocol.runs={length} does not divide the {count} images of D_V; set "
             f"protocol.counts.compare={count - count % length}"
         )
-    order = sorted(range(len(names)), key=lambda i: (groups[i], _natural(names[i])))
+    order = sorted(range(len(names)), key=lambda i: (groups[i], natural(names[i])))
     begun = int(rng.integers(length))
     blocks, of_blocks = [], []
     for group in np.unique(groups):
@@ -267,7 +267,7 @@ def _in_runs(names: Sequence[str], groups: np.ndarray, count: int, length: int, 
     return np.concatenate([blocks[i] for i in draw_by_group(numbers, count // length, 1, rng)[0]])
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """By which names sort as people count: `road_9` before `road_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
