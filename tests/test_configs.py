@@ -29,6 +29,7 @@ NEEDS = {
     ("dataset", "synthia"): "dataset.root",
     ("dataset", "ade_bedroom"): "dataset.root",
     ("dataset", "pascal_context"): "dataset.root",
+    ("dataset", "voc"): "dataset.root",
     ("source", "diffusion"): "source.file",
     ("protocol", "ralis_camvid"): "protocol.path",
     ("protocol", "ralis_cityscapes"): "protocol.path",

@@ -8,8 +8,9 @@ from ralseg.segmentation.datasets.folder import Folder
 from ralseg.segmentation.datasets.pascal_context import PascalContext
 from ralseg.segmentation.datasets.streets import Streets
 from ralseg.segmentation.datasets.taxonomy import InTaxonomy
+from ralseg.segmentation.datasets.voc import Voc
 
 __all__ = [
-    "GTAV", "IGNORE", "AdeBedroom", "CamVid", "Cityscapes", "Dataset", "Folder", "InTaxonomy", "PascalContext",
-    "Streets", "Synthia",
+    "GTAV", "IGNORE", "AdeBedroom", "CamVid", "Cityscapes", "Dataset", "Folder", "InTaxonomy",
+    "PascalContext", "Streets", "Synthia", "Voc",
 ]  # fmt: skip
