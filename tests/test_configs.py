@@ -27,6 +27,7 @@ NEEDS = {
     ("dataset", "cityscapes"): "dataset.root",
     ("dataset", "gtav"): "dataset.root",
     ("dataset", "synthia"): "dataset.root",
+    ("dataset", "a2d2"): "dataset.root",
     ("dataset", "ade_bedroom"): "dataset.root",
     ("dataset", "pascal_context"): "dataset.root",
     ("dataset", "voc"): "dataset.root",
