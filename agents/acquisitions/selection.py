@@ -236,7 +236,7 @@ def evenly(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _in_turn(candidates: CandidatesView, every: int) -> np.ndarray:
-    """(n,) bool: whether the image is one of every so many of its group; all, in a slate that has none of them."""
+    """(n,) bool: whether the image is one of every so many in its group; all are, in a slate that has none."""
     slates = np.zeros(len(candidates), np.int64) if candidates.slates is None else candidates.slates
     in_turn = candidates.frames % every == 0
     return in_turn | ~np.isin(slates, slates[in_turn])
