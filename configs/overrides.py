@@ -17,7 +17,7 @@ OPEN = re.compile(r"protocol\.(counts|fractions|unseen|runs|path|seed)\b")
 """Settings that a protocol may have although its file does not name them; `splits_from_config` checks them."""
 
 KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*(@[\w.]+)?")
-TEXTS = ("theta0.file", "source.file", "network.imagenet", "readings", "comparison.readings")
+TEXTS = ("theta0.file", "source.file", "network.imagenet", "dataset.pool", "readings", "comparison.readings")
 """Settings that take a text and are null by default."""
 
 

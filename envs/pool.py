@@ -7,6 +7,7 @@ import numpy as np
 
 from ralseg.features import UnitGrid
 from ralseg.foundation import RalsegError
+from ralseg.segmentation.drawn_splits import natural
 from ralseg.segmentation.store import ImageStore
 
 
@@ -63,6 +64,16 @@ class Pool:
         of_images = self.store.dataset.groups
         numbers = {group: number for number, group in enumerate(sorted(set(of_images.values())))}
         return np.array([numbers[of_images[self.store.names[image]]] for image in self.images], np.int64)
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """(n,) int64 place of each image among those of its group, by the numbers in their names."""
+        names = [self.store.names[image] for image in self.images]
+        order = np.array(sorted(range(len(names)), key=lambda i: (self.groups[i], natural(names[i]))))
+        first = np.searchsorted(self.groups[order], self.groups[order])
+        frames = np.empty(len(names), np.int64)
+        frames[order] = np.arange(len(names)) - first
+        return frames
 
     def grid(self, image: int) -> UnitGrid:
         """The grid of an image of the store, one object per size."""

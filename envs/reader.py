@@ -105,6 +105,10 @@ class PoolReader:
         """See `UnitReader.groups_of`."""
         return self.pool.groups[self.pool.locate(units)[0]]
 
+    def frames_of(self, units: np.ndarray) -> np.ndarray:
+        """See `UnitReader.frames_of`."""
+        return self.pool.frames[self.pool.locate(units)[0]]
+
     def boxes_of(self, units: np.ndarray) -> np.ndarray:
         """See `UnitReader.boxes_of`."""
         return self.pool.boxes(units)

@@ -55,6 +55,10 @@ class UnitReader(Protocol):
         """(n,) int64 number of the group (clip, city) of each unit's image."""
         ...
 
+    def frames_of(self, units: np.ndarray) -> np.ndarray:
+        """(n,) int64 place of each unit's image in its group, by the numbers in the names of the pool's images."""
+        ...
+
     def boxes_of(self, units: np.ndarray) -> np.ndarray:
         """(n, 4) int64: y, x, height, width of each unit, pixels."""
         ...
@@ -128,6 +132,14 @@ class CandidatesView:
     def groups(self) -> np.ndarray:
         """(n,) int64 number of the group (clip, city) of each candidate's image."""
         return self._reader.groups_of(self.units)
+
+    @property
+    def frames(self) -> np.ndarray:
+        """(n,) int64 place of each candidate's image in its group, from 0, by the numbers in names: a clip's time.
+
+        All images of the pool count, so that a place does not change when others are bought.
+        """
+        return self._reader.frames_of(self.units)
 
     @property
     def boxes(self) -> np.ndarray:

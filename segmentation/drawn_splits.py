@@ -151,6 +151,20 @@ def counts_of(fractions: Mapping[str, float], source: Drawable) -> tuple[dict[st
     ) if added else ()
 
 
+def check_roles(value: Mapping[str, object], where: str, dataset: Dataset) -> None:
+    """Check the roles of `protocol.counts` or `fractions`: D_V is drawn, unless the data set has a pool of its own.
+
+    Raises:
+        RalsegError: if a role is unknown or missing, or D_V is named although there is a pool.
+    """
+    pool = "pool" in dataset.subsets
+    check_keys(value, where, ROLES, needed=("state", "train") if pool else ("state", *POOLS))
+    if pool and "compare" in value:
+        raise RalsegError(
+            f"protocol.{where}.compare: D_V is the pool of {dataset.name}; set protocol=pool, or leave the pool out"
+        )
+
+
 def make_splits(
     dataset: Dataset,
     counts: Mapping[str, int],
@@ -167,11 +181,12 @@ def make_splits(
     nearest to those of D_T (L1). The other roles are drawn without further conditions. Images without a label are drawn
     for D_T and D_V alone, where labelled images do not suffice. Roles that `counts` does not name come from the
     official subsets: D_R is every second image of val by name (the first, the third and so on), its twin is the rest of
-    val, and test is test, or val if there is no test and D_R is drawn.
+    val, and test is test, or val if there is no test and D_R is drawn. Where the data set has a subset pool, that is
+    D_V, which is not drawn then.
 
     Args:
         dataset: the data set.
-        counts: role -> number of images to draw; state, train and compare are required.
+        counts: role -> number of images to draw; state, train and compare are required, compare not with a pool.
         seed: seed of the draw.
         class_counts: int (len(dataset.names), C), the pixels of each class in each label.
         exact: whether the counts must use up the training subset.
@@ -185,7 +200,9 @@ def make_splits(
         RalsegError: if a count is missing, negative or too large, the group is unknown, or D_V cannot be drawn in runs.
     """
     source = source or drawable(dataset, class_counts)
-    check_keys(counts, "counts", ROLES, needed=("state", *POOLS))
+    check_roles(counts, "counts", dataset)
+    if "pool" in dataset.subsets and (unseen is not None or runs > 1):
+        raise RalsegError("protocol.unseen and runs say how D_V is drawn, but the data set has a pool; leave them out")
     for role, count in counts.items():
         least = 0 if role in MAY_BE_EMPTY else 1
         if not isinstance(count, int) or isinstance(count, bool) or count < least:
@@ -196,7 +213,10 @@ def make_splits(
             f"protocol.counts add up to {total} images, {dataset.name} has {len(pool)} to draw from; "
             f"{'they must use all of them' if exact else 'lower a count'}"
         )
+    counts = {"compare": 0, **counts}
     drawn = _draw(dataset, source, counts, generator(seed, "split"), class_counts, unseen, runs)
+    if "pool" in dataset.subsets:
+        drawn["compare"] = dataset.subsets["pool"]
     official = {"dev": (), "reward": source.val[::2], "twin": source.val[1::2], "test": source.test}
     if "reward" in drawn:
         # A D_R that was drawn elsewhere has no twin frames, and val is free.
@@ -272,7 +292,7 @@ def _in_runs(names: Sequence[str], groups: np.ndarray, count: int, length: int, 
             f"protocol.runs={length} does not divide the {count} images of D_V; set "
             f"protocol.counts.compare={count - count % length}"
         )
-    order = sorted(range(len(names)), key=lambda i: (groups[i], _natural(names[i])))
+    order = sorted(range(len(names)), key=lambda i: (groups[i], natural(names[i])))
     begun = int(rng.integers(length))
     blocks, of_blocks = [], []
     for group in np.unique(groups):
@@ -291,7 +311,7 @@ def _in_runs(names: Sequence[str], groups: np.ndarray, count: int, length: int, 
     return np.concatenate([blocks[i] for i in draw_by_group(numbers, count // length, 1, rng)[0]])
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
     """By which names sort as people count: `road_9` before `road_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
@@ -302,6 +322,8 @@ def _with_labels(dataset: Dataset, counts: Mapping[str, int], images: int) -> di
     left = images - sum(counts.values()) + sum(pools)
     if left >= sum(pools):
         return dict(counts)
+    if not counts["compare"] and left > 0:
+        return {**counts, "train": left}
     if left < len(POOLS):
         raise RalsegError(
             f"splits: {images} images of {dataset.name} have a label, {images - left + len(POOLS)} are needed: one "

@@ -10,8 +10,8 @@ import numpy as np
 
 from ralseg.foundation import RalsegError, Range, checked, read_json
 from ralseg.segmentation.datasets import Dataset
-from ralseg.segmentation.drawn_splits import counts_of, drawable, make_splits
-from ralseg.segmentation.splits import POOLS, ROLES, Splits, check_keys, rows_of
+from ralseg.segmentation.drawn_splits import check_roles, counts_of, drawable, make_splits
+from ralseg.segmentation.splits import ROLES, Splits, check_keys, rows_of
 
 PUBLISHED_KEYS = {"d_s": "state", "d_t": "train", "d_v": "compare", "d_r": "reward"}
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -141,14 +141,14 @@ def _generated(
         raise RalsegError("protocol: kind generated takes either protocol.counts or protocol.fractions; give one")
     given = "fractions" if protocol.get("counts") is None else "counts"
     if given == "fractions":
-        check_keys(protocol[given], given, ROLES, needed=("state", *POOLS))
+        check_roles(protocol[given], given, dataset)
     test_groups = checked(tuple[str, ...], protocol.get("test_groups", ()), "protocol.test_groups")
     source = drawable(dataset, class_counts, contents, test_groups)
     counts, notes = (protocol["counts"], ()) if given == "counts" else counts_of(protocol["fractions"], source)
     chosen = protocol.get("exact", False), protocol.get("unseen")
     seed = checked(Annotated[int, Range(0)], protocol["seed"], "protocol.seed")
     runs = checked(Annotated[int, Range(1)], protocol.get("runs", 1), "protocol.runs")
-    if runs > 1 and given == "fractions":
+    if runs > 1 and given == "fractions" and "compare" in counts:
         if runs > counts["compare"]:
             raise RalsegError(f"protocol.runs={runs} is more than the {counts['compare']} images of D_V; lower it")
         notes += (f"D_V has {counts['compare'] - counts['compare'] % runs} images, so that runs of {runs} fit",)

@@ -1,13 +1,16 @@
-"""Random choices, which do not depend on the network's uncertainty."""
+"""Choices by chance or by time, which do not depend on the network's uncertainty."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from ralseg.agents.acquisitions.base import Batch, Scored
 from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
+from ralseg.agents.acquisitions.selection import best
 from ralseg.features.view import CandidatesView
+from ralseg.foundation import Range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,3 +54,24 @@ class ClassAwareRandom(Batch):
             found.append(int(rng.choice(among, p=share / share.sum())))
             limits.take(found[-1])
         return np.array(found, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformInTime(Batch):
+    """Candidates spread evenly over the time of each group (Best Practices, GCPR 2023: Uniform).
+
+    The open candidates stand in a row, group after group and each group in the order of its frames. From a random place
+    on, every (n / choices)-th of them is chosen, so that each has the same chance and each group its share.
+    """
+
+    name = "uniform_in_time"
+
+    prefilter: Annotated[int, Range(0)] = 0
+
+    def choose(self, candidates: CandidatesView, choices: int, limits: Limits, rng: np.random.Generator) -> np.ndarray:
+        """See `Batch.choose`; where limits close a candidate, the next one in time takes its place."""
+        row = np.lexsort((candidates.frames, candidates.groups))
+        steps = np.arange(len(row)) * choices / len(row) + rng.random()
+        waiting = np.empty(len(row))
+        waiting[row] = steps % 1
+        return best(-waiting, choices, limits)

@@ -248,9 +248,11 @@ def _kept(
         count = max(choices, round(stage.share * len(candidates)))
         parts = max(1, -(-len(candidates) // (stage.at_once or len(candidates) or 1)))
         order = np.arange(len(candidates)) if parts == 1 else rng.permutation(len(candidates))
+        # What a stage looks at is computed once for it and those after it; one that looks at nothing comes before that.
+        seen = candidates if candidates.slates is None and not by.needs else candidates.unslated()
         chosen = []
         for members, quota in zip(np.array_split(order, parts), np.array_split(np.arange(count), parts), strict=True):
-            chosen.append(members[by.select(candidates.unslated().take(members), len(quota), rng)])
+            chosen.append(members[by.select(seen.take(members), len(quota), rng)])
             if parts > 1:
                 # What one part leaves behind would be added to what the next one needs.
                 give_back_memory()

@@ -20,7 +20,7 @@ import yaml
 
 from ralseg.agents.acquisitions.base import Acquisition
 from ralseg.agents.acquisitions.batch import Badge, Coreset, KMeansPlusPlus, MaxHerding, ProbCover, TypiClust
-from ralseg.agents.acquisitions.chance import ClassAwareRandom, Random
+from ralseg.agents.acquisitions.chance import ClassAwareRandom, Random, UniformInTime
 from ralseg.agents.acquisitions.compositions import ColdStart, CostAware, RankSum, Stages
 from ralseg.agents.acquisitions.disagreement import (
     BalancedEntropy,
@@ -40,7 +40,7 @@ from ralseg.foundation import RalsegError, settings
 FORMULAS: dict[str, type[Acquisition]] = {
     cls.name: cls
     for cls in (
-        *(Random, ClassAwareRandom),
+        *(Random, ClassAwareRandom, UniformInTime),
         *(Entropy, Margin, LeastConfidence),
         *(Bald, PowerBald, BalancedEntropy, Dald, PowerDald, Edald, PowerEdald, Equal),
         *(Ripu, CostAware),

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from ralseg.agents.acquisitions.limits import Limits
 from ralseg.agents.acquisitions.overlap import separated_pixels
 from ralseg.agents.acquisitions.reducers import PREDICTED_SHARES, Reducer
 from ralseg.features.view import CandidatesView
@@ -24,6 +25,8 @@ class Selection(Settings, group="selection"):
         per_group: whether each group of images (clip, city) gets its share of the choices: the number of choices times
             its share of the candidates, rounded; the last group gets the rest (STAL).
         per_class: whether the choices are spread evenly over the classes predicted for most of each unit.
+        every: only images whose place in their group (by the numbers in names: a clip's time) is a multiple of this
+            take part, as long as there are any: 5 is a pool thinned to every fifth image (Best Practices, A2D2-3K).
         separation: the centres of two units of an image are more than this many pixels apart, along the longer side
             (RIPU: 2 for regions of 3 x 3).
         stochastic: perturb scores by Gumbel noise (Kirsch et al., 2023), which draws without replacement: `power` in
@@ -41,6 +44,7 @@ class Selection(Settings, group="selection"):
     per_image: Count | None = None
     per_group: bool = False
     per_class: bool = False
+    every: Count | None = None
     separation: Annotated[int, Range(0)] | None = None
     stochastic: Stochastic | None = None
     beta: Positive = 1.0
@@ -69,6 +73,8 @@ class Selection(Settings, group="selection"):
         limits = Quotas(len(candidates))
         if candidates.slates is not None:
             limits.allow(candidates.slates, 1)
+        if self.every is not None:
+            limits.open &= _in_turn(candidates, self.every)
         if self.per_image is not None:
             limits.allow(candidates.images, self.per_image)
         if self.per_group:
@@ -82,7 +88,8 @@ class Selection(Settings, group="selection"):
 
     def chosen(self, preference: np.ndarray, candidates: CandidatesView, choices: int) -> np.ndarray:
         """The highest preferences (n,) that the limits allow, see `best`."""
-        if self.separation is not None and candidates.slates is None and not (self.per_group or self.per_class):
+        whole = self.every is None and candidates.slates is None
+        if self.separation is not None and whole and not (self.per_group or self.per_class):
             boxes = candidates.boxes
             if (boxes[:, 2:] == 1).all():
                 # Pixels have a faster way of their own.
@@ -168,13 +175,13 @@ class Quotas:
             self.open[near[np.abs(centres[near] - centres[index]).max(axis=1) <= distance]] = False
 
 
-def best(score: np.ndarray, choices: int, limits: Quotas) -> np.ndarray:
+def best(score: np.ndarray, choices: int, limits: Limits) -> np.ndarray:
     """The highest scores that the limits allow, one after the other; ties go to the lowest index.
 
     Args:
         score: (n,) float; -inf is never chosen.
         choices: number of choices.
-        limits: see `Quotas`; changed by the choices.
+        limits: see `Limits`; changed by the choices.
 
     Returns:
         (at most choices,) int64 indices in the order of choice.
@@ -226,6 +233,13 @@ def evenly(groups: np.ndarray, choices: int) -> tuple[np.ndarray, np.ndarray]:
         quotas[group] = min(sizes[group], left // (len(sizes) - place))
         left -= quotas[group]
     return number, quotas
+
+
+def _in_turn(candidates: CandidatesView, every: int) -> np.ndarray:
+    """(n,) bool: whether the image is one of every so many in its group; all are, in a slate that has none."""
+    slates = np.zeros(len(candidates), np.int64) if candidates.slates is None else candidates.slates
+    in_turn = candidates.frames % every == 0
+    return in_turn | ~np.isin(slates, slates[in_turn])
 
 
 def _members(groups: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -30,7 +30,7 @@ def read_npy(path: Path) -> np.ndarray:
     return _ids(path, array)
 
 
-def read_mat(path: Path, variable: str) -> np.ndarray:
+def read_mat(path: Path, variable: str, field: str | None = None) -> np.ndarray:
     """Read a label from a .mat file of MATLAB up to version 7.2; see `read_npy`.
 
     In a compressed file, which is what MATLAB writes, a checksum reveals damage. In one that is not compressed only
@@ -38,7 +38,8 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
 
     Args:
         path: the file.
-        variable: the name of the array in it.
+        variable: the name of the array in it, or of a structure.
+        field: the field of the structure that is the array.
 
     Raises:
         RalsegError: if the file is missing, damaged, or has no such array under that name.
@@ -48,6 +49,10 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
 
     with _opened(path) as file:
         array = loadmat(file, variable_names=[variable]).get(variable)
+    if field is not None:
+        variable = f"{variable}.{field}"
+        if isinstance(array, np.ndarray):
+            array = array[field].item() if array.size == 1 and field in (array.dtype.names or ()) else None
     if not isinstance(array, np.ndarray):
         raise RalsegError(f"{path}: no array {variable} in it; replace the file by the one of the data set")
     return _ids(path, array)

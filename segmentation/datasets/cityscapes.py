@@ -6,7 +6,7 @@ import numpy as np
 
 from ralseg.foundation import RalsegError, expanded
 from ralseg.segmentation.datasets.base import IGNORE
-from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, paired
+from ralseg.segmentation.datasets.files import FileDataset, Unknown, label_table, paired, spread
 from ralseg.segmentation.datasets.images import deep_pixels, opened, png_header, undamaged
 from ralseg.segmentation.datasets.masks import palette_of
 from ralseg.segmentation.datasets.palettes import CITYSCAPES, CITYSCAPES_IDS, CITYSCAPES_VOID, colors_of
@@ -82,7 +82,7 @@ class GTAV(FileDataset):
         root = expanded(root)
         self.identity = str(root.resolve())
         self.label_ids = label_table(CITYSCAPES_IDS, CITYSCAPES_VOID, unknown)
-        found = _spread(_images(root / "images", "*.png", "images/ and labels/"), images)
+        found = spread(_images(root / "images", "*.png", "images/ and labels/"), images)
         files = {image.stem: paired(image, root / "labels" / image.name) for image in found}
         self.files = {name: pair for name, pair in files.items() if png_header(pair[0])[0] == png_header(pair[1])[0]}
         if not self.files:
@@ -141,7 +141,7 @@ class Synthia(FileDataset):
         self.colors = colors_of({name: CITYSCAPES[name] for name in ids})
         void = (*SYNTHIA_VOID, *(SYNTHIA_IDS[name] for name in left_out))
         self.label_ids = label_table(tuple(ids.values()), void, unknown, size=2**16)
-        found = _spread(_images(root / "RGB", "*.png", "RGB/ and GT/LABELS/"), images)
+        found = spread(_images(root / "RGB", "*.png", "RGB/ and GT/LABELS/"), images)
         self.files = {image.stem: paired(image, root / "GT" / "LABELS" / image.name) for image in found}
         _unsplit(self)
 
@@ -163,14 +163,6 @@ def _images(folder: Path, pattern: str, layout: str) -> list[Path]:
     if not found:
         raise RalsegError(f"{folder}: no PNG images; the data set's root must hold {layout}")
     return found
-
-
-def _spread(images: list[Path], count: int | None) -> list[Path]:
-    if count is None:
-        return images
-    if type(count) is not int or not 1 <= count <= len(images):
-        raise RalsegError(f"dataset.images={count!r} is out of range; there are {len(images)} images")
-    return [images[i] for i in np.arange(count) * len(images) // count]
 
 
 def _unsplit(dataset: FileDataset) -> None:

@@ -147,3 +147,16 @@ def label_table(ids: Sequence[int], void: Sequence[int], unknown: Unknown = "ref
     table[list(void)] = IGNORE
     table[list(ids)] = np.arange(len(ids))
     return table
+
+
+def spread(images: list[Path], count: int | None) -> list[Path]:
+    """`count` of the images, spread evenly over all; None: all.
+
+    Raises:
+        RalsegError: if there are not so many, or the count is no whole number from 1.
+    """
+    if count is None:
+        return images
+    if type(count) is not int or not 1 <= count <= len(images):
+        raise RalsegError(f"dataset.images={count!r} is out of range; there are {len(images)} images")
+    return [images[i] for i in np.arange(count) * len(images) // count]

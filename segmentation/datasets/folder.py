@@ -114,7 +114,8 @@ class Folder(FileDataset):
     def _load_label(self, path: Path) -> np.ndarray:
         mask = read_mask(path)
         if mask.values.ndim == 3 and all(self._list.given):
-            return self._of_colors(path, mask.values)
+            mend = "add it to classes.yaml as a class, or as ignore_color if it is void"
+            return self._color_table.label(mask.values, path, mend)
         if mask.palette is not None and self._list.by_color:
             return self._of_palette(path, mask.values, mask.palette)
         return super()._load_label(path)
@@ -124,17 +125,6 @@ class Folder(FileDataset):
             "export ids in one channel, or give each class its color in classes.yaml (CVAT's labelmap.txt beside it "
             "does so, too)"
         )
-
-    def _of_colors(self, path: Path, colors: np.ndarray) -> np.ndarray:
-        """The label of a map of colours, uint8 (H, W, 3)."""
-        label = self._color_table(colors)
-        if (unknown := label == UNKNOWN).any():
-            y, x = np.unravel_index(unknown.argmax(), unknown.shape)
-            raise RalsegError(
-                f"{path}: the colour {colors[y, x].tolist()} at y={y}, x={x} is that of no class; add it to "
-                "classes.yaml as a class, or as ignore_color if it is void"
-            )
-        return label.astype(np.uint8)
 
     def _of_palette(self, path: Path, indices: np.ndarray, palette: np.ndarray) -> np.ndarray:
         """The label of palette indices, by the colours of the palette."""

@@ -1,14 +1,14 @@
 """Pascal-Context: whole photographs of PASCAL VOC with labels of 459 classes, of which 33 are used."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from ralseg.foundation import RalsegError, expanded
 from ralseg.segmentation.datasets.arrays import read_mat
-from ralseg.segmentation.datasets.class_list import LARGEST_ID, read_text, short, whole
+from ralseg.segmentation.datasets.class_list import LARGEST_ID, short, whole
 from ralseg.segmentation.datasets.files import FileDataset, label_table, paired
+from ralseg.segmentation.datasets.listed import numbered_lines, voc_lists
 from ralseg.segmentation.datasets.palettes import spread_colors
 
 CLASSES = (
@@ -63,7 +63,7 @@ class PascalContext(FileDataset):
 def _ids_of_classes(path: Path) -> dict[str, int]:
     """Class -> its id in label files, of all classes of labels.txt."""
     ids: dict[str, int] = {}
-    for number, line in _lines(path, "restore it from the release of Pascal-Context"):
+    for number, line in numbered_lines(path, "restore it from the release of Pascal-Context"):
         id_, _, name = (part.strip() for part in line.partition(":"))
         value = whole(path, f"the id in line {number}", id_, 1, LARGEST_ID, "a line 'ID: NAME' with a number")
         if not name or name in ids or value in ids.values():
@@ -83,26 +83,5 @@ def read_lists(root: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         RalsegError: as `PascalContext`.
     """
-    subsets = {}
-    places: dict[str, str] = {}
-    for subset in ("train", "val"):
-        path = root / f"pascal_{subset}.txt"
-        lines = _lines(path, "copy it there from the folder preprocess/ of two-stage eDALD")
-        if not lines:
-            raise RalsegError(f"{path}: the list is empty; give one image per line, as 2008_000002")
-        for number, name in lines:
-            if not re.fullmatch(r"[0-9]{4}_[0-9]{6}", name):
-                raise RalsegError(
-                    f"{path}, line {number}: {short(name)} is no image of VOC, as 2008_000002; correct it"
-                )
-            if name in places:
-                raise RalsegError(f"{path}, line {number}: {name} is in {places[name]}, too; list each image once")
-            places[name] = f"line {number} of {path.name}"
-        subsets[subset] = tuple(sorted(name for _, name in lines))
-    return subsets
-
-
-def _lines(path: Path, mend: str) -> list[tuple[int, str]]:
-    """The numbers and texts of lines that are not blank."""
-    lines = enumerate(read_text(path, mend).splitlines(), 1)
-    return [(number, line.strip()) for number, line in lines if line.strip()]
+    paths = {subset: root / f"pascal_{subset}.txt" for subset in ("train", "val")}
+    return voc_lists(paths, "copy it there from the folder preprocess/ of two-stage eDALD")

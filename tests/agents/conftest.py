@@ -93,6 +93,9 @@ class FakeGame:
     def groups_of(self, units):
         return units // UNITS // 2
 
+    def frames_of(self, units):
+        return units // UNITS % 2
+
     def boxes_of(self, units):
         return self.grid.boxes[units % UNITS]
 
@@ -106,16 +109,18 @@ class HandMade:
 
     Args:
         rows: reducer's name -> (units, ...).
-        images: (units,) of each unit; None: one of all. Groups likewise, and boxes, (units, 4).
+        images: (units,) of each unit; None: one of all. Groups and frames likewise, and boxes, (units, 4).
         bought: flat numbers of the units bought so far; D_S has none.
     """
 
     reads_pixels = False
 
-    def __init__(self, rows, images=None, groups=None, boxes=None, bought=()):
+    def __init__(self, rows, images=None, groups=None, frames=None, boxes=None, bought=()):
         self.rows = {name: np.asarray(part) for name, part in rows.items()}
         self.size = len(next(iter(self.rows.values())))
-        self.images, self.groups = (np.zeros(self.size, int) if a is None else np.array(a) for a in (images, groups))
+        self.images, self.groups, self.frames = (
+            np.zeros(self.size, int) if a is None else np.array(a) for a in (images, groups, frames)
+        )
         self.boxes = np.tile([0, 0, 1, 1], (self.size, 1)) if boxes is None else np.array(boxes)
         self.bought = np.array(bought, np.int64)
 
@@ -134,6 +139,9 @@ class HandMade:
 
     def groups_of(self, units):
         return self.groups[units]
+
+    def frames_of(self, units):
+        return self.frames[units]
 
     def boxes_of(self, units):
         return self.boxes[units]

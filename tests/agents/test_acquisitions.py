@@ -45,6 +45,7 @@ BOTH_FLIPS = {"kind": "flip", "draws": 2}
 CASES = {
     "random": [Case()],
     "class_aware_random": [Case(chance=True), Case({"prefilter": 3}, chance=True)],
+    "uniform_in_time": [Case(chance=True), Case({"prefilter": 3}, chance=True)],
     "entropy": [Case(), Case({"reduction": "sum"}), Case({"reduction": "max", "as_released": True})],
     "margin": [Case()],
     "least_confidence": [Case()],
@@ -861,3 +862,56 @@ def test_a_choice_must_be_given(fake_game, offered):
         Scored().select(candidates, 1, np.random.default_rng(0))
     with pytest.raises(NotImplementedError):
         Batch().select(candidates, 1, np.random.default_rng(0))
+
+
+class TestUniformInTime:
+    """Eight images of one group and four of another one, their units in any order."""
+
+    @pytest.fixture
+    def candidates(self, hand_made, offered):
+        order = np.random.default_rng(5).permutation(12)
+        game = hand_made(
+            {"margin": np.zeros(12)}, images=order, groups=order // 8, frames=np.where(order < 8, order, order - 8)
+        )
+
+        def candidates(**given):
+            return offered(game, make("uniform_in_time"), **given)
+
+        return candidates
+
+    def chosen(self, candidates, choices, seed, **options):
+        acquisition = make("uniform_in_time", **options)
+        found = acquisition.select(candidates, choices, np.random.default_rng(seed))
+        return sorted(candidates.images[found].tolist())
+
+    def test_it_is_even_and_each_has_its_chance(self, candidates):
+        begun = np.zeros(12)
+        for seed in range(300):
+            found = self.chosen(candidates(), 3, seed)
+            assert np.diff(found).tolist() == [4, 4] and found[0] < 4
+            begun[found] += 1
+        assert begun.min() > 50
+        for choices in (1, 5, 7, 12, 20):
+            found = self.chosen(candidates(), choices, 0)
+            steps = np.diff([*found, found[0] + 12])
+            assert len(found) == min(choices, 12) and steps.max() - steps.min() <= (choices not in (1, 12, 20))
+
+    def test_groups_get_their_share(self, candidates):
+        for seed in range(20):
+            assert np.bincount(np.array(self.chosen(candidates(), 6, seed)) // 8).tolist() == [4, 2]
+
+    def test_where_a_quota_closes_one_the_next_in_time_is_taken(self, candidates):
+        found = self.chosen(candidates(), 4, 1, selection={"every": 2})
+        assert len(found) == 4 and all((image % 8) % 2 == 0 for image in found)
+        steps = np.diff([*found, found[0] + 12])
+        assert steps.max() <= 4
+
+    def test_names_of_groups_do_not_mix(self, hand_made, offered):
+        """Frames of both groups have the same places."""
+        game = hand_made({"margin": np.zeros(8)}, groups=[0, 1] * 4, frames=[0, 0, 1, 1, 2, 2, 3, 3])
+        acquisition = make("uniform_in_time")
+        for seed in range(10):
+            candidates = offered(game, acquisition)
+            chosen = acquisition.select(candidates, 4, np.random.default_rng(seed))
+            assert sorted(candidates.groups[chosen].tolist()) == [0, 0, 1, 1]
+            assert len({*(candidates.frames[chosen] % 2).tolist()}) == 1

@@ -378,3 +378,18 @@ def test_the_two_stages_of_edald():
     assert (first.by, first.per_image, first.share) == (make("max_herding"), 50, None)
     assert (second.by, second.per_image, second.share) == (make("max_herding"), None, 0.5)
     assert last == Stage(by=make("edald"))
+
+
+def test_a_stage_that_looks_at_nothing_saves_the_passes_of_what_it_drops(hand_made, offered):
+    game = hand_made(ROWS, groups=HALVES, frames=[0, 1, 2] * 2)
+    asked, reduce = [], game.reduce
+    game.reduce = lambda units, reducers: asked.append(units.tolist()) or reduce(units, reducers)
+    for first in ({"random": {"selection": {"every": 2}}}, {"uniform_in_time": {"selection": {"every": 2}}}):
+        acquisition = make("stages", stages=[{"by": first, "share": 1}, {"by": "entropy"}])
+        candidates = offered(game, acquisition)
+        # Entropies are 1, 3, 8 and 7 of the images 0 and 2 of both groups.
+        assert acquisition.select(candidates, 3, np.random.default_rng(0)).tolist() == [3, 5, 2]
+        assert asked.pop() == [0, 2, 3, 5] and not asked
+    acquisition = make("stages", stages=[{"by": "margin", "share": 0.5}, {"by": "entropy"}])
+    acquisition.select(offered(game, acquisition), 3, np.random.default_rng(0))
+    assert asked == [[0, 1, 2, 3, 4, 5]]

@@ -14,6 +14,7 @@ SETTINGS = [
     {"per_group": True},
     {"per_class": True},
     {"separation": 4},
+    {"every": 2},
     {"stochastic": "power", "beta": 2.0},
     {"top_share": 0.3, "ties": "lowest"},
 ]
@@ -61,6 +62,8 @@ def test_settings_hold_in_every_acquisition(setting, fake_game, offered):
             classes = candidates.reduced("predicted_shares").argmax(1)
             _, quotas = evenly(classes, 8)
             assert np.bincount(classes[chosen])[np.unique(classes)].tolist() == quotas.tolist()
+        if "every" in setting:
+            assert counts[1] + counts[3] == 0
         if "separation" in setting:
             assert all(
                 images[a] != images[b] or gap(boxes[a], boxes[b]) > 4 for a, b in itertools.combinations(range(8), 2)
@@ -503,3 +506,30 @@ def test_power_of_scores_without_a_lowest_value(fake_game, offered):
 def test_beta_without_chance_is_refused():
     with pytest.raises(RalsegError, match=r"beta=2\.0 is for stochastic; set that, too"):
         Selection(beta=2.0)
+
+
+def test_every_third_image_of_each_group_as_long_as_there_are_any(scored):
+    """Frames 0 to 4 of one group and 0 to 2 of another one; the places do not move when others are bought."""
+    score, given = [1.0, 9, 8, 2, 7, 3, 6, 5], {"groups": [0] * 5 + [1] * 3, "frames": [0, 1, 2, 3, 4, 0, 1, 2]}
+    every = Selection(every=3)
+    assert scored(every, score, **given)(3) == scored(every, score, **given)(5) == [5, 3, 0]
+    # Indices are those of the candidates that are left.
+    assert scored(every, score, bought=[0, 5], **given)(3) == [2]
+    assert scored(every, score, bought=[0, 3, 5], **given)(2) == [0, 1]
+    assert scored(Selection(every=3, per_group=True), score, **given)(4) == [5, 3, 0]
+    apart = Selection(every=3, separation=2)
+    assert scored(apart, score, boxes=[[0, 8 * i, 1, 1] for i in range(8)], **given)(3) == [5, 3, 0]
+
+
+def test_every_third_image_in_slates(hand_made, offered):
+    """A slate without such an image offers all that it has."""
+    game = hand_made({ROW: [1.0, 9, 8, 2]}, frames=[0, 1, 2, 4])
+    acquisition = make("entropy", selection={"every": 3})
+    candidates = offered(game, acquisition, slates=[0, 0, 1, 1])
+    assert sorted(acquisition.select(candidates, 2, np.random.default_rng(0)).tolist()) == [0, 2]
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "5"])
+def test_every_is_a_count(every):
+    with pytest.raises(RalsegError, match=r"selection\.every"):
+        make("entropy", selection={"every": every})

@@ -1,5 +1,6 @@
 """What a view reads of a real game: rows of some units, of D_S, of what is labelled, one forward pass an image."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -185,6 +186,17 @@ def test_groups_are_those_of_the_images(game):
     assert len(set(names)) > 1
     assert len(set(zip(names, groups.tolist(), strict=True))) == len(set(names)) == len(set(groups.tolist()))
     assert groups.shape == (len(units),) and np.issubdtype(groups.dtype, np.integer) and groups.min() >= 0
+
+
+def test_frames_are_places_in_the_group_by_numbers(game):
+    game.reset(0)
+    units = np.random.default_rng(0).permutation(len(game.pool))
+    names = [name for name, *_ in game.pool.records(units)]
+    groups = game.pool.store.dataset.groups
+    clips = {group: sorted({n for n in names if groups[n] == group}, key=lambda n: int(re.sub(r"\D", "", n)))
+             for group in set(groups.values())}  # fmt: skip
+    assert game._reader().frames_of(units).tolist() == [clips[groups[name]].index(name) for name in names]
+    assert max(len(clip) for clip in clips.values()) > 1
 
 
 @pytest.mark.parametrize("features", ["compact", "embedding"])

@@ -40,6 +40,9 @@ class Source:
     def groups_of(self, units):
         return units // UNITS % 2
 
+    def frames_of(self, units):
+        return units // UNITS // 2
+
     def boxes_of(self, units):
         return np.stack([units, units, 0 * units + 2, units % 3 + 1], axis=1)
 
@@ -67,6 +70,7 @@ def test_what_the_source_knows_without_a_prediction():
     candidates = candidates_of(source, [13, 2, 7], slates=[0, 0, 1])
     assert len(candidates) == 3
     assert candidates.images.tolist() == [2, 0, 1] and candidates.groups.tolist() == [0, 0, 1]
+    assert candidates.frames.tolist() == [1, 0, 0]
     assert candidates.boxes.tolist() == [[13, 13, 2, 2], [2, 2, 2, 3], [7, 7, 2, 2]]
     assert candidates.areas.tolist() == [4, 6, 4]
     assert candidates.true_counts.tolist() == [[13, 26], [2, 4], [7, 14]]

@@ -573,3 +573,44 @@ def test_whole_groups_are_test(fake, fake_counts):
         splits_from_config({**protocol, "test_groups": ["A", "Z"]}, fake, fake_counts)
     with pytest.raises(RalsegError, match=r"protocol\.test_groups='A' must be a list"):
         splits_from_config({**protocol, "test_groups": "A"}, fake, fake_counts)
+
+
+class WithPool(Small):
+    """Forty images, of which ten are a pool and five are val."""
+
+    def __init__(self):
+        super().__init__(40)
+        self.subsets = {"pool": self.names[:10], "val": self.names[10:15]}
+
+
+@pytest.mark.parametrize("given", ["fractions", "counts"])
+def test_a_pool_is_d_v(given):
+    dataset = WithPool()
+    value = {"fractions": {"state": 0.2, "train": 0.4, "reward": 0.2}, "counts": {"state": 5, "train": 10, "reward": 5}}
+    protocol = {"kind": "generated", given: value[given], "seed": 0}
+    splits = splits_from_config(protocol, dataset, np.ones((40, 2), np.int64))
+    assert splits.compare == dataset.subsets["pool"] and splits.test == dataset.subsets["val"]
+    assert [len(part) for part in (splits.state, splits.train, splits.dev, splits.reward)] == [5, 10, 0, 5]
+    assert set(splits.state) | set(splits.train) | set(splits.reward) <= set(dataset.names[15:])
+    for more, message in (
+        (
+            {given: value[given] | {"compare": 0.1 if given == "fractions" else 1}},
+            f"{given}.compare: D_V is the pool of",
+        ),
+        ({"runs": 2}, "say how D_V is drawn, but the data set has a pool"),
+        ({"unseen": "a"}, "say how D_V is drawn, but the data set has a pool"),
+        ({given: {"state": 0.1 if given == "fractions" else 1}}, f"{given} lacks 'train'"),
+    ):
+        with pytest.raises(RalsegError, match=message):
+            splits_from_config(protocol | more, dataset, np.ones((40, 2), np.int64))
+
+
+def test_a_pool_and_images_without_a_label():
+    dataset, counts = WithPool(), np.ones((40, 2), np.int64)
+    counts[:5] = counts[28:] = 0
+    given = {"state": 3, "train": 12, "reward": 5}
+    splits = splits_from_config({"kind": "generated", "counts": given, "seed": 0}, dataset, counts)
+    assert splits.compare == dataset.subsets["pool"]
+    labelled = {*dataset.names[15:28]}
+    assert {*splits.state} | {*splits.reward} <= labelled and len(splits.train) == 12
+    assert len(set(splits.train) & labelled) == 5
