@@ -27,15 +27,23 @@ class FromScratchLearner(SupervisedLearner):
         unlabelled: how many pixels without a label a network per pixel also passes in every step, drawn at random from
             the images of the pool. They have no part in the loss; its batch norms see them. Two-stage eDALD (NeurIPS
             2025) passes all pixels.
+        epochs: how often each labelled image is seen in a turn, besides `options.steps`: with more labels, longer.
 
     For the others see `SupervisedLearner`.
 
     Raises:
-        RalsegError: if `unlabelled` is set for another network, or for one without batch norm.
+        RalsegError: if an option is below 0, or `unlabelled` is set for another network, or for one without batch norm.
     """
 
-    def __init__(self, *arguments: Any, unlabelled: Annotated[int, Range(0)] = 0, **named: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        unlabelled: Annotated[int, Range(0)] = 0,
+        epochs: Annotated[float, Range(0)] = 0.0,
+        **named: Any,
+    ) -> None:
         self.unlabelled = checked(Annotated[int, Range(0)], unlabelled, "learner.unlabelled")
+        self.epochs = checked(Annotated[float, Range(0)], epochs, "learner.epochs")
         super().__init__(*arguments, **named)
         norms = any(isinstance(m, nn.BatchNorm2d) for part in self._network.trained("full") for m in part.modules())
         if self.unlabelled and not (self._by_pixel and norms):
@@ -45,19 +53,20 @@ class FromScratchLearner(SupervisedLearner):
             )
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
-        """See `Learner.learn`; `options.steps` are those of a turn."""
+        """See `Learner.learn`; a turn has `options.steps` and those of `epochs`."""
         options, labels = self.options, data.labels
         if not len(labels) or not data.new:
             return torch.zeros((), device=self.device)
         self.reset()
-        weights, schedules = self._weights(labels), self.make_schedules(options.steps)
+        steps = options.steps + round(self.epochs * len(labels.images) / options.batch)
+        weights, schedules = self._weights(labels), self.make_schedules(steps)
         self._seed_dropout(rng)
         every: list[Sample] = [(image, None) for image in labels.images]
         whole = self._all_pixels(every, data, rng) if self._by_pixel else None
         self._network.train(self._by_pixel)
         losses = []
-        for taken in range(options.steps):
-            self.progress = taken / options.steps
+        for taken in range(steps):
+            self.progress = taken / steps
             batches = whole
             if batches is None:
                 chosen = [every[i] for i in rng.integers(len(every), size=options.batch)]
