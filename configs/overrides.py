@@ -13,7 +13,7 @@ from ralseg.foundation import RalsegError
 
 # Hydra takes half a second to import: it is imported where something is composed.
 
-OPEN = re.compile(r"protocol\.(counts|fractions|unseen|runs|path|seed)\b")
+OPEN = re.compile(r"protocol\.(counts|fractions|unseen|runs|test_groups|path|seed)\b")
 """Settings that a protocol may have although its file does not name them; `splits_from_config` checks them."""
 
 KEY = re.compile(r"\+{0,2}[A-Za-z_][\w.]*(@[\w.]+)?")
