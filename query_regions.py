@@ -17,6 +17,7 @@ EXAMPLES = """
   ralseg-query train photos                         train on all labels so far
   ralseg-query status photos                        what it costs, how good it is, what to do next
   ralseg-query predict photos                       label maps and overlays of all images
+  ralseg-query recommend ~/photos --budget 100      which kind of acquisition suits these images, and why
 
 Every command can be interrupted; run again, it goes on.
 """
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 commands.status(arguments.folder)
             case "predict":
                 commands.predict(arguments.folder, arguments.out)
+            case "recommend":
+                commands.recommend(arguments.folder, arguments.budget)
     except RalsegError as error:
         print(f"query_regions: {error}", file=sys.stderr)
         return 2
@@ -92,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "what it costs, how good it is, what to do next")
     predict = command("predict", "write label maps and overlays of all images")
     predict.add_argument("--out", type=Path, help="where to; default: predictions/ in the project")
+    recommend = command("recommend", "say which kind of acquisition suits a folder of images, and why")
+    recommend.add_argument("--budget", type=int, help="how many images will be labelled in the end; default: a tenth")
     return parser
 
 

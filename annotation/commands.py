@@ -12,6 +12,7 @@ import yaml
 from ralseg.annotation.effort import effort
 from ralseg.annotation.events import Event
 from ralseg.annotation.formats import FORMATS
+from ralseg.annotation.guide import EXAMPLES, advise, measured, pictures
 from ralseg.annotation.label_files import write_png
 from ralseg.annotation.learned import Networks, Training, class_map
 from ralseg.annotation.measured import Measured
@@ -310,3 +311,25 @@ def _write_classes(folder: Path, classes: Sequence[str]) -> None:
         raise RalsegError("--classes names a class twice, or more than 255 classes; name each once")
     with atomic_write(path, "w") as file:
         yaml.safe_dump([{"name": name, "id": id_} for id_, name in enumerate(classes)], file, sort_keys=False)
+
+
+def recommend(folder: Path, budget: int | None) -> None:
+    """Say which kind of acquisition suits a folder of images, a project or not, and what that rests on.
+
+    Args:
+        folder: holds the images, or images/.
+        budget: how many images will be labelled in the end; None for a tenth.
+
+    Raises:
+        RalsegError: if there are too few images, one cannot be read, or the budget is out of range.
+    """
+    images = pictures(folder)
+    budget = max(1, round(0.1 * len(images))) if budget is None else budget
+    if not 1 <= budget <= len(images):
+        raise RalsegError(f"--budget {budget} is out of range; {folder} has {len(images)} images")
+    advice = advise(measured(images), len(images), budget)
+    kind = f"{advice.kind} ({EXAMPLES[advice.kind]})" if advice.kind in EXAMPLES else advice.kind
+    teach = {True: "yes", False: "no", None: "unsure"}[advice.semi_supervised]
+    print(f"Kind of acquisition: {kind}. Learn from unlabelled images, too: {teach}.")
+    for sentence in advice.why:
+        print(f"- {sentence}")

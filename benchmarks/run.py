@@ -39,6 +39,7 @@ TABLES = (
     "clicks",
     "forecast",
     "loop",
+    "recommend",
 )
 
 

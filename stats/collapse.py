@@ -37,16 +37,26 @@ def distances(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or not np.isfinite(points).all():
         raise RalsegError(f"distances: points of shape {points.shape} are not (n, D) or not finite")
-    points = points - points.mean(axis=0, keepdims=True) if len(points) else points
-    norms = np.square(points).sum(axis=1)
     found = np.empty((len(points), len(points)), np.float32)
-    # In float64, for near copies are what this is about, and float32 would lose their distances.
     for begin in range(0, len(points), 512):
-        rows = slice(begin, begin + 512)
-        scale = norms[rows, None] + norms
-        squared = scale - 2 * points[rows] @ points.T
-        found[rows] = np.sqrt(np.where(squared > 32 * np.finfo(np.float64).eps * scale, squared, 0))
+        rows = np.arange(begin, min(begin + 512, len(points)))
+        found[rows] = distances_of(points, rows)
     return found
+
+
+def distances_of(points: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Distances of some points to all, (len(rows), n) float64; see `distances`.
+
+    Args:
+        points: (n, D) float64, finite.
+        rows: (m,) numbers of points.
+    """
+    # In float64, for near copies are what this is about, and float32 would lose their distances.
+    points = points - points.mean(axis=0, keepdims=True)
+    norms = np.square(points).sum(axis=1)
+    scale = norms[rows, None] + norms
+    squared = scale - 2 * points[rows] @ points.T
+    return np.sqrt(np.where(squared > 32 * np.finfo(np.float64).eps * scale, squared, 0))
 
 
 def reach(apart: np.ndarray, order: Sequence[int] | np.ndarray, sizes: Sequence[int]) -> Reach:

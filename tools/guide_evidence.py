@@ -1,0 +1,106 @@
+"""The measured part of `ralseg-query recommend`: `uv run tools/guide_evidence.py [--write]`.
+
+Reads results/best_practices_*, of which a folder NAME_mean_teacher is the same comparison as NAME with another learner,
+and compares the areas under the budget curves (mean of dev and test, over the range of the budgets), paired by draw.
+"""
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ralseg.annotation.guide import kind_of_budget
+from ralseg.evaluation.results import load_results
+from ralseg.foundation import RalsegError, atomic_write
+from ralseg.stats import area_under_budget_curve, paired_interval
+
+ROOT = Path(__file__).parents[1]
+EVIDENCE = ROOT / "annotation" / "evidence.json"
+KINDS = {"random": "random", "then_entropy": "single", "then_coreset": "batch"}
+"""Policy of the experiment -> the kind that it stands for."""
+SEMI = "_mean_teacher"
+
+Areas = dict[str, dict[int, float]]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the evidence, or write it; 1 if the file is not what the results say."""
+    parser = argparse.ArgumentParser("guide_evidence", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write annotation/evidence.json")
+    text = json.dumps(entries(ROOT / "results"), indent=1) + "\n"
+    if parser.parse_args(argv).write:
+        with atomic_write(EVIDENCE, "w") as file:
+            file.write(text)
+    print(text, end="")
+    return int(EVIDENCE.read_text() != text)
+
+
+def entries(results: Path) -> list[dict[str, Any]]:
+    """The evidence of all comparisons of the experiment, see `ralseg.annotation.guide.evidence`."""
+    found = []
+    for folder in sorted(results.glob("best_practices_*")):
+        if folder.name.endswith(SEMI):
+            continue
+        own, semi = areas(folder), Path(f"{folder}{SEMI}")
+        differences = _between_kinds(own, "")
+        if semi.is_dir():
+            others = areas(semi)
+            differences |= _between_kinds(others, ", semi-supervised")
+            for policy, kind in KINDS.items():
+                differences[f"semi-supervised - supervised, {kind}"] = _interval(others[policy], own[policy])
+            every = [{(policy, seed): v for policy in KINDS for seed, v in of[policy].items()} for of in (others, own)]
+            differences["semi-supervised - supervised"] = _interval(*(_by_seed(of) for of in every))
+        config = load_results(folder).comparison["config"]
+        found.append(
+            {
+                "pool": "redundant" if config["protocol"].get("runs", 1) > 1 else "diverse",
+                "budget": kind_of_budget(config["game"]["budget"]),
+                "data": folder.name.split("_")[2],
+                "results": folder.name,
+                "draws": len(own["random"]),
+                "differences": differences,
+            }
+        )
+    return found
+
+
+def areas(folder: Path) -> Areas:
+    """Policy -> seed -> area under the curve of mIoU (mean of dev and test, in percent) over the budgets' range."""
+    scores: dict[tuple[str, int], dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in load_results(folder).rows:
+        scores[row["policy"], int(row["seed"])][float(row["budget_units"])].append(float(row["miou"]))
+    found: Areas = defaultdict(dict)
+    for (policy, seed), curve in scores.items():
+        budgets = sorted(curve)
+        values = [float(np.mean(curve[budget])) for budget in budgets]
+        found[policy][seed] = float(area_under_budget_curve(budgets, values).normalised)
+    if missing := [policy for policy in KINDS if policy not in found]:
+        raise RalsegError(f"{folder}: there are no runs of {missing[0]}; play experiment=best_practices there")
+    return found
+
+
+def _between_kinds(of: Areas, suffix: str) -> dict[str, list[float]]:
+    pairs = (("single", "random"), ("batch", "random"), ("batch", "single"))
+    named = {kind: of[policy] for policy, kind in KINDS.items()}
+    return {f"{first} - {second}{suffix}": _interval(named[first], named[second]) for first, second in pairs}
+
+
+def _by_seed(values: dict[tuple[str, int], float]) -> dict[int, float]:
+    """The mean over policies of each seed: the three share their first labels, so they are one draw."""
+    seeds = sorted({seed for _, seed in values})
+    return {seed: float(np.mean([v for (_, own), v in values.items() if own == seed])) for seed in seeds}
+
+
+def _interval(first: dict[int, float], second: dict[int, float]) -> list[float]:
+    seeds = sorted(first.keys() & second.keys())
+    found = paired_interval(np.array([[first[seed] - second[seed] for seed in seeds]]))
+    return [round(value, 3) for value in (found.mean, found.low, found.high)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
