@@ -48,7 +48,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
             copied = Path(folder) / f"{len(pools)}"
             rng = generator(0, "copies")
             write_augmented_pool(source, copied, rng, originals=count // (1 + COPIES), copies=COPIES, others=0)
-            pools.append(asked(f"{COPIES} altered copies, {source.name}", "redundant", copied))
+            pools.append(asked(f"{COPIES} altered copies, {source.name}", "redundant", copied / "images" / "pool"))
     found: dict[str, Any] = {"border": BORDER, "pools": pools}
     if len(groups) >= MANY:
         found["chosen_on"] = chosen_on(dataset, set(groups[::2]), count)
@@ -99,12 +99,15 @@ def asked(name: str, kind: str, folder: Path) -> dict[str, Any]:
 
 
 def chosen_on(dataset: Dataset, groups: set[str], count: int) -> dict[str, list[float]]:
-    """What the border was chosen between: `in_sequence` of random and of run pools of the other groups, four draws."""
+    """What the border was chosen between: `in_sequence` of pools of the other groups, four draws of each.
+
+    Random pools lie between those that are spread evenly and runs.
+    """
     sequence = [name for name in in_sequence(dataset) if dataset.groups[name] in groups]
     with tempfile.TemporaryDirectory() as folder:
         points = embedded(list(pictures(written(dataset, sequence, Path(folder) / "all")).values()))
     clips = np.array([dataset.groups[name] for name in sequence])
-    found: dict[str, list[float]] = {"random": []}
+    found: dict[str, list[float]] = {}
 
     def note(name: str, rows_: np.ndarray) -> None:
         value = redundancy(points[rows_], np.zeros(len(rows_)), generator(0, "redundancy"))
@@ -112,6 +115,8 @@ def chosen_on(dataset: Dataset, groups: set[str], count: int) -> dict[str, list[
 
     for draw in range(4):
         rng = generator(draw, "chosen on")
+        spread = len(sequence) / count
+        note("spread evenly", ((np.arange(count) + rng.random()) * spread).astype(int))
         note("random", np.sort(rng.choice(len(sequence), count, replace=False)))
         for length in RUNS:
             blocks = [
