@@ -324,7 +324,7 @@ def recommend(folder: Path, budget: int | None) -> None:
         RalsegError: if there are too few images, one cannot be read, or the budget is out of range.
     """
     images = pictures(folder)
-    budget = max(1, round(0.1 * len(images))) if budget is None else budget
+    budget = max(1, len(images) // 10) if budget is None else budget
     if not 1 <= budget <= len(images):
         raise RalsegError(f"--budget {budget} is out of range; {folder} has {len(images)} images")
     advice = advise(measured(images), len(images), budget)

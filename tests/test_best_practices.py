@@ -6,11 +6,16 @@ import json
 import pytest
 
 from ralseg.evaluate_policy import main as evaluate_policy
+from ralseg.segmentation.datasets.a2d2 import VAL
+from tests.segmentation.test_a2d2 import write_a2d2
 
-TINY = [
+STREETS = [
     "dataset=streets", "dataset.images=48", "dataset.size=[96,128]", "experiment=best_practices",
-    "protocol.counts={state: 3, train: 3, compare: 20, dev: 4}", "network=small_fpn", "game.learn.steps=2",
-    "game.learn.batch=2", "game.learn.crops.size=[32,48]", "learner.epochs=0.2", "processes=1",
+    "protocol.counts={state: 3, train: 3, compare: 20, dev: 4}",
+]  # fmt: skip
+TINY = [
+    "network=small_fpn", "game.learn.steps=2", "game.learn.batch=2", "game.learn.crops.size=[32,48]",
+    "learner.epochs=0.2", "processes=1",
 ]  # fmt: skip
 
 
@@ -18,8 +23,8 @@ TINY = [
 def play(tmp_path, monkeypatch):
     monkeypatch.setenv("RALSEG_CACHE", str(tmp_path / "cache"))
 
-    def played(*overrides, run="run"):
-        assert evaluate_policy([*TINY, *overrides, f"run={tmp_path / run}"]) == 0
+    def played(*overrides, run="run", of=STREETS):
+        assert evaluate_policy([*of, *TINY, *overrides, f"run={tmp_path / run}"]) == 0
         return tmp_path / run
 
     return played
@@ -64,3 +69,14 @@ def test_dropout_and_bald_apart(play):
         "experiment=best_practices_mc_dropout", "draws=1", "splits=[dev]", "game.budget=0.2", "budgets=[0.1,0.2]"
     )
     assert {row["policy"] for row in rows_of(run)} == {"random", "then_bald"}
+
+
+def test_a2d2_3k(play, tmp_path):
+    root = write_a2d2(tmp_path / "camera_lidar_semantic", {"20180807_145028": 24, "20181008_095521": 20, VAL: 3})
+    fractions = "protocol.fractions={state: 0.1, train: 0.1, compare: 0.6, dev: 0.1, reward: 0.1}"
+    sizes = ["game.slates=2", "game.budget=6", "budgets=[2,4,6]", fractions]
+    run = play("experiment=a2d2_3k", f"dataset.root={root}", *sizes, "draws=1", "splits=[dev]", of=())
+    rows = rows_of(run)
+    assert {row["units"] for row in rows} == {"2", "4", "6"} and len(rows) == 15
+    evenly = bought(run, "fifth_then_entropy", 0)
+    assert len(evenly) == 6

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from itertools import pairwise
 
 import pytest
 
@@ -29,7 +30,7 @@ def test_areas_by_hand(copied):
     for row in rows:
         curve.setdefault(float(row["budget_units"]), []).append(float(row["miou"]))
     points = [(budget, sum(values) / len(values)) for budget, values in sorted(curve.items())]
-    area = sum((b - a) * (x + y) / 2 for (a, x), (b, y) in zip(points, points[1:], strict=False))
+    area = sum((b - a) * (x + y) / 2 for (a, x), (b, y) in pairwise(points))
     assert areas(copied)["random"][0] == pytest.approx(area / (points[-1][0] - points[0][0]))
 
 
