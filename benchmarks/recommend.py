@@ -15,7 +15,7 @@ from ralseg.foundation import generator
 from ralseg.segmentation.augmented_pool import write_augmented_pool
 from ralseg.segmentation.datasets import Dataset, Streets
 from ralseg.segmentation.drawn_splits import natural
-from ralseg.stats.redundancy import redundancy
+from ralseg.stats.redundancy import FEWEST, redundancy
 
 IMAGES = 132
 """Of each pool: whole runs of 6, 12 and 22."""
@@ -34,7 +34,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
         share: share of the images of each pool, above 0 and at most 1; 60 at least.
     """
     dataset = World(configured((), overrides)).dataset
-    count = max(60, round(share * IMAGES))
+    count = max(FEWEST, round(share * IMAGES))
     groups = sorted(set(dataset.groups.values()))
     held_out = set(groups[1::2] if len(groups) >= MANY else groups)
     sequence = [name for name in in_sequence(dataset) if dataset.groups[name] in held_out]
@@ -48,7 +48,8 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
             copied = Path(folder) / f"{len(pools)}"
             rng = generator(0, "copies")
             write_augmented_pool(source, copied, rng, originals=count // (1 + COPIES), copies=COPIES, others=0)
-            pools.append(asked(f"{COPIES} altered copies, {source.name}", "redundant", copied / "images" / "pool"))
+            of = "drawn streets" if source is streets else dataset.name
+            pools.append(asked(f"{COPIES} altered copies, {of}", "redundant", copied / "images" / "pool"))
     found: dict[str, Any] = {"border": BORDER, "pools": pools}
     if len(groups) >= MANY:
         found["chosen_on"] = chosen_on(dataset, set(groups[::2]), count)
@@ -78,7 +79,9 @@ def taken(dataset: Dataset, sequence: list[str], count: int) -> Iterator[tuple[s
         for group in dict.fromkeys(dataset.groups[name] for name in sequence):
             own = [name for name in sequence if dataset.groups[name] == group]
             blocks += [own[i : i + length] for i in range(0, len(own) - length + 1, length)]
-        chosen = sorted(generator(0, "runs", length).permutation(len(blocks))[: max(2, count // length)])
+        chosen = sorted(
+            generator(0, "runs", length).permutation(len(blocks))[: max(-(-FEWEST // length), count // length)]
+        )
         yield f"runs of {length}", "redundant", [name for i in chosen for name in blocks[i]]
 
 
@@ -124,6 +127,6 @@ def chosen_on(dataset: Dataset, groups: set[str], count: int) -> dict[str, list[
                 for begin in range(0, len(sequence) - length + 1, length)
                 if len(set(clips[begin : begin + length])) == 1
             ]
-            some = np.sort(rng.permutation(len(blocks))[: max(2, count // length)])
+            some = np.sort(rng.permutation(len(blocks))[: max(-(-FEWEST // length), count // length)])
             note(f"runs of {length}", np.concatenate([blocks[i] for i in some]))
     return found

@@ -239,6 +239,16 @@ def test_forecast(run):
     assert main(["forecast", "dataset=camvid"]) == 2
 
 
+def test_recommend(run):
+    found = run("recommend", "dataset=streets", "dataset.images=150", "dataset.size=[60,80]")
+    names = [pool["name"] for pool in found["pools"]]
+    assert names[0] == "spread evenly" and len(names) == len(set(names)) == 7
+    assert {pool["made"] for pool in found["pools"]} == {"diverse", "redundant"}
+    assert all(pool["low"] <= pool["in_sequence"] <= pool["high"] for pool in found["pools"])
+    # Drawn streets have no sequence, so that their runs are no runs; copies are copies.
+    assert [pool["said"] for pool in found["pools"] if "copies" in pool["name"]] == ["redundant"] * 2
+
+
 def test_loop(run, tmp_path, monkeypatch):
     """Two rounds of each project, then the same again from what is on disk."""
     monkeypatch.setattr(loop, "FOLDER", tmp_path / "loop")
