@@ -46,7 +46,7 @@ def measure(overrides: Sequence[str], share: float) -> dict[str, Any]:
     def sizes(full: dict[str, int]) -> dict[str, Any]:
         return {name: max(least, round(share * full[name])) for name, least in (("points", 100), ("picks", 10))}
 
-    def fresh(function: Callable[..., Any], full: dict[str, int], **others: int) -> list[dict[str, Any]]:
+    def fresh(function: Callable[..., Any], full: dict[str, int], **others: Any) -> list[dict[str, Any]]:
         return [in_fresh_process(function, kind=kind, **sizes(full), **others)["result"] for kind in KINDS]
 
     side = max(0.03, share**0.5)
