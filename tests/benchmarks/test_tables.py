@@ -357,11 +357,9 @@ def test_batches(run, monkeypatch):
 
 def test_selection(run, in_this_process):
     found = run("selection", share="0.002")
-    assert in_this_process == ["centres", "centres", "herd", "herd"]
-    assert [(line["points"], line["picks"]) for line in found["k_center"] + found["max_herding"]] == [
-        *[(200, 10)] * 2,
-        *[(100, 10)] * 2,
-    ]
+    assert in_this_process == ["centres"] * 4 + ["herd"] * 2
+    clouds = found["k_center"] + found["k_center of images"] + found["max_herding"]
+    assert [(line["points"], line["picks"]) for line in clouds] == [*[(200, 10)] * 2, *[(100, 10)] * 4]
     for line in found["lazy_and_dense"]:
         assert line["first_equal"] and min(line["seconds"].values()) > 0
         assert line["coverage"]["lazy"] == pytest.approx(line["coverage"]["dense"], rel=1e-9)
