@@ -47,14 +47,18 @@ def entries(results: Path) -> list[dict[str, Any]]:
         if folder.name.endswith(SEMI):
             continue
         own, semi = areas(folder), Path(f"{folder}{SEMI}")
+        if missing := [policy for policy in KINDS if policy not in own]:
+            raise RalsegError(f"{folder}: there are no runs of {missing[0]}; play experiment=best_practices there")
         differences = _between_kinds(own, "")
         if semi.is_dir():
             others = areas(semi)
-            differences |= _between_kinds(others, ", semi-supervised")
-            for policy, kind in KINDS.items():
-                differences[f"semi-supervised - supervised, {kind}"] = _interval(others[policy], own[policy])
-            every = [{(policy, seed): v for policy in KINDS for seed, v in of[policy].items()} for of in (others, own)]
-            differences["semi-supervised - supervised"] = _interval(*(_by_seed(of) for of in every))
+            both = [policy for policy in KINDS if policy in others]
+            differences["semi-supervised - supervised"] = _interval(*(_mean_of(both, of) for of in (others, own)))
+            if len(both) == len(KINDS):
+                differences |= _between_kinds(others, ", semi-supervised")
+            for policy in both if len(both) > 1 else ():
+                name = f"semi-supervised - supervised, {KINDS[policy]}"
+                differences[name] = _interval(others[policy], own[policy])
         config = load_results(folder).comparison["config"]
         found.append(
             {
@@ -79,8 +83,6 @@ def areas(folder: Path) -> Areas:
         budgets = sorted(curve)
         values = [float(np.mean(curve[budget])) for budget in budgets]
         found[policy][seed] = float(area_under_budget_curve(budgets, values).normalised)
-    if missing := [policy for policy in KINDS if policy not in found]:
-        raise RalsegError(f"{folder}: there are no runs of {missing[0]}; play experiment=best_practices there")
     return found
 
 
@@ -90,10 +92,10 @@ def _between_kinds(of: Areas, suffix: str) -> dict[str, list[float]]:
     return {f"{first} - {second}{suffix}": _interval(named[first], named[second]) for first, second in pairs}
 
 
-def _by_seed(values: dict[tuple[str, int], float]) -> dict[int, float]:
-    """The mean over policies of each seed: the three share their first labels, so they are one draw."""
-    seeds = sorted({seed for _, seed in values})
-    return {seed: float(np.mean([v for (_, own), v in values.items() if own == seed])) for seed in seeds}
+def _mean_of(policies: Sequence[str], of: Areas) -> dict[int, float]:
+    """The mean over policies of each seed: they share their first labels, so they are one draw."""
+    seeds = set.intersection(*(set(of[policy]) for policy in policies))
+    return {seed: float(np.mean([of[policy][seed] for policy in policies])) for seed in seeds}
 
 
 def _interval(first: dict[int, float], second: dict[int, float]) -> list[float]:

@@ -38,4 +38,4 @@ def test_a_kind_that_was_not_played(copied):
     text = (copied / "results.csv").read_text().replace(",then_coreset,", ",another,")
     (copied / "results.csv").write_text(text)
     with pytest.raises(RalsegError, match="no runs of then_coreset; play experiment=best_practices"):
-        areas(copied)
+        entries(copied.parent)
