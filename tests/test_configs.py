@@ -290,8 +290,9 @@ def test_a_spawned_game_computes_in_one_thread(monkeypatch):
 @pytest.mark.parametrize("choice", groups()["experiment"])
 def test_experiments_compose_and_name_policies(choice):
     """They belong to `evaluate_policy.py` and change several groups together; overrides come after them."""
-    config = composed("evaluate_policy", [f"experiment={choice}", "budgets=[1]", "network.hidden=7"])
-    assert (config["budgets"], config["network"]["hidden"], config["game"]["unit"]) == ([1], 7, "pixel")
+    config = composed("evaluate_policy", [f"experiment={choice}", "budgets=[1]", "network.dropout=0.3"])
+    assert (config["budgets"], config["network"]["dropout"]) == ([1], 0.3)
+    assert config["game"]["unit"] in ("pixel", "image") and config["theta0"]["untrained"]
     assert len(make_policies(config["policies"])) == len(config["policies"]) > 1
     with pytest.raises(RalsegError, match="experiment"):
         composed("train_agent", [f"experiment={choice}"])

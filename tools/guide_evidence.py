@@ -19,7 +19,7 @@ from ralseg.evaluation.results import load_results
 from ralseg.foundation import RalsegError, atomic_write
 from ralseg.stats import area_under_budget_curve, paired_interval
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "annotation" / "evidence.json"
 KINDS = {"random": "random", "then_entropy": "single", "then_coreset": "batch"}
 """Policy of the experiment -> the kind that it stands for."""
