@@ -290,7 +290,8 @@ def test_a_spawned_game_computes_in_one_thread(monkeypatch):
 @pytest.mark.parametrize("choice", groups()["experiment"])
 def test_experiments_compose_and_name_policies(choice):
     """They belong to `evaluate_policy.py` and change several groups together; overrides come after them."""
-    config = composed("evaluate_policy", [f"experiment={choice}", "budgets=[1]", "network.dropout=0.3"])
+    data = ["dataset.root=here"] if choice == "a2d2_3k" else []
+    config = composed("evaluate_policy", [f"experiment={choice}", *data, "budgets=[1]", "network.dropout=0.3"])
     assert (config["budgets"], config["network"]["dropout"]) == ([1], 0.3)
     assert config["game"]["unit"] in ("pixel", "image") and config["theta0"]["untrained"]
     assert len(make_policies(config["policies"])) == len(config["policies"]) > 1
