@@ -211,7 +211,7 @@ def test_the_wheel_holds_the_package_its_yaml_and_its_policies(wheel):
     policies = (file for folder in (ROOT / "policies").glob("[!_]*/") for file in folder.iterdir())
     templates = (ROOT / "evaluation/page/templates").iterdir()
     page = (file for kind in ("html", "js", "css") for file in (ROOT / "annotation/page").glob(f"*.{kind}"))
-    data = [*(ROOT / "configs").rglob("*.yaml"), *policies, *templates, *page]
+    data = [*(ROOT / "configs").rglob("*.yaml"), *policies, *templates, *page, ROOT / "annotation/evidence.json"]
     expected = {f"ralseg/{file.relative_to(ROOT)}" for file in data} | {"ralseg/py.typed"}
     expected |= {str(file.relative_to(ROOT)) for file in sources()}
     metadata = {name for name in names if name.split("/")[0].endswith(".dist-info")}
