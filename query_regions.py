@@ -67,9 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("ralseg-query", description=__doc__, epilog=EXAMPLES, formatter_class=raw)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, text: str, folder: str = "the project's folder") -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text)
-        made.add_argument("folder", type=Path, nargs="?", default=Path("ralseg-project"), help="the project's folder")
+        made.add_argument("folder", type=Path, nargs="?", default=Path("ralseg-project"), help=folder)
         return made
 
     init = command("init", "make a project of a folder with images/ and classes.yaml")
@@ -95,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     command("status", "what it costs, how good it is, what to do next")
     predict = command("predict", "write label maps and overlays of all images")
     predict.add_argument("--out", type=Path, help="where to; default: predictions/ in the project")
-    recommend = command("recommend", "say which kind of acquisition suits a folder of images, and why")
+    recommend = command("recommend", "say which kind of acquisition suits a folder of images, and why",
+                        "a folder of images, or one with images/, as a project has")  # fmt: skip
     recommend.add_argument("--budget", type=int, help="how many images will be labelled in the end; default: a tenth")
     return parser
 
