@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def entries(results: Path) -> list[dict[str, Any]]:
     """The evidence of all comparisons of the experiment, see `ralseg.annotation.guide.evidence`."""
     found = []
-    for folder in sorted(results.glob("best_practices_*")):
+    for folder in sorted(path.parent for path in results.glob("best_practices_*/comparison.json")):
         if folder.name.endswith(SEMI):
             continue
         own, semi = areas(folder), Path(f"{folder}{SEMI}")
