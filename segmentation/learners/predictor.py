@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ralseg.features.prediction import Noise, Prediction
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.devices import Precision, compute_dtype, copied, tensor
+from ralseg.segmentation.devices import Precision, compute_dtype, copied, tensor, to_device
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.predictions import Predictions, joined
 from ralseg.segmentation.networks import Cut, InferenceTwin, SegmentationNetwork
@@ -147,6 +147,15 @@ class Predictor:
         """The kept maps that `forward` starts from, in batches of one size."""
         for chunk in self._chunks(images):
             yield self.maps()(chunk)
+
+    @torch.no_grad()
+    def lower(self, windows: np.ndarray) -> tuple[Tensor, ...]:
+        """The maps below the cut of windows (B, h, w, 3) uint8 of one size, for training and inference alike.
+
+        What lies below the cut does not change, and the twin, in which batch norm is folded, is faster.
+        """
+        network = self._twin.network
+        return network.lower(network.normalise(to_device(windows, self.device)), self._cut)
 
     def maps(self, variant: Variant = PLAIN) -> KeptMaps | Pictures:
         """The source of the maps that `forward` starts from."""

@@ -1,12 +1,14 @@
 """Optimiser steps: the trained weights, their optimisers, and their running average."""
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence, Set
 from itertools import compress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.losses import processes
@@ -127,3 +129,12 @@ def with_shared_stages(network: SegmentationNetwork, cut: Cut) -> SegmentationNe
     above = {id(t) for m in network.trained(cut) for t in (*m.parameters(), *m.buffers())}
     below = {id(t): t for t in (*network.parameters(), *network.buffers()) if id(t) not in above}
     return copy.deepcopy(network, below)
+
+
+def advance(schedules: Sequence[LRScheduler], steps: int) -> None:
+    """Take the schedules to where they are after so many steps of their optimisers, which a checkpoint restores."""
+    # torch warns that the optimisers have not stepped: they have, before the checkpoint.
+    with warnings.catch_warnings(action="ignore"):
+        for schedule in schedules:
+            for _ in range(steps):
+                schedule.step()

@@ -1,7 +1,6 @@
 """The supervised learner: the training of a network and its averaged twin."""
 
 import copy
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -21,7 +20,7 @@ from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import TrainingSet
-from ralseg.segmentation.learners.steps import Steps, above_the_cut, with_shared_stages
+from ralseg.segmentation.learners.steps import Steps, above_the_cut, advance, with_shared_stages
 from ralseg.segmentation.losses import class_weights, cross_entropy, processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
@@ -156,7 +155,7 @@ class SupervisedLearner(Predictor):
         if checkpoint is not None and (kept := checkpoint.load()) is not None:
             reached = Reached.unpacked(*kept, self._drop, rng)
             self._put(kept[0])
-            _advance(schedules, reached.steps)
+            advance(schedules, reached.steps)
         for taken in range(reached.steps + 1, steps + 1):
             chosen: list[Sample] = [(images[i], None) for i in rng.integers(len(images), size=options.batch)]
             self.progress = (taken - 1) / steps
@@ -236,13 +235,6 @@ class SupervisedLearner(Predictor):
         """The training pass, with dropout if the network has it."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self._steps.module(maps, self.options.cut, drop=self._drop)
-
-    @torch.no_grad()
-    def lower(self, windows: np.ndarray) -> tuple[Tensor, ...]:
-        """The maps below the cut of windows (B, h, w, 3) uint8 of one size."""
-        # What lies below the cut is the same in the twin, which is faster.
-        network = self._twin.network
-        return network.lower(network.normalise(to_device(windows, self.device)), self.options.cut)
 
     def make_companion(self) -> nn.Module:
         """What is trained or kept beside the network and has no part in predictions: none here.
@@ -341,11 +333,3 @@ class SupervisedLearner(Predictor):
             if name not in own or own[name].shape != value.shape:
                 raise RalsegError(f"the state has {name} of another network; restore it into the same kind of learner")
             own[name].copy_(value)
-
-
-def _advance(schedules: Sequence[LRScheduler], steps: int) -> None:
-    # torch warns that the optimisers have not stepped: they have, before the checkpoint.
-    with warnings.catch_warnings(action="ignore"):
-        for schedule in schedules:
-            for _ in range(steps):
-                schedule.step()
