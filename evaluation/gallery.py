@@ -12,6 +12,8 @@ from ralseg.features.prediction import resized
 from ralseg.foundation import RalsegError, atomic_write
 from ralseg.segmentation.learners import Learner
 
+GALLERY = "gallery"
+"""Where the folder of a comparison has its maps."""
 IMAGES = 4
 DRAW = 0
 """The run of every policy whose predictions are kept."""
@@ -63,7 +65,7 @@ def read_maps(folder: str | Path, run_id: str, image: str) -> tuple[np.ndarray, 
 
 
 def _paths(folder: str | Path, run_id: str, image: str) -> tuple[Path, Path]:
-    stem = Path(folder) / "gallery" / run_id / file_name(image)
+    stem = Path(folder) / GALLERY / run_id / file_name(image)
     return stem.with_name(f"{stem.name}-before.png"), stem.with_name(f"{stem.name}-after.png")
 
 

@@ -22,7 +22,7 @@ from ralseg.evaluation.cells import Cell, difference, labels_saved, share_of_ref
 from ralseg.evaluation.results import SUPERVISED, load_results
 from ralseg.evaluation.run_arrays import BILL, differences, measured, resamples_of_summary, runs_of
 from ralseg.evaluation.summary import rare_classes, summarise
-from ralseg.evaluation.whole_curves import labels_saved_of
+from ralseg.evaluation.whole_curves import areas, labels_saved_of
 from ralseg.foundation import RalsegError, read_json
 from ralseg.stats import paired_interval
 
@@ -139,19 +139,17 @@ class Comparison:
 
     def _difference(self, record: Mapping[str, Any], name: str, less: str) -> Cell:
         """A paired difference: as the summary has it, or made in the same way for another pair."""
+        runs, budgets = self._runs(record["game"])[record["split"]], self.results.comparison["budgets"]
         if name == "area":
-            if less not in record["difference"]:
-                there = ", ".join(record["difference"])
-                raise RalsegError(f"{self.name}: areas are compared with {there} alone, not with {less}")
-            return difference(record["difference"][less])
-        runs = self._runs(record["game"])[record["split"]]
+            against = areas(list(runs.values()), budgets, [less], resamples_of_summary())
+            own = next(own for own in against if own["policy"] == record["policy"])
+            return difference(own["difference"].get(less))
         if name == "labels_saved":
-            budgets = self.results.comparison["budgets"]
             saved = labels_saved_of(list(runs.values()), budgets, resamples_of_summary(), less)
             return labels_saved(next((own for own in saved if own["policy"] == record["policy"]), None))
         if name not in ("miou", "rare"):
             raise RalsegError(f"{name} has no paired difference; miou, rare and area have")
-        at = self.results.comparison["budgets"].index(record["budget"])
+        at = budgets.index(record["budget"])
         values = differences(runs[record["policy"]], runs, [less]).get(less)
         if values is None:
             return Cell()

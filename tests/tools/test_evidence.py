@@ -97,6 +97,8 @@ def evidence(tmp_path_factory):
         ("two: margin, 8, dev", "48.00"),
         ("two: margin, dev, area", "46.00"),
         ("two: margin - random, area", "+3.00 [+3.00, +3.00]"),
+        # A pair that the summary does not hold.
+        ("two: margin - class_truth, area", "-6.00 [-6.00, -6.00]"),
         # Random ends 4 below margin.
         ("two: random, labels_saved", "at most 0 %"),
         # With half of the budget it has what random ends with.
@@ -138,7 +140,6 @@ def test_what_is_not_defined_is_an_empty_cell(evidence, source):
         ("one: dev", "no policy is named"),
         ("two: margin, dev", "has budgets 4, 8; name one"),
         ("one: margin - random, clicks", "clicks has no paired difference"),
-        ("two: margin - class_truth, area", "areas are compared with random"),
     ],
 )
 def test_a_source_that_cannot_be_found_is_named(evidence, source, message):
