@@ -22,7 +22,7 @@ from ralseg.features.units import Reducer
 from ralseg.features.view import CandidatesView
 from ralseg.foundation import RalsegError, generator
 from ralseg.segmentation.evaluation import Evaluator
-from ralseg.segmentation.labels import PartialLabels, revealed
+from ralseg.segmentation.labels import FullLabels, PartialLabels, revealed
 from ralseg.segmentation.learners import Learner, TrainingSet, taught
 
 
@@ -59,6 +59,7 @@ class Game:
         oracle: answers the requests; ground truth by default.
         hindsight: computes what candidates were worth, for the training of a policy; None if that is not needed.
         rehearse: whether the learner also learns from D_S, whose units then count as labelled for acquisitions, too.
+        source_domain: labels of another domain, which learners may learn from, too; None without one.
 
     Attributes:
         campaign: pool, labels, ledger and records.
@@ -78,12 +79,13 @@ class Game:
         oracle: Oracle | None = None,
         hindsight: Hindsight | None = None,
         rehearse: bool = True,
+        source_domain: FullLabels | None = None,
     ) -> None:
         self.learner, self.pool, self.options = learner, pool, options
         self.state, self.reward = list(state), list(reward)
         self.oracle = oracle or GroundTruth(pool.store)
         self.evaluator = Evaluator(pool.store, learner.classes)
-        self._known = self.state if rehearse else []
+        self._known, self._source_domain = self.state if rehearse else [], source_domain
         outlines = options.budget_measure == "polygon_clicks"
         self.campaign = Campaign(pool, lambda: revealed(pool.store, self._known), outlines=outlines)
         self.state_units = sum(len(observed_units(pool, i)) for i in self.state)
@@ -237,7 +239,7 @@ class Game:
         Returns:
             The learner's mean loss, a 0-d tensor on its device; 0 if nothing is new.
         """
-        data = TrainingSet(self.labels, self.campaign.fresh, self.pool.unlabelled_images)
+        data = TrainingSet(self.labels, self.campaign.fresh, self.pool.unlabelled_images, self._source_domain)
         loss = taught(self.learner, data, generator(self.seed, "training", self.turn))
         self.campaign.learned()
         self.turn += 1

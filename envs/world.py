@@ -20,8 +20,9 @@ from ralseg.features import ObservationSpec, PrincipalComponents, spec_from_conf
 from ralseg.features.prediction import Noise
 from ralseg.features.unit_features import feature_reducers
 from ralseg.foundation import RalsegError, file_digests, generator, settings
-from ralseg.segmentation.datasets import Dataset, InTaxonomy
+from ralseg.segmentation.datasets import SOURCE_DOMAIN, Dataset, InTaxonomy
 from ralseg.segmentation.devices import compute_dtype
+from ralseg.segmentation.labels import FullLabels
 from ralseg.segmentation.learners import Learner, LearnerImages, LearnOptions, SupervisedLearner
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.pretraining import Theta0Options, theta0
@@ -166,7 +167,11 @@ class World:
         return theta0(
             self.network,
             self.store,
-            {"state": self.images("state"), "train": self.images(pool)},
+            {
+                "state": self.images("state"),
+                "train": self.images(pool),
+                SOURCE_DOMAIN: self.labelled(SOURCE_DOMAIN),
+            },
             options,
             loss=self.config["loss"],
             cut=cut,
@@ -271,7 +276,9 @@ class World:
         asked = {"credit": credit, "reference": reference, "informed": lambda: self.informed(role), "known": known}
         hindsight = Hindsight(learner, self.store, self.rewarded, self.game_options, self.config["loss"], **asked)
         given = self.images("state"), self.rewarded, spec, self.game_options.on(len(pool.images))
-        return Game(learner, pool, *given, hindsight=hindsight, rehearse=self.learn_options.rehearse)
+        labelled = FullLabels(self.store, self.labelled(SOURCE_DOMAIN)) if self.splits.source_domain else None
+        also = {"rehearse": self.learn_options.rehearse, "source_domain": labelled}
+        return Game(learner, pool, *given, hindsight=hindsight, **also)
 
     def fitted_spec(self, learner: Learner, pool: Pool, spec: ObservationSpec) -> ObservationSpec:
         """`spec` with principal components fitted on D_S and D_T at the learner's present weights (theta_0)."""

@@ -18,8 +18,8 @@ from ralseg.evaluation.results import Results, ResultsStore, load_results, write
 from ralseg.evaluation.run_folder import opened
 from ralseg.foundation import RalsegError, read_json, write_json
 
-SHARED = ("classes", "splits", "budgets", "pool")
-"""Keys of comparison.json in which joined comparisons agree."""
+SHARED = ("classes", "splits", "budgets")
+"""Keys of comparison.json in which joined comparisons agree, besides the pixels of the pool: units may differ."""
 SHARED_GROUPS = ("taxonomy", "protocol", "seed")
 """Groups of the configuration in which they agree, so that the same draw has the same images."""
 UNTOLD = ("dataset", "policies", "only", "draws", "processes", "readings", "why", "run")
@@ -82,6 +82,7 @@ def _distinct(names: list[str], what: str) -> list[str]:
 def _check_same(first: Results, other: Results) -> None:
     one, two = first.comparison, other.comparison
     different = [key for key in SHARED if one[key] != two[key]]
+    different += ["pool"] * (one["pool"]["class_pixels"] != two["pool"]["class_pixels"])
     different += [key for key in SHARED_GROUPS if one["config"].get(key) != two["config"].get(key)]
     if all((of.folder / DATA).exists() for of in (first, other)):
         images, others = ({**read_json(of.folder / DATA), WEIGHTS: None} for of in (first, other))

@@ -112,6 +112,41 @@ class PartialLabels:
         return self._targets[image]
 
 
+class FullLabels:
+    """The full labels of some images of a store, read where they lie, with the reading half of `PartialLabels`.
+
+    Args:
+        store: images and labels.
+        images: store indices.
+
+    Attributes:
+        classes: number of classes C.
+        images: store indices.
+        class_counts: (C,) int64, pixels per class of all images.
+    """
+
+    def __init__(self, store: ImageStore, images: Sequence[int]) -> None:
+        self._store = store
+        self.classes, self.images = len(store.dataset.classes), list(images)
+        self._counts = dict(zip(self.images, store.class_counts()[self.images], strict=True))
+        self.class_counts = sum(self._counts.values(), np.zeros(self.classes, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def counts(self, image: int) -> np.ndarray:
+        """(C,) int64, pixels per class of one image."""
+        return self._counts[image]
+
+    def label(self, image: int) -> np.ndarray:
+        """(H, W) uint8: one label map."""
+        return self._store.label(image)
+
+    def targets(self, image: int, size: tuple[int, int]) -> np.ndarray:
+        """Pixels per class in each cell of a coarser map; see `soft_targets`."""
+        return soft_targets(self.label(image), self.classes, size)
+
+
 def revealed(store: ImageStore, images: Sequence[int]) -> PartialLabels:
     """The full labels of some images of a store."""
     labels = PartialLabels(len(store.dataset.classes))

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ralseg.segmentation.datasets import SOURCE_DOMAIN
 from ralseg.segmentation.splits import ROLES, Splits
 from ralseg.segmentation.store import ImageStore
 
 SIZES = 3
 """The most sizes of images that are listed."""
-TITLES = {"state": "D_S", "train": "D_T", "compare": "D_V", "reward": "D_R"}
+TITLES = {"state": "D_S", "train": "D_T", "compare": "D_V", "reward": "D_R", SOURCE_DOMAIN: "source domain"}
 
 
 def overview(store: ImageStore, splits: Splits) -> list[str]:
@@ -27,7 +28,7 @@ def overview(store: ImageStore, splits: Splits) -> list[str]:
     labelled = counts.sum(1) > 0
     total, pixels = counts[labelled].sum(0), sizes.prod(1)[labelled].sum()
     bare = "all with labels" if labelled.all() else f"{labelled.sum()} with labels"
-    roles = {TITLES.get(role, role): getattr(splits, role) for role in ROLES}
+    roles = {TITLES.get(role, role): getattr(splits, role) for role in (*ROLES, SOURCE_DOMAIN)}
     held = {name: bool(labelled[i]) for i, name in enumerate(store.names)}
     shares = ", ".join(
         f"{name} {_percent(count, total.sum())}" for name, count in zip(store.dataset.classes, total, strict=True)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from safetensors.torch import save
 
 from ralseg.foundation import Count, RalsegError, Range, Settings, atomic_write, generator, integer, unwritable
-from ralseg.segmentation.datasets import Streets
+from ralseg.segmentation.datasets import SOURCE_DOMAIN, Streets
 from ralseg.segmentation.devices import Precision, compute_dtype
 from ralseg.segmentation.labels import revealed
 from ralseg.segmentation.learners import (
@@ -31,6 +31,7 @@ from ralseg.segmentation.networks import Cut, SegmentationNetwork, load_weights,
 from ralseg.segmentation.sources import Source
 from ralseg.segmentation.store import ELSEWHERE, ImageStore
 
+CAME_LATER = ("untrained", "use_source_domain")
 RECIPE = 2
 """Part of the name of cached weights; raise it whenever the training below gives other weights."""
 
@@ -42,6 +43,7 @@ class Theta0Options(Settings, group="theta0"):
     Attributes:
         streets: number of images of Streets to pretrain on first, in the role of GTA; 0 for none. The data set must
             have the classes of Streets.
+        use_source_domain: whether to train on the source domain of a data set across domains, before D_S.
         use_state: whether to train on D_S.
         use_train: whether to train on D_T as well: "no", "yes", or "compare" (only when policies are compared, as
             released).
@@ -60,22 +62,23 @@ class Theta0Options(Settings, group="theta0"):
     frozen_hidden: Count = 64
     frozen_steps: Count = 300
     untrained: bool = False
+    use_source_domain: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        trained = self.streets or self.use_state or self.use_train != "no" or self.file is not None
-        if self.untrained and trained:
+        always = self.streets or self.use_source_domain or self.use_state or self.file is not None
+        if self.untrained and (always or self.use_train != "no"):
             raise RalsegError("untrained=true contradicts the other settings; choose theta0=untrained")
-        if not (self.untrained or self.streets or self.use_state or self.use_train == "yes" or self.file is not None):
+        if not (self.untrained or always or self.use_train == "yes"):
             raise RalsegError(
                 "the network would be trained on nothing; set use_state=true, streets=<images> or file=<checkpoint>, "
                 "or choose theta0=untrained"
             )
 
     def facts(self) -> dict[str, Any]:
-        """The options as JSON values, for digests. At its default, `untrained` is left out: it came later."""
+        """The options as JSON values, for digests. Those that came later are left out where they are false."""
         found = asdict(self) | {"fit": self.fit.facts()}
-        return {key: value for key, value in found.items() if key != "untrained" or value}
+        return {key: value for key, value in found.items() if key not in CAME_LATER or value}
 
     def check(self, network: SegmentationNetwork) -> None:
         """Refuse to keep an encoder as it is that starts from nothing.
@@ -112,7 +115,7 @@ def theta0(
     Args:
         make_network: makes the untrained network; torch's generator is seeded first.
         store: images and labels.
-        images: store indices of `state` (D_S) and `train` (D_T).
+        images: store indices of `state` (D_S), `train` (D_T) and `source_domain`.
         options: see `Theta0Options`.
         loss: the loss of the training.
         cut: the game; with `frozen` the network gets its MLP head, trained on D_S.
@@ -139,6 +142,12 @@ def theta0(
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
+    of_source = images[SOURCE_DOMAIN] if options.use_source_domain else ()
+    if options.use_source_domain and not of_source:
+        raise RalsegError(
+            "theta0.use_source_domain: this data set has no source domain; choose a dataset across domains, or set "
+            "theta0=state"
+        )
     of_head = images["state"] if cut == "frozen" or source is not None else ()
     if source is not None:
         # A source is not trained, and it has no maps of Streets.
@@ -152,7 +161,9 @@ def theta0(
         "seed": seed,
         "dtype": str(compute_dtype(precision, torch.device(device))),
         # Contents, not paths and times, so that a copy of a data set has the same theta_0.
-        "data": [[store.content(image) for image in part] for part in (chosen, of_head)],
+        "data": [
+            [store.content(image) for image in part] for part in (chosen, of_head, *[of_source] * bool(of_source))
+        ],
         "streets": [store.dataset.classes, store.size(0), store.scale] if options.streets else None,
     }
     if source is not None:
@@ -165,7 +176,7 @@ def theta0(
             if not path.exists():
                 make = partial(SupervisedLearner, network, device=device, precision=precision, source=source)
                 training = _Training(network, make, store, options, loss, seed, cache, on_step)
-                training.run(chosen, of_head, source is None)
+                training.run(of_source, chosen, of_head, source is None)
                 with atomic_write(path) as file:
                     file.write(save({name: tensor.contiguous() for name, tensor in network.state_dict().items()}))
     load_weights(network, read_tensors(path), path, "this network")
@@ -200,10 +211,11 @@ class _Training:
     cache: Path
     on_step: Callable[[int, int], None] | None
 
-    def run(self, chosen: Sequence[int], of_head: Sequence[int], own_stages: bool) -> None:
-        """Train on Streets, then on the chosen images, then the head of the frozen game, as far as configured.
+    def run(self, of_source: Sequence[int], chosen: Sequence[int], of_head: Sequence[int], own_stages: bool) -> None:
+        """Train on Streets, the source domain, the chosen images, then the head of the frozen game, as configured.
 
         Args:
+            of_source: store indices of the images of the source domain.
             chosen: store indices of the images that the network is trained on.
             of_head: store indices of the images that train the head of the frozen game or, with a source, standardise
                 its maps.
@@ -214,6 +226,8 @@ class _Training:
         if self.options.streets:
             streets = self._streets()
             self._fit(streets, range(len(streets)), "streets")
+        if of_source:
+            self._fit(self.store, of_source, SOURCE_DOMAIN)
         if chosen:
             self._fit(self.store, chosen, "state")
         if of_head and own_stages:

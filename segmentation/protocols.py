@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from ralseg.foundation import RalsegError, Range, checked, read_json
-from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.datasets import SOURCE_DOMAIN, Dataset
 from ralseg.segmentation.drawn_splits import check_roles, counts_of, drawable, make_splits
 from ralseg.segmentation.splits import ROLES, Splits, check_keys, rows_of
 
@@ -127,7 +127,8 @@ def splits_from_config(
     else:
         path = protocol["path"]
         splits = read_splits(path, dataset) if kind == "lists" else ralis_splits(dataset, path)
-        splits.check(dataset, class_counts)
+    splits = replace(splits, source_domain=dataset.subsets.get(SOURCE_DOMAIN, ()))
+    splits.check(dataset, class_counts)
     notes = [*splits.notes, *_lacking(splits, dataset, class_counts)]
     if contents is not None:
         notes += _repeated(splits, contents)
@@ -178,7 +179,7 @@ def _repeated(splits: Splits, contents: Mapping[str, str]) -> list[str]:
     """
     first: dict[str, tuple[str, str]] = {}
     repeated: list[tuple[str, str]] = []
-    for role in (*(role for role in ROLES if role not in JUDGED), *JUDGED):
+    for role in (SOURCE_DOMAIN, *(role for role in ROLES if role not in JUDGED), *JUDGED):
         for name in getattr(splits, role):
             other, where = first.setdefault(contents[name], (name, role))
             if other == name:

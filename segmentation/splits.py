@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.datasets import Dataset
+from ralseg.segmentation.datasets import SOURCE_DOMAIN, Dataset
 from ralseg.segmentation.store import ImageStore, count_classes
 
 ROLES = ("state", "train", "compare", "dev", "reward", "twin", "test")
-MAY_BE_EMPTY = ("dev", "twin")
+MAY_BE_EMPTY = ("dev", "twin", SOURCE_DOMAIN)
 POOLS = ("train", "compare")
 """The roles whose images may be without a label."""
 
@@ -28,6 +28,7 @@ class Splits:
         twin: D_R's twin, the neighbouring frames of D_R; may be empty.
         test: images on which results are reported.
         notes: remarks that a user should read, without a full stop.
+        source_domain: labelled images of another domain, see `AcrossDomains`; mostly empty.
     """
 
     state: tuple[str, ...]
@@ -38,6 +39,7 @@ class Splits:
     twin: tuple[str, ...]
     test: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    source_domain: tuple[str, ...] = ()
 
     def check(self, dataset: Dataset, class_counts: np.ndarray) -> None:
         """Refuse splits that are not usable for a game.
@@ -50,7 +52,7 @@ class Splits:
             RalsegError: if a required set is empty, a name is unknown or occurs twice, or a set has no labelled pixel.
         """
         owner: dict[str, str] = {}
-        for role in ROLES:
+        for role in (*ROLES, SOURCE_DOMAIN):
             names = getattr(self, role)
             if not names and role not in MAY_BE_EMPTY:
                 raise RalsegError(
@@ -72,8 +74,8 @@ class Splits:
                 )
 
     def to_dict(self) -> dict[str, list[str]]:
-        """Role -> names, for JSON."""
-        return {role: list(getattr(self, role)) for role in ROLES}
+        """Role -> names, for JSON; without a source domain, it is no role."""
+        return {role: list(getattr(self, role)) for role in (*ROLES, *[SOURCE_DOMAIN] * bool(self.source_domain))}
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Sequence[str]]) -> "Splits":
@@ -82,7 +84,7 @@ class Splits:
         Raises:
             RalsegError: if a role is missing or unknown.
         """
-        if not isinstance(value, Mapping) or set(value) != set(ROLES):
+        if not isinstance(value, Mapping) or set(value) - {SOURCE_DOMAIN} != set(ROLES):
             found = ", ".join(value) if isinstance(value, Mapping) else repr(value)
             raise RalsegError(f"splits: the keys must be {', '.join(ROLES)}; found {found}")
         return cls(**{role: tuple(names) for role, names in value.items()})

@@ -22,7 +22,8 @@ RADII = {"ra": 1, "pa": 32}
 class Ripu(Scored):
     """Entropy of the classes predicted around a pixel, times the prediction's entropy, each divided by ln C; 0 to 1.
 
-    If units are pixels, it is taken in a window around each one at the image's own resolution; otherwise, in the unit.
+    If units are pixels, it is taken in a window around each one at the image's own resolution; otherwise, in the unit,
+    at that resolution, too, if no unit is larger than four cells of the prediction.
 
     Attributes:
         mode: for pixels, `ra` (the mean entropy of the window) or `pa` (the entropy of the pixel itself).
@@ -50,6 +51,8 @@ class Ripu(Scored):
         if self.mode == "pa":
             raise RalsegError("ripu.mode=pa scores pixels; set game.unit=pixel, or ripu.mode=ra for larger units")
         logits = as_array(prediction.logits)
-        classes = logits.shape[1]
+        classes, (rows, columns) = logits.shape[1], logits.shape[2:]
+        if grid.areas.max() * rows * columns <= 4 * grid.height * grid.width:
+            logits = as_array(resized(prediction.logits, (grid.height, grid.width)))
         impurity = unit_impurity(predicted_shares(class_map(logits), grid, classes))
         return impurity * grid.pool(entropy_map(logits)) / float(np.log(max(classes, 2)))

@@ -15,8 +15,10 @@ from ralseg.segmentation.learners.protocol import (
     fitted,
     taught,
 )
+from ralseg.segmentation.learners.ripu import RipuLearner
 from ralseg.segmentation.learners.s4gan import S4GanLearner
 from ralseg.segmentation.learners.semi_supervised import SemiSupervisedLearner
+from ralseg.segmentation.learners.stal import StalLearner
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 from ralseg.segmentation.learners.u2pl import U2plLearner
 
@@ -31,8 +33,10 @@ __all__ = [
     "MeanTeacherLearner",
     "PredictsPixels",
     "Predictor",
+    "RipuLearner",
     "S4GanLearner",
     "SemiSupervisedLearner",
+    "StalLearner",
     "SupervisedLearner",
     "TellsFigures",
     "TrainingSet",

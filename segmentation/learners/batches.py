@@ -11,7 +11,7 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import to_device
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.losses import processes
@@ -35,10 +35,12 @@ class Batch:
     Attributes:
         maps: (B, D_i, h_i, w_i), the input of `forward`.
         targets: (B, C, h, w) float32 labelled pixels per class and cell of the logits.
+        of_source: whether they show the source domain.
     """
 
     maps: tuple[Tensor, ...]
     targets: Tensor
+    of_source: bool = False
 
 
 def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random.Generator) -> list[Sample]:
@@ -76,7 +78,7 @@ def own_share(samples: Sequence) -> Sequence:
 
 def window_batches(
     samples: Sequence[Sample],
-    labels: PartialLabels,
+    labels: PartialLabels | FullLabels,
     images: LearnerImages,
     network: SegmentationNetwork,
     lower: Callable[[np.ndarray], tuple[Tensor, ...]],
@@ -101,7 +103,7 @@ def window_batches(
 
 def map_batches(
     chunks: Iterable[list[int]],
-    labels: PartialLabels,
+    labels: PartialLabels | FullLabels,
     images: LearnerImages,
     network: SegmentationNetwork,
     maps: KeptMaps,
@@ -132,7 +134,7 @@ def map_batches(
 
 def pixel_batch(
     places: Mapping[int, np.ndarray],
-    labels: PartialLabels | None,
+    labels: PartialLabels | FullLabels | None,
     images: LearnerImages,
     pixels: KeptPixels,
     device: torch.device,

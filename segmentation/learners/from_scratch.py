@@ -1,13 +1,14 @@
 """The learner that begins again in every turn, as protocols with few labelled pixels do."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ralseg.foundation import RalsegError, Range, checked
+from ralseg.foundation import RalsegError, Range, Share, checked
 from ralseg.segmentation.learners.batches import Batch, Sample, pixel_batch
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.supervised import SupervisedLearner
@@ -28,11 +29,14 @@ class FromScratchLearner(SupervisedLearner):
             the images of the pool. They have no part in the loss; its batch norms see them. Two-stage eDALD (NeurIPS
             2025) passes all pixels.
         epochs: how often each labelled image is seen in a turn, besides `options.steps`: with more labels, longer.
+        source_share: share of the windows of each step that show the source domain, where there is one (STAL 0.4, RIPU
+            0.5); at 0 nothing is learned from it after theta_0 (source-free).
 
     For the others see `SupervisedLearner`.
 
     Raises:
-        RalsegError: if an option is below 0, or `unlabelled` is set for another network, or for one without batch norm.
+        RalsegError: if an option is out of range, `unlabelled` is set for another network, or for one without batch
+            norm, or `source_share` for a network per pixel.
     """
 
     def __init__(
@@ -40,16 +44,23 @@ class FromScratchLearner(SupervisedLearner):
         *arguments: Any,
         unlabelled: Annotated[int, Range(0)] = 0,
         epochs: Annotated[float, Range(0)] = 0.0,
+        source_share: Share = 0.0,
         **named: Any,
     ) -> None:
         self.unlabelled = checked(Annotated[int, Range(0)], unlabelled, "learner.unlabelled")
         self.epochs = checked(Annotated[float, Range(0)], epochs, "learner.epochs")
+        self.source_share = checked(Share, source_share, "learner.source_share")
         super().__init__(*arguments, **named)
         norms = any(isinstance(m, nn.BatchNorm2d) for part in self._network.trained("full") for m in part.modules())
         if self.unlabelled and not (self._by_pixel and norms):
             raise RalsegError(
                 "learner.unlabelled is for the batch norms of a network per pixel; set network=pixel_mlp "
                 "network.norm=batch, or learner.unlabelled=0"
+            )
+        if self.source_share and self._by_pixel:
+            raise RalsegError(
+                "learner.source_share is for networks that learn from windows or whole images; set it to 0 for a "
+                "network per pixel"
             )
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
@@ -58,8 +69,9 @@ class FromScratchLearner(SupervisedLearner):
         if not len(labels) or not data.new:
             return torch.zeros((), device=self.device)
         self.reset()
+        self.begin(data)
         steps = options.steps + round(self.epochs * len(labels.images) / options.batch)
-        weights, schedules = self._weights(labels), self.make_schedules(steps)
+        weights, schedules = self.weights_of(data), self.make_schedules(steps)
         self._seed_dropout(rng)
         every: list[Sample] = [(image, None) for image in labels.images]
         whole = self._all_pixels(every, data, rng) if self._by_pixel else None
@@ -69,8 +81,7 @@ class FromScratchLearner(SupervisedLearner):
             self.progress = taken / steps
             batches = whole
             if batches is None:
-                chosen = [every[i] for i in rng.integers(len(every), size=options.batch)]
-                batches = self._batches(chosen, options.crops, labels, rng)
+                batches = self.labelled_batches(data, rng)
             with still_on_single_values(self._network):
                 losses.append(self._steps.step(self.objective(batches, weights, data, rng)))
             for schedule in schedules:
@@ -79,6 +90,24 @@ class FromScratchLearner(SupervisedLearner):
         self._changed()
         self._loss = torch.stack(losses).mean()
         return self._loss
+
+    def labelled_batches(self, data: TrainingSet, rng: np.random.Generator) -> list[Batch]:
+        """Random labelled images of the target domain, and of the source domain if it has a share."""
+        batch, labels, batches = self.options.batch, data.labels, []
+        other = round(batch * self.source_share) if data.source_domain else 0
+        for of, count in ((labels, batch - other), (data.source_domain, other)):
+            if of is not None and count:
+                chosen: list[Sample] = [(of.images[i], None) for i in rng.integers(len(of.images), size=count)]
+                found = self._batches(chosen, self.options.crops, of, rng)
+                batches += [replace(one, of_source=of is not labels) for one in found]
+        return batches
+
+    def weights_of(self, data: TrainingSet) -> Tensor:
+        """(C,) weights of the classes, by the shares of their pixels in what the steps see."""
+        if not (data.source_domain and self.source_share):
+            return self._weights(data.labels.class_counts)
+        shares = [of.class_counts / max(1, of.class_counts.sum()) for of in (data.labels, data.source_domain)]
+        return self._weights((1 - self.source_share) * shares[0] + self.source_share * shares[1])
 
     @property
     def _by_pixel(self) -> bool:

@@ -21,6 +21,9 @@ class LearnerImages:
         self._store = store
         self._allowed: frozenset[int] | None = None
 
+    def __len__(self) -> int:
+        return len(self._store.names)
+
     @property
     def folder(self) -> Path:
         """A folder whose name identifies the images; kept maps are stored next to it."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ralseg.features.prediction import Noise, Prediction
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions
@@ -23,16 +23,18 @@ class TrainingSet:
         labels: all labels so far, those of the new units included.
         new: (image, centre of the unit as shares of height and width) of each new unit.
         unlabelled: images of the pool that the learner may read without their labels.
+        source_domain: the labels of another domain; None without one.
     """
 
     labels: PartialLabels
     new: Sequence[tuple[int, tuple[float, float]]]
     unlabelled: Sequence[int] = ()
+    source_domain: FullLabels | None = None
 
     @property
     def images(self) -> set[int]:
         """All images that may be read."""
-        return {*self.labels.images, *self.unlabelled}
+        return {*self.labels.images, *self.unlabelled, *(self.source_domain.images if self.source_domain else ())}
 
 
 class Learner(Protocol):

@@ -72,6 +72,10 @@ class SemiSupervisedLearner(FromScratchLearner):
         if processes() > 1:
             raise RalsegError("semi-supervised learners train in one process; start one, or set learner=supervised")
 
+    def begin(self, data: TrainingSet) -> None:
+        """See `SupervisedLearner.begin`: figures begin anew."""
+        self._noted = {}
+
     def objective(
         self, batches: Sequence[Batch], weights: Tensor, data: TrainingSet, rng: np.random.Generator
     ) -> Tensor:
@@ -83,8 +87,6 @@ class SemiSupervisedLearner(FromScratchLearner):
 
     def unlabelled_windows(self, data: TrainingSet, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
         """The weak view of random images of the pool, (B, h, w, 3) uint8 in groups of one size, with their shares."""
-        if self.progress == 0:
-            self._noted = {}
         if not data.unlabelled:
             return []
         chosen = rng.choice(np.array(data.unlabelled), self.told.images).tolist()

@@ -13,7 +13,7 @@ from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.devices import Precision, copied, tensor, to_device
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint, Reached
 from ralseg.segmentation.learners.images import LearnerImages
@@ -105,9 +105,10 @@ class SupervisedLearner(Predictor):
         options, labels = self.options, data.labels
         if not len(labels) or not data.new:
             return torch.zeros((), device=self.device)
+        self.begin(data)
         slots = options.steps * options.batch
         samples = samples_of_turn(data, slots, self._on_windows, rng)
-        weights = self._weights(labels)
+        weights = self._weights(labels.class_counts)
         self._seed_dropout(rng)
         losses = [
             self._step(samples[i : i + options.batch], options.crops, weights, data, rng)
@@ -143,9 +144,10 @@ class SupervisedLearner(Predictor):
         if processes() > 1 and options.train_batch_norm:
             raise RalsegError("batch norm would differ between processes; set fit.options.train_batch_norm=false")
         steps = options.steps_for(int(labels.class_counts.sum()))
+        self.begin(data)
         self._start(options.learning_rate, options.weight_decay, options.averaging, options.encoder_rate)
         schedules = self.make_schedules(steps)
-        weights = self._weights(labels)
+        weights = self._weights(labels.class_counts)
         images, reached = labels.images, Reached()
         marks = set(np.linspace(0, steps, options.evaluations + 1).round()[1:].astype(int)) if validate else ()
         self._seed_dropout(rng)
@@ -216,6 +218,9 @@ class SupervisedLearner(Predictor):
         """
         self.reset()
         self._put(state)
+
+    def begin(self, data: TrainingSet) -> None:
+        """Called before the first step of `learn` and `fit`; does nothing here."""
 
     def objective(
         self, batches: Sequence[Batch], weights: Tensor, data: TrainingSet, rng: np.random.Generator
@@ -300,8 +305,8 @@ class SupervisedLearner(Predictor):
         self._steps.restore(parts["optimiser"])
         self._changed()
 
-    def _weights(self, labels: PartialLabels) -> Tensor:
-        return to_device(class_weights(labels.class_counts, self.options.loss), self.device)
+    def _weights(self, counts: np.ndarray) -> Tensor:
+        return to_device(class_weights(counts, self.options.loss), self.device)
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # Its own stream, so that a network with dropout gets the same batches as one without.
@@ -315,7 +320,7 @@ class SupervisedLearner(Predictor):
         return self._steps.step(self.objective(batches, weights, data, rng))
 
     def _batches(
-        self, samples: Sequence[Sample], view: View, labels: PartialLabels, rng: np.random.Generator
+        self, samples: Sequence[Sample], view: View, labels: PartialLabels | FullLabels, rng: np.random.Generator
     ) -> list[Batch]:
         self.weak_view = view
         if self._on_windows:

@@ -114,9 +114,9 @@ class U2plLearner(SemiSupervisedLearner):
         cells = []
         for prediction, batch in zip(found, batches, strict=True):
             taught = self.taught_on(batch.maps)
-            ids = _majority(batch.targets)
-            shares, there = tensor(taught.logits).softmax(1), _decoded(taught)
-            cells.append(_cells(_decoded(prediction), there, shares, ids, torch.zeros_like(ids).bool()))
+            ids = majority(batch.targets)
+            shares, there = tensor(taught.logits).softmax(1), decoded(taught)
+            cells.append(cells_of(decoded(prediction), there, shares, ids, torch.zeros_like(ids).bool()))
         for windows, share in self.unlabelled_windows(data, rng):
             prediction, targets, of_windows = self._unlabelled(windows, rng)
             reliable = targets.sum(1).mean().clamp_min(1e-6)
@@ -124,7 +124,7 @@ class U2plLearner(SemiSupervisedLearner):
             sure = cross_entropy([tensor(prediction.logits)], [targets], weights)
             loss = loss + share * self.told.weight / reliable * sure
             cells.append(of_windows)
-        return loss + self.told.contrast * self.companion.contrast(_joined(cells), draws)
+        return loss + self.told.contrast * self.companion.contrast(joined(cells), draws)
 
     def _unlabelled(self, windows: np.ndarray, rng: np.random.Generator) -> tuple[Prediction, Tensor, Cells]:
         """The training pass of disturbed windows, their pseudo-labels (B, C, h, w), and their cells."""
@@ -134,11 +134,11 @@ class U2plLearner(SemiSupervisedLearner):
         unsure = entropy > torch.quantile(entropy.flatten(), 1 - self.told.unreliable * (1 - self.progress))
         targets = as_targets(shares.argmax(1), ~unsure, self.classes)
         # All that the teacher finds goes with the rectangles of CutMix, so that it looks at each window once.
-        found = [targets, shares, unsure[:, None].float(), _decoded(taught)]
+        found = [targets, shares, unsure[:, None].float(), decoded(taught)]
         prediction, seen = self.disturbed(windows, torch.cat(found, dim=1), self.told.strong, rng)
         targets, shares, unsure, there = seen.split([maps.shape[1] for maps in found], dim=1)
-        ids, unsure = _majority(targets), unsure[:, 0] > 0
-        return prediction, targets, _cells(_decoded(prediction), there, shares, ids, unsure)
+        ids, unsure = majority(targets), unsure[:, 0] > 0
+        return prediction, targets, cells_of(decoded(prediction), there, shares, ids, unsure)
 
 
 class Representations(nn.Module):
@@ -201,24 +201,26 @@ class Representations(nn.Module):
             self.filled[number] += len(surely_not)
 
 
-def _decoded(prediction: Prediction) -> Tensor:
+def decoded(prediction: Prediction) -> Tensor:
     """(B, D, h, w) float32: the map that the last layer reads, at the size of the logits."""
     logits = tensor(prediction.logits)
     return resized(tensor(prediction.features).float(), (logits.shape[2], logits.shape[3]))
 
 
-def _cells(student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor) -> Cells:
+def cells_of(student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor) -> Cells:
+    """The cells of maps (B, N, h, w), of ids (B, h, w) int64 and of `unsure` (B, h, w) bool."""
     student, teacher, shares = (maps.movedim(1, -1).flatten(0, 2) for maps in (student, teacher, shares))
     return Cells(student, teacher, shares, ids.flatten(), unsure.flatten())
 
 
-def _majority(targets: Tensor) -> Tensor:
+def majority(targets: Tensor) -> Tensor:
     """(B, h, w) int64: the class of more than half of what is labelled in a cell of targets (B, C, h, w); else -1."""
     most, ids = targets.max(1)
     return torch.where(most > targets.sum(1) / 2, ids, -1)
 
 
-def _joined(cells: Sequence[Cells]) -> Cells:
+def joined(cells: Sequence[Cells]) -> Cells:
+    """All cells together."""
     return Cells(*(torch.cat([getattr(of, part.name) for of in cells]) for part in fields(Cells)))
 
 

@@ -3,6 +3,7 @@ import pickle
 import warnings
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -825,6 +826,21 @@ def test_ripu_of_a_region_of_doubtful_and_even_classes_is_one(classes):
     (reducer,) = make("ripu").reducers
     found = reducer.find(Prediction(logits, logits, (logits,)), UnitGrid.of_images(4, classes))
     np.testing.assert_allclose(found, [[1]], rtol=1e-5)
+
+
+def test_ripu_of_units_smaller_than_cells_sees_the_boundary_between_them():
+    """Units of 3 x 3 pixels on logits at an eighth of the resolution: on the logits themselves each is pure."""
+    logits = np.zeros((1, 2, 3, 6), np.float32)
+    logits[:, 0, :, :3], logits[:, 1, :, 3:] = 1, 1
+    (reducer,) = make("ripu").reducers
+    predicted = torch.from_numpy(logits)
+    found = reducer.find(Prediction(predicted, predicted, (predicted,)), UnitGrid(24, 48, 3, 3)).reshape(8, 16)
+    enlarged = cv2.resize(np.moveaxis(logits[0], 0, -1), (48, 24), interpolation=cv2.INTER_LINEAR)
+    best = enlarged.argmax(-1)
+    mixed = np.array(
+        [[len(np.unique(best[3 * i : 3 * i + 3, 3 * j : 3 * j + 3])) for j in range(16)] for i in range(8)]
+    )
+    assert ((found > 0) == (mixed == 2)).all()
 
 
 def test_ripu_of_pixels_is_not_for_regions(fake_game, offered):

@@ -114,6 +114,25 @@ def test_shares_of_groups(sizes, choices, quotas, scored):
     assert chosen == slow
 
 
+CITIES = {
+    # city -> (images of Cityscapes, STAL's first 30, its next 35, or its next 120)
+    "aachen": (174, 1, 2, 7), "bochum": (96, 0, 1, 4), "bremen": (316, 3, 4, 13), "cologne": (154, 0, 2, 6),
+    "darmstadt": (85, 2, 1, 3), "dusseldorf": (221, 2, 3, 9), "erfurt": (109, 1, 1, 4), "hamburg": (248, 9, 3, 10),
+    "hanover": (196, 2, 2, 8), "jena": (119, 0, 1, 5), "krefeld": (99, 0, 1, 4), "monchengladbach": (94, 1, 1, 4),
+    "strasbourg": (365, 4, 4, 15), "stuttgart": (196, 2, 2, 8), "tubingen": (144, 1, 2, 6), "ulm": (95, 0, 1, 4),
+    "weimar": (142, 1, 2, 6), "zurich": (122, 1, 2, 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("choices", "column"), [(35, 2), (120, 3)])
+def test_the_city_counts_of_stals_released_lists(choices, column, scored):
+    """Counted in the lists of 65 and of 150 images, the same for GTAV and SYNTHIA, less the first 30."""
+    left = [size - first for size, first, *_ in CITIES.values()]
+    groups = np.repeat(np.arange(len(CITIES)), left)
+    chosen = scored({"per_group": True}, np.random.default_rng(0).random(len(groups)), groups=groups)(choices)
+    assert np.bincount(groups[chosen], minlength=18).tolist() == [city[column] for city in CITIES.values()]
+
+
 def test_shares_of_groups_are_stals(scored):
     """k = round(n x size / all) of each city, the last one what is left."""
     rng = np.random.default_rng(0)

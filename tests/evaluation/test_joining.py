@@ -34,6 +34,17 @@ def test_joined_rows_are_those_of_the_parts_and_their_draws_are_paired(two, tmp_
     assert entry["difference"]["random"]["n"] == 2
 
 
+def test_units_may_differ(play, tiny, tmp_path):
+    """A budget in shares of the pixels is the same for images and regions."""
+    of_share = ["game.budget_measure=share", "game.budget=0.5"]
+    options = {"draws": 1, "budgets": [0.5], "policies": ("random",)}
+    regions, _ = play("regions", config=tiny(*of_share), **options)
+    images, _ = play("images", config=tiny(*of_share, "game.unit=image", "game.draw=pool"), **options)
+    joined = join({"": regions.folder, "images": images.folder}, tmp_path / "both")
+    assert joined.comparison["policies"] == ["random", "random (images)"]
+    assert regions.comparison["pool"]["units"] != images.comparison["pool"]["units"]
+
+
 def test_what_was_bought_and_the_gallery_come_along(two, tmp_path):
     plain, semi = two
     joined = join({"": plain.folder, "teacher": semi.folder}, tmp_path / "both")

@@ -18,7 +18,9 @@ from ralseg.segmentation.learners import (
     LearnerImages,
     LearnOptions,
     MeanTeacherLearner,
+    RipuLearner,
     S4GanLearner,
+    StalLearner,
     TrainingSet,
     U2plLearner,
     fitted,
@@ -58,6 +60,17 @@ class TestU2pl(Unlabelled):
     def make(self, network, images, options):
         own = {"images": 2, "width": 8, "memory": 50, "anchors": 5, "negatives": 10, "sure": 0.0}
         return U2plLearner(network, images, options, precision="float32", **own)
+
+
+class TestStal(Unlabelled):
+    def make(self, network, images, options):
+        own = {"images": 2, "width": 8, "memory": 50, "anchors": 5, "negatives": 10, "sure": 0.0, "contrast_from": 0.0}
+        return StalLearner(network, images, options, precision="float32", **own)
+
+
+class TestRipu(Unlabelled):
+    def make(self, network, images, options):
+        return RipuLearner(network, images, options, precision="float32", unlikely=0.2)
 
 
 def pictures(images, labels):
@@ -108,6 +121,7 @@ def colours_without_a_label():
     [
         (MeanTeacherLearner, brightness_that_misleads, {"sure": 0.6, "strong": Strong(colour=0.4, grey=0, blur=0)}),
         (U2plLearner, brightness_that_misleads, {"width": 8, "strong": Strong(colour=0.4, grey=0, blur=0)}),
+        (StalLearner, brightness_that_misleads, {"width": 8, "strong": Strong(colour=0.4, grey=0, blur=0)}),
         (S4GanLearner, colours_without_a_label, {"width": 16, "rate": 1e-3, "gate": 0.5, "matching": 3.0}),
     ],
 )
