@@ -232,7 +232,7 @@ class World:
         if self.source is not None and self.learn_options.cut != "frozen":
             raise RalsegError("a feature source is frozen as a whole; set game=frozen with it")
         if self.source is None:
-            self.theta0_options.check(network)
+            self.theta0_options.check(network, bool(self.splits.source_domain))
             check_pass(network, self.config["network"], self.store.input_size(0))
         else:
             check_maps(self.source, self.config["source"], self.store.image(0))

@@ -80,12 +80,21 @@ class Theta0Options(Settings, group="theta0"):
         found = asdict(self) | {"fit": self.fit.facts()}
         return {key: value for key, value in found.items() if key not in CAME_LATER or value}
 
-    def check(self, network: SegmentationNetwork) -> None:
-        """Refuse to keep an encoder as it is that starts from nothing.
+    def check(self, network: SegmentationNetwork, source_domain: bool) -> None:
+        """Refuse to keep an encoder as it is that starts from nothing, and to train on a source domain without one.
+
+        Args:
+            network: the network that is trained.
+            source_domain: whether the data set has one.
 
         Raises:
-            RalsegError: for such a network.
+            RalsegError: see above.
         """
+        if self.use_source_domain and not source_domain:
+            raise RalsegError(
+                "theta0.use_source_domain: this data set has no source domain; choose a data set of two domains, such "
+                "as dataset=streets_to_camvid, or set theta0=state"
+            )
         if self.fit.encoder_rate == 0 and not (network.pretrained or self.file is not None):
             raise RalsegError(
                 "theta0.fit.encoder_rate=0 keeps the encoder as it is, and that of this network starts from nothing; "
@@ -134,7 +143,7 @@ def theta0(
     torch.manual_seed(integer(seed, "theta0", "weights"))
     network = make_network()
     if source is None:
-        options.check(network)
+        options.check(network, bool(images[SOURCE_DOMAIN]))
     if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
     if options.file is not None:
@@ -143,11 +152,6 @@ def theta0(
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
     of_source = images[SOURCE_DOMAIN] if options.use_source_domain else ()
-    if options.use_source_domain and not of_source:
-        raise RalsegError(
-            "theta0.use_source_domain: this data set has no source domain; choose a dataset across domains, or set "
-            "theta0=state"
-        )
     of_head = images["state"] if cut == "frozen" or source is not None else ()
     if source is not None:
         # A source is not trained, and it has no maps of Streets.

@@ -31,6 +31,10 @@ NEEDS = {
     ("dataset", "ade_bedroom"): "dataset.root",
     ("dataset", "pascal_context"): "dataset.root",
     ("dataset", "voc"): "dataset.root",
+    ("dataset", "streets_to_camvid"): "dataset.target.root",
+    ("dataset", "gtav_to_cityscapes"): "dataset.source.root",
+    ("dataset", "synthia_to_cityscapes"): "dataset.source.root",
+    ("dataset", "camvid_to_roads"): "dataset.source.root",
     ("source", "diffusion"): "source.file",
     ("protocol", "ralis_camvid"): "protocol.path",
     ("protocol", "ralis_cityscapes"): "protocol.path",
@@ -74,7 +78,13 @@ def test_a_comparison_has_nothing_to_observe():
 
 
 @pytest.mark.parametrize(
-    ("group", "choice"), [pair for pair in CHOICES if pair[0] in ("network", "theta0", "game", "features")]
+    ("group", "choice"),
+    [
+        pair
+        for pair in CHOICES
+        # A source domain takes a data set of two domains: tests/segmentation/test_across_domains.py.
+        if pair[0] in ("network", "theta0", "game", "features") and pair[1] != "source_domain"
+    ],
 )
 def test_choices_of_the_game(group, choice):
     with_it = {
@@ -293,7 +303,8 @@ def test_experiments_compose_and_name_policies(choice):
     data = ["dataset.root=here"] if choice == "a2d2_3k" else []
     config = composed("evaluate_policy", [f"experiment={choice}", *data, "budgets=[1]", "network.dropout=0.3"])
     assert (config["budgets"], config["network"]["dropout"]) == ([1], 0.3)
-    assert config["game"]["unit"] in ("pixel", "image") and config["theta0"]["untrained"]
+    assert config["game"]["unit"] in ("pixel", "image", [3, 3])
+    assert config["theta0"]["untrained"] or config["theta0"]["use_source_domain"]
     assert len(make_policies(config["policies"])) == len(config["policies"]) > 1
     with pytest.raises(RalsegError, match="experiment"):
         composed("train_agent", [f"experiment={choice}"])
