@@ -2,6 +2,7 @@
 
 import inspect
 import pkgutil
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -93,13 +94,16 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     """Make the object that a group of a configuration describes.
 
     Args:
-        config: the group, with `_target_` and options.
-        group: the name of the group, for messages.
+        config: the group, with `_target_` and options; an option with a `_target_` is made first.
+        group: the name of the group, for messages, or of an option of it: `dataset.source`.
         arguments: further options.
 
     Raises:
         RalsegError: if the target does not exist, refuses the options, or makes something else than the group holds.
     """
+    parts = {key: _part(config[key], group, key) for key, value in config.items() if _is_part(value)}
+    config = {key: value for key, value in config.items() if key not in parts}
+    arguments = {**parts, **arguments}
     target, options = found(config, group), {key: config[key] for key in config if key[0] != "_"}
     if not config.get("_partial_"):
         _check_names(target, options, arguments, group, config["_target_"])
@@ -114,9 +118,22 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
             raise cause from None
         reason = " ".join(str(error.__cause__ or error).split())
         raise RalsegError(f"{group}: {reason}") from error
-    if group in BASES:
-        _check_base(part, BASES[group], f"{group}._target_={config['_target_']}")
+    if (base := BASES.get(group.split(".")[0])) is not None:
+        _check_base(part, base, f"{group}._target_={config['_target_']}")
     return part
+
+
+def _is_part(value: Any) -> bool:
+    """Whether an option describes a part of its own."""
+    return isinstance(value, Mapping) and "_target_" in value
+
+
+def _part(config: Mapping[str, Any], group: str, key: str) -> Any:
+    try:
+        return made(config, f"{group}.{key}")
+    except RalsegError as error:
+        # A part names its settings as if it were the group itself.
+        raise RalsegError(re.sub(rf"\b{group}\.(?!{key}\b)", f"{group}.{key}.", str(error))) from None
 
 
 def _check_names(target: Callable, options: Mapping[str, Any], given: Mapping[str, Any], group: str, name: str) -> None:
@@ -131,7 +148,7 @@ def _check_names(target: Callable, options: Mapping[str, Any], given: Mapping[st
     if unknown and all(p.kind is not p.VAR_KEYWORD for p in parameters):
         raise RalsegError(
             f"{group}.{unknown[0]} is no option of {name}, which has {', '.join(p.name for p in named) or 'none'}; "
-            f"leave it out, or choose another {group}=<choice>"
+            f"leave it out, or choose another {group.split('.')[0]}=<choice>"
         )
     if lacking := [p.name for p in named if p.default is p.empty and p.name not in options]:
         raise RalsegError(f"{group}._target_={name} needs {lacking[0]}; give +{group}.{lacking[0]}=<value>")

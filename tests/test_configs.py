@@ -35,6 +35,7 @@ NEEDS = {
     ("dataset", "gtav_to_cityscapes"): "dataset.source.root",
     ("dataset", "synthia_to_cityscapes"): "dataset.source.root",
     ("dataset", "camvid_to_roads"): "dataset.source.root",
+    ("dataset", "folder_to_folder"): "dataset.source.root",
     ("source", "diffusion"): "source.file",
     ("protocol", "ralis_camvid"): "protocol.path",
     ("protocol", "ralis_cityscapes"): "protocol.path",

@@ -36,7 +36,7 @@ class AcrossDomains(Dataset):
                     f"dataset.classes: {target.name} ({', '.join(target.classes)}) and {source.name} "
                     f"({', '.join(source.classes)}) share fewer than two names of classes; map them"
                 )
-        self._target, self._source = InTaxonomy(target, classes), InTaxonomy(source, classes)
+        self._target, self._source = (InTaxonomy(of, classes, "dataset.classes") for of in (target, source))
         chosen = source.subsets.get("train") or source.names
         self._own = {f"{source.name}/{name}": name for name in chosen}
         if twice := sorted(self._own.keys() & set(target.names)):

@@ -127,3 +127,27 @@ def test_to_cityscapes(choice, write, classes, tmp_path, monkeypatch):
     assert world.splits.source_domain and world.splits.test == ("lindau_000000_000019",)
     counts = world.store.class_counts()
     assert (counts[world.images(SOURCE_DOMAIN)].sum(0) > 0).sum() == (counts[world.images("compare")].sum(0) > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["dataset.source.size=[8,8]"], r"^dataset\.source\.size\[0\]=8 is out of range"),
+        (
+            ["+dataset.source.foo=1"],
+            r"^dataset\.source\.foo is no option of .*Streets, .* choose another dataset=<choice>$",
+        ),
+        (["dataset.source._target_=nowhere.X"], r"^dataset\.source\._target_=nowhere\.X cannot be found"),
+        (["dataset.target.root=/nowhere"], r"^/nowhere: no such folder; set dataset\.target\.root to CamVid"),
+    ],
+)
+def test_an_error_names_the_setting_of_the_domain(overrides, message):
+    given = ["dataset=streets_to_camvid", "dataset.target.root=/nowhere/else", *overrides]
+    with pytest.raises(RalsegError, match=message):
+        _ = World(composed("evaluate_policy", given)).dataset
+
+
+def test_an_error_of_the_classes_names_the_class(two):
+    target, source, _ = two
+    with pytest.raises(RalsegError, match=r"^dataset\.classes\.ground: streets has none of sidewalk"):
+        AcrossDomains(target, source, {"ground": ["sidewalk"], "sky": ["sky"]})

@@ -51,13 +51,13 @@ class TestInTaxonomy(DatasetContract):
         [
             ({"sky": ["sky"]}, "map two classes or more, each to a list of names"),
             (["sky", "road"], "map two classes or more"),
-            ({"sky": ["sky"], "way": "road"}, r"taxonomy\.way is 'road'; give a list of names"),
-            ({"sky": ["sky"], "way": []}, r"taxonomy\.way: streets has none of no names"),
+            ({"sky": ["sky"], "way": "road"}, r"taxonomy\.classes\.way is 'road'; give a list of names"),
+            ({"sky": ["sky"], "way": []}, r"taxonomy\.classes\.way: streets has none of no names"),
             (
                 {"sky": ["sky"], "way": ["rod"]},
-                r"taxonomy\.way: streets has none of rod; its classes are sky, building",
+                r"taxonomy\.classes\.way: streets has none of rod; its classes are sky, building",
             ),
-            ({"sky": ["sky"], "all": ["road", "sky"]}, r"taxonomy\.all: sky belongs to sky already"),
+            ({"sky": ["sky"], "all": ["road", "sky"]}, r"taxonomy\.classes\.all: sky belongs to sky already"),
         ],
     )
     def test_bad_taxonomies(self, taxonomy, message):
