@@ -1,7 +1,7 @@
 """The measured part of `ralseg-query recommend`: `uv run tools/guide_evidence.py [--write]`.
 
-Reads results/best_practices_*, of which a folder NAME_mean_teacher is the same comparison as NAME with another learner,
-and compares the areas under the budget curves (mean of dev and test, over the range of the budgets), paired by draw.
+Reads results/best_practices_*, where the mean teacher's policies are called `random (mean teacher)`, and compares the
+areas under the budget curves (mean of dev and test, over the range of the budgets), paired by draw.
 """
 
 import argparse
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVIDENCE = ROOT / "annotation" / "evidence.json"
 KINDS = {"random": "random", "then_entropy": "single", "then_coreset": "batch"}
 """Policy of the experiment -> the kind that it stands for."""
-SEMI = "_mean_teacher"
+SEMI = " (mean teacher)"
 
 Areas = dict[str, dict[int, float]]
 
@@ -44,15 +44,12 @@ def entries(results: Path) -> list[dict[str, Any]]:
     """The evidence of all comparisons of the experiment, see `ralseg.annotation.guide.evidence`."""
     found = []
     for folder in sorted(path.parent for path in results.glob("best_practices_*/comparison.json")):
-        if folder.name.endswith(SEMI):
-            continue
-        own, semi = areas(folder), Path(f"{folder}{SEMI}")
+        own = areas(folder)
         if missing := [policy for policy in KINDS if policy not in own]:
             raise RalsegError(f"{folder}: there are no runs of {missing[0]}; play experiment=best_practices there")
         differences = _between_kinds(own, "")
-        if semi.is_dir():
-            others = areas(semi)
-            both = [policy for policy in KINDS if policy in others]
+        others = {policy: own[policy + SEMI] for policy in KINDS if policy + SEMI in own}
+        if both := list(others):
             differences["semi-supervised - supervised"] = _interval(*(_mean_of(both, of) for of in (others, own)))
             if len(both) == len(KINDS):
                 differences |= _between_kinds(others, ", semi-supervised")
