@@ -12,16 +12,17 @@ from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
+from ralseg.segmentation.collectives import processes, rank
 from ralseg.segmentation.devices import Precision, copied, tensor, to_device
 from ralseg.segmentation.labels import FullLabels, PartialLabels
-from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
+from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, samples_of_turn, window_batches
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint, Reached
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps, above_the_cut, advance, with_shared_stages
-from ralseg.segmentation.losses import class_weights, cross_entropy, processes
+from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.sources import Source
@@ -239,7 +240,7 @@ class SupervisedLearner(Predictor):
     def student(self, maps: tuple[Tensor, ...]) -> Prediction:
         """The training pass, with dropout if the network has it."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self._steps.module(maps, self.options.cut, drop=self._drop)
+            return self._network(maps, self.options.cut, drop=self._drop)
 
     def make_companion(self) -> nn.Module:
         """What is trained or kept beside the network and has no part in predictions: none here.
@@ -311,7 +312,8 @@ class SupervisedLearner(Predictor):
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # Its own stream, so that a network with dropout gets the same batches as one without.
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
-        self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.drops else None
+        # Each process disturbs other samples, so the masks differ between processes, too.
+        self._drop = torch.Generator(self.device).manual_seed(seed + rank()) if self._network.drops else None
 
     def _step(
         self, samples: Sequence[Sample], view: View, weights: Tensor, data: TrainingSet, rng: np.random.Generator
@@ -325,7 +327,6 @@ class SupervisedLearner(Predictor):
         self.weak_view = view
         if self._on_windows:
             return window_batches(samples, labels, self.images, self._network, self.lower, view, rng, self.device)
-        samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
         kept = self.source_maps(), self.pixels
         return map_batches(chunks, labels, self.images, self._network, *kept, self.options.cut, self.device)
