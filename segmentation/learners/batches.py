@@ -130,11 +130,11 @@ def map_batches(
 
 
 def _without_samples(batch: Batch) -> Batch:
-    """What stands for a batch of which this process has no share: through it the network passes maps of the same shape,
-    but for their number, which is 0.
-    """
-    maps, samples = tuple(m[:0] for m in batch.maps), batch.samples
-    return Batch(maps, batch.targets[:0], samples=None if samples is None else samples[:0])
+    """What stands for a batch of which this process has no share: the network passes no maps, and all else goes on."""
+    maps, targets = tuple(m[:0] for m in batch.maps), batch.targets[:0]
+    if batch.samples is None:
+        return Batch(maps, targets)
+    return Batch(tuple(m[..., :1] for m in maps), targets[..., :1], samples=batch.samples[:0])
 
 
 def pixel_batch(

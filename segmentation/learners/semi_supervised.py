@@ -11,7 +11,7 @@ from torch import Tensor
 from ralseg.features.prediction import Prediction
 from ralseg.foundation import Count, RalsegError, Range, Settings, settings
 from ralseg.segmentation.augmentation import Strong, cut_mixed
-from ralseg.segmentation.collectives import gathered, own_share
+from ralseg.segmentation.collectives import gathered, own_share, processes, rank
 from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
@@ -194,6 +194,14 @@ def of_everyone(own: Tensor, samples: Tensor | None = None) -> Tensor:
     if samples is None:
         return gathered(own)
     return gathered(own.movedim(1, -1).flatten(0, 2), samples).T[None, :, None]
+
+
+def own_part(maps: Tensor, samples: Tensor | None = None) -> Tensor:
+    """The inverse of `of_everyone`: maps (B, N, h, w) of the samples of this process."""
+    if samples is None:
+        return own_share(maps)
+    own = gathered(samples, samples) % processes() == rank()
+    return maps[..., own] if own.any() else maps[:0, ..., :1]
 
 
 def as_targets(ids: Tensor, sure: Tensor, classes: int) -> Tensor:

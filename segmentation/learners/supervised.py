@@ -13,15 +13,15 @@ from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
 from ralseg.segmentation.collectives import processes, rank
-from ralseg.segmentation.devices import Precision, copied, tensor, to_device
+from ralseg.segmentation.devices import Precision, tensor, to_device
 from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, samples_of_turn, window_batches
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint, Reached
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
-from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps, above_the_cut, advance, with_shared_stages
+from ralseg.segmentation.learners.trained import Trained
 from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
@@ -30,7 +30,7 @@ from ralseg.segmentation.sources import Source
 AdamW = eager(torch.optim.AdamW)
 
 
-class SupervisedLearner(Predictor):
+class SupervisedLearner(Trained):
     """Trains the weights above the cut on partial labels, and predicts with averaged weights.
 
     The three games differ only in `options.cut`. `learn` freezes batch norm, whose noise would hide the gain of one
@@ -78,12 +78,6 @@ class SupervisedLearner(Predictor):
         super().__init__(self._averaged, images, options.cut, torch.device(device), precision, compiled, source)
         self.reset()
 
-    def reset(self) -> None:
-        """See `Learner.reset`."""
-        self._load(self._network.eval(), self._theta0)
-        self._load(self._averaged, self._theta0)
-        self._start_turns()
-
     def another(self, options: LearnOptions) -> "SupervisedLearner":
         """A learner of the same images with other options, at the weights that this one predicts with.
 
@@ -91,12 +85,6 @@ class SupervisedLearner(Predictor):
         """
         network = with_shared_stages(self._averaged, self.options.cut)
         return SupervisedLearner(network, self.images, options, **self._made)
-
-    def start_from(self, other: "SupervisedLearner") -> None:
-        """Make the weights that another learner of the same network predicts with the new theta_0, and reset."""
-        for name, value in above_the_cut(other._averaged, self.options.cut).items():
-            self._theta0[name].copy_(value)
-        self.reset()
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """Take a few steps on the images of the new units, filled up with earlier ones; see `Learner.learn`.
@@ -201,24 +189,12 @@ class SupervisedLearner(Predictor):
         if not torch.isfinite(self._loss):
             raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
-    def state(self) -> dict[str, Tensor]:
-        """See `Learner.state`; the part below the cut belongs to theta_0."""
-        parts = {
-            "network": above_the_cut(self._network, self.options.cut),
-            "averaged": above_the_cut(self._averaged, self.options.cut),
-            "optimiser": self._steps.state(),
-            "companion": self.companion.state_dict(),
-        }
-        return {f"{part}.{name}": copied(value) for part, found in parts.items() for name, value in found.items()}
+    def trains_together(self, options: FitOptions | None) -> bool:
+        """Whether several processes can share the steps of `fit` with such options, or of `learn` with None.
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """See `Learner.restore`.
-
-        Raises:
-            RalsegError: if the state belongs to another learner.
+        Where batch norm follows the batches they cannot, because its statistics would differ between them.
         """
-        self.reset()
-        self._put(state)
+        return options is None or not options.train_batch_norm
 
     def begin(self, data: TrainingSet) -> None:
         """Called before the first step of `learn` and `fit`; does nothing here."""
@@ -267,10 +243,6 @@ class SupervisedLearner(Predictor):
         ]
 
     @property
-    def _own_stages(self) -> bool:
-        return self._made["source"] is None
-
-    @property
     def _on_windows(self) -> bool:
         """Whether steps are taken on windows of images rather than on kept maps."""
         return self._own_stages and (self.options.cut == "full" or self.options.windows)
@@ -291,19 +263,6 @@ class SupervisedLearner(Predictor):
         self._steps = Steps(self._network, self._averaged, cut, optimisers, averaging, self.options.clip, encoder_rate)
         self._loss = torch.zeros((), device=self.device)
         self._drop: torch.Generator | None = None
-        self._changed()
-
-    def _put(self, state: dict[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}, "companion": {}}
-        for key, value in state.items():
-            part, _, name = key.partition(".")
-            if part not in parts:
-                raise RalsegError(f"the state has an unknown {key}; restore it into the same kind of learner")
-            parts[part][name] = value
-        self._load(self._network, parts["network"])
-        self._load(self._averaged, parts["averaged"])
-        self._load(self.companion, parts["companion"])
-        self._steps.restore(parts["optimiser"])
         self._changed()
 
     def _weights(self, counts: np.ndarray) -> Tensor:
@@ -330,12 +289,3 @@ class SupervisedLearner(Predictor):
         chunks = self._chunks([image for image, _ in samples], len(samples))
         kept = self.source_maps(), self.pixels
         return map_batches(chunks, labels, self.images, self._network, *kept, self.options.cut, self.device)
-
-    @staticmethod
-    @torch.no_grad()
-    def _load(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-        own = network.state_dict()
-        for name, value in tensors.items():
-            if name not in own or own[name].shape != value.shape:
-                raise RalsegError(f"the state has {name} of another network; restore it into the same kind of learner")
-            own[name].copy_(value)

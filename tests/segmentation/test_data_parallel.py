@@ -13,14 +13,16 @@ from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops
 from ralseg.segmentation.collectives import alone, gathered, own_share, processes, summed
 from ralseg.segmentation.datasets import Streets
-from ralseg.segmentation.labels import PartialLabels
+from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners import (
     FitOptions,
     FromScratchLearner,
     LearnerImages,
     LearnOptions,
     MeanTeacherLearner,
+    RipuLearner,
     S4GanLearner,
+    StalLearner,
     SupervisedLearner,
     TrainingSet,
     U2plLearner,
@@ -33,10 +35,12 @@ LEARNERS = {
     "from_scratch": (FromScratchLearner, {}),
     "mean_teacher": (MeanTeacherLearner, {"images": 5, "sure": 0.1, "ramp_up": 0.0}),
     "u2pl": (U2plLearner, {"images": 5, "width": 16, "sure": 0.05, "memory": 100}),
+    "stal": (StalLearner, {"images": 6, "width": 16, "memory": 100, "contrast_from": 0.0, "source_share": 0.5}),
+    "ripu": (RipuLearner, {"images": 5, "unlikely": 0.1, "source_share": 0.5}),
     "s4gan": (S4GanLearner, {"images": 5, "width": 4, "gate": 0.1, "warm_up": 0.0}),
 }
 CASES = [*((name, "full") for name in LEARNERS), *((name, "partial") for name in LEARNERS)]
-CASES += [(name, cut) for name in ("supervised", "u2pl") for cut in ("frozen", "cells")]
+CASES += [(name, cut) for name in ("supervised", "u2pl", "stal") for cut in ("frozen", "cells")]
 """Learners and games; `cells` is the frozen one with so few labels that only labelled cells are passed."""
 
 
@@ -56,7 +60,8 @@ def one_step(name, cut, folder, batch=4, precision="float32", steps=1):
         height, width = ((64, 96), (8, 16), (4, 8), (1, 1))[2 * (cut == "cells") + (i % 2 == 0)]
         labels.reveal(i, (64, 96), (0, 0, height, width), store.label(i)[:height, :width])
         new.append((i, (0.05, 0.05)))
-    loss = learner.learn(TrainingSet(labels, new, range(4, 9)), np.random.default_rng(0))
+    data = TrainingSet(labels, new, range(4, 8), FullLabels(store, [8]))
+    loss = learner.learn(data, np.random.default_rng(0))
     found = [p.grad.flatten() for p in learner._steps._places if p.grad is not None]
     state = torch.cat([value.double().flatten() for value in learner.state().values()])
     figures = torch.tensor(list(getattr(learner, "figures", {}).values()))
