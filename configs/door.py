@@ -12,6 +12,7 @@ from ralseg.configs import composed
 from ralseg.configs.overrides import groups
 from ralseg.foundation import RalsegError
 from ralseg.foundation.files import FULL
+from ralseg.foundation.torchrun import follows
 
 HELP = """usage: {door}.py [group=choice ...] [group.key=value ...]
 
@@ -47,13 +48,18 @@ def run_door(
     overrides = list(sys.argv[1:] if argv is None else argv)
     asked = [override for override in overrides if override not in ("-h", "--help")]
     threading.excepthook = _hook
+    silent = follows()
     try:
         if asked != overrides:
-            print(_help(door, asked, epilog))
+            if not silent:
+                print(_help(door, asked, epilog))
             return 0
-        play(composed(door, overrides), overrides)
+        config, silent = composed(door, overrides), False
+        play(config, overrides)
     except RalsegError as error:
-        print(f"{door}: {error}", file=sys.stderr)
+        # Of the processes that torchrun starts, the first one says what is wrong with the settings.
+        if not silent:
+            print(f"{door}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         # Most writers say so themselves; TensorBoard's does not.

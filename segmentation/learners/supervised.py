@@ -189,13 +189,6 @@ class SupervisedLearner(Trained):
         if not torch.isfinite(self._loss):
             raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
-    def trains_together(self, options: FitOptions | None) -> bool:
-        """Whether several processes can share the steps of `fit` with such options, or of `learn` with None.
-
-        Where batch norm follows the batches they cannot, because its statistics would differ between them.
-        """
-        return options is None or not options.train_batch_norm
-
     def begin(self, data: TrainingSet) -> None:
         """Called before the first step of `learn` and `fit`; does nothing here."""
 

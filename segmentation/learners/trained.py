@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.devices import copied
-from ralseg.segmentation.learners.options import LearnOptions
+from ralseg.segmentation.learners.options import FitOptions, LearnOptions
 from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.steps import Steps, above_the_cut
 from ralseg.segmentation.networks import SegmentationNetwork
@@ -74,6 +74,13 @@ class Trained(Predictor):
         for name, value in theta0.items():
             self._theta0[name].copy_(value)
         self.reset()
+
+    def trains_together(self, options: FitOptions | None) -> bool:
+        """Whether several processes can share the steps of `fit` with such options, or of `learn` with None.
+
+        Where batch norm follows the batches they cannot, because its statistics would differ between them.
+        """
+        return options is None or not options.train_batch_norm
 
     def _start_turns(self) -> None:
         raise NotImplementedError

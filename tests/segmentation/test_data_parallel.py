@@ -9,13 +9,10 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import Crops
-from ralseg.segmentation.collectives import alone, gathered, own_share, processes, summed
 from ralseg.segmentation.datasets import Streets
 from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners import (
-    FitOptions,
     FromScratchLearner,
     LearnerImages,
     LearnOptions,
@@ -52,7 +49,9 @@ def one_step(name, cut, folder, batch=4, precision="float32", steps=1):
     torch.manual_seed(0)
     network = SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=16)
     network.add_frozen_head(8)
-    options = LearnOptions("frozen" if cut == "cells" else cut, "balanced", steps=steps, batch=batch, clip=1e9, crops=Crops((32, 48)))
+    options = LearnOptions(
+        "frozen" if cut == "cells" else cut, "balanced", steps=steps, batch=batch, clip=1e9, crops=Crops((32, 48))
+    )
     make, told = LEARNERS[name]
     learner = make(network, LearnerImages(store), options, precision=precision, **told)
     labels, new = PartialLabels(11), []

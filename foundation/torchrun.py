@@ -1,0 +1,13 @@
+"""Whether torchrun started this process, and as which of how many."""
+
+import os
+
+
+def started() -> int:
+    """Number of processes that torchrun started for this command; 1 without torchrun."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def follows() -> bool:
+    """Whether this process is another one than the first of those that torchrun started."""
+    return started() > 1 and os.environ["RANK"] != "0"
