@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,7 @@ from ralseg.configs import composed
 from ralseg.configs.overrides import groups
 from ralseg.foundation import RalsegError
 from ralseg.foundation.files import FULL
-from ralseg.foundation.torchrun import follows
+from ralseg.foundation.torchrun import GRACE, follows
 
 HELP = """usage: {door}.py [group=choice ...] [group.key=value ...]
 
@@ -57,8 +58,10 @@ def run_door(
         config, silent = composed(door, overrides), False
         play(config, overrides)
     except RalsegError as error:
-        # Of the processes that torchrun starts, the first one says what is wrong with the settings.
-        if not silent:
+        if silent:
+            # The first process says what is wrong with the settings; the end of this one would end it before.
+            time.sleep(GRACE)
+        else:
             print(f"{door}: {error}", file=sys.stderr)
         return 2
     except OSError as error:

@@ -2,6 +2,10 @@
 
 import os
 
+GRACE = 5.0
+"""Seconds that a process which follows keeps its error to itself. Mostly the first process has it, too, and torchrun
+ends the others when that one ends."""
+
 
 def started() -> int:
     """Number of processes that torchrun started for this command; 1 without torchrun."""

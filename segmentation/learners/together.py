@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, distributed
 
 from ralseg.foundation import RalsegError
-from ralseg.foundation.torchrun import follows, started
+from ralseg.foundation.torchrun import GRACE, follows, started
 from ralseg.segmentation.collectives import alone
 from ralseg.segmentation.devices import single_thread
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint
@@ -31,10 +31,6 @@ from ralseg.segmentation.learners.launch import connect
 from ralseg.segmentation.learners.options import FitOptions
 from ralseg.segmentation.learners.protocol import Learner, TrainingSet
 from ralseg.segmentation.learners.trained import Trained
-
-GRACE = 5.0
-"""Seconds that a process which trains along keeps its error to itself: mostly it is that of the first process, too,
-whose end torchrun then makes that of all."""
 
 
 @dataclass(frozen=True)

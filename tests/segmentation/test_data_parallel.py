@@ -1,7 +1,7 @@
 """Several processes that train together take the steps of one."""
 
 import os
-import traceback
+import socket
 from datetime import timedelta
 
 import numpy as np
@@ -67,28 +67,23 @@ def one_step(name, cut, folder, batch=4, precision="float32", steps=1):
     return {"gradients": torch.cat(found), "state": state, "loss": loss, "figures": figures}
 
 
-def connected(rank, count, folder, play, *arguments):
-    """A process of a group calls `play(rank, folder, ...)`."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-    store = distributed.FileStore(f"{folder}/rendezvous", count)
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=count, timeout=timedelta(seconds=120))
-    try:
-        play(rank, folder, *arguments)
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        distributed.destroy_process_group()
+def a_process(number, count, port, play, arguments):
+    own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    os.environ |= {key: str(value) for key, value in own.items()}
+    os.environ |= {"TORCHELASTIC_RUN_ID": "test", "MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+    play(number, *arguments)
 
 
-def together(count, folder, play, *arguments):
-    """Let several processes call `play(rank, folder, ...)`."""
-    folder.mkdir(exist_ok=True)
-    given = count, str(folder), play, *arguments
-    multiprocessing.start_processes(connected, given, nprocs=count, start_method="fork")
+def in_processes(count, play, *arguments):
+    """Let several processes, with the environment of torchrun, call `play(number, ...)`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.start_processes(a_process, (count, port, play, arguments), nprocs=count, start_method="fork")
 
 
 def steps_of_all(rank, folder, cache):
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=120))
     for name, cut in CASES:
         torch.save(one_step(name, cut, cache), f"{folder}/{name}-{cut}-{rank}.pt")
 
@@ -98,7 +93,8 @@ def steps_of_all(rank, folder, cache):
 def test_a_step_is_that_of_one_process(count, tmp_path):
     # Six processes share batches of four and five: some have no share.
     alone = {case: one_step(*case, tmp_path) for case in CASES}
-    together(count, tmp_path / "group", steps_of_all, str(tmp_path))
+    (tmp_path / "group").mkdir()
+    in_processes(count, steps_of_all, str(tmp_path / "group"), str(tmp_path))
     for (name, cut), expected in alone.items():
         files = [tmp_path / f"group/{name}-{cut}-{rank}.pt" for rank in range(count)]
         first, *others = [torch.load(file, weights_only=True) for file in files]
