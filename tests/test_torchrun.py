@@ -44,8 +44,8 @@ def rows(folder: Path) -> dict[tuple[str, ...], float]:
     return {key: float(row["miou"]) for key, row in zip(keys, found, strict=True)}
 
 
-@pytest.mark.slow
 def test_a_comparison_goes_on_with_another_number_of_processes(start, tmp_path):
+    # The first one is played by one process; the others are killed and gone on with by more or fewer.
     expected = {}
     for first, then in ((1, 1), (2, 1), (1, 2)):
         run = tmp_path / f"{first}-{then}"
@@ -62,12 +62,13 @@ def test_a_comparison_goes_on_with_another_number_of_processes(start, tmp_path):
         output = begun.communicate(timeout=300)
         assert begun.returncode == 0, output
         assert output[0].count("4/4") == 1
-        expected = expected or rows(run)
         found = rows(run)
-        assert found.keys() == expected.keys()
-        spread = [abs(miou - expected[key[0].replace("d0", "d1"), *key[1:]]) for key, miou in expected.items()
-                  if "random-d0" in key[0] and (key[0].replace("d0", "d1"), *key[1:]) in expected]  # fmt: skip
-        print(first, then, [abs(found[key] - expected[key]) for key in expected], spread, expected)
+        expected = expected or found
+        assert found.keys() == expected.keys() and len(found) == 8
+        for key, miou in found.items():
+            other = next(of for of in expected if of[1:] == key[1:] and of[0][:-12] == key[0][:-12] and of != key)
+            # Rounding is all that differs, which moves mIoU less than another draw does.
+            assert abs(miou - expected[key]) <= abs(expected[other] - expected[key])
 
 
 FAULT = """
@@ -83,7 +84,6 @@ class Failing(SupervisedLearner):
 """
 
 
-@pytest.mark.slow
 def test_a_process_that_fails_ends_the_command(start, tmp_path):
     (tmp_path / "fault.py").write_text(FAULT)
     begun = start(2, tmp_path / "run", "learner._target_=fault.Failing")

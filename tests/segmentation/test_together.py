@@ -121,14 +121,13 @@ def turns(folder):
     torch.save(some_turns(folder), folder / "found.pt")
 
 
-@pytest.mark.slow
 def test_the_first_process_trains_as_if_it_were_alone(tmp_path):
     # The trainings that were stopped by one process are gone on with by two.
     expected = some_turns(tmp_path)
     in_processes(2, command, tmp_path, turns)
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     for one, two in zip(expected, found, strict=True):
-        # Adam makes a step of full length even of a gradient that is nothing but rounding, so a few weights differ more.
+        # Adam makes a whole step even of a gradient that is nothing but rounding, so a few weights differ more.
         assert (one - two).norm() < 2e-4 * one.norm()
 
 
@@ -140,7 +139,6 @@ def counted(folder):
     learner.learn(data, np.random.default_rng(0))
 
 
-@pytest.mark.slow
 def test_who_takes_the_steps(tmp_path, monkeypatch):
     monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
     in_processes(2, command, tmp_path, counted)
@@ -154,7 +152,6 @@ def failing(folder):
     taught(learner, data, np.random.default_rng(0))
 
 
-@pytest.mark.slow
 def test_a_failure_ends_both(tmp_path):
     in_processes(2, failed, tmp_path)
     assert {path.name for path in tmp_path.glob("failed-*")} == {"failed-0", "failed-1"}
