@@ -52,7 +52,7 @@ def summed(own: Tensor) -> Tensor:
     """The sum of a tensor over all processes, with the gradient of this one's part."""
     if processes() == 1:
         return own
-    total = own.detach().clone()
+    total = own.detach().clone(memory_format=torch.contiguous_format)
     distributed.all_reduce(total)
     return _WithGradientOf.apply(total, own)  # pyright: ignore[reportReturnType]
 

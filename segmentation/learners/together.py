@@ -101,6 +101,7 @@ def run_together(device: str, run: Callable[[], None]) -> None:
         if not _first.training:
             with suppress(RuntimeError):
                 _send(None)
+                distributed.destroy_process_group()
         _first = None
 
 
@@ -214,6 +215,7 @@ def _follow(device: str) -> None:
                 make, arguments, named = message.made
                 learners[message.number] = make(*arguments, **named)
             _train_along(learners[message.number], message)
+        distributed.destroy_process_group()
     except Exception as error:
         time.sleep(GRACE)
         if isinstance(error, RalsegError):
