@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-Samples = TypeVar("Samples", bound=Sequence)
+Samples = TypeVar("Samples", bound="Sequence | np.ndarray | Tensor")
 
 _by_itself = False
 

@@ -23,8 +23,8 @@ def connect(device: str) -> None:
     """
     try:
         from lightning_fabric import Fabric
-        from lightning_fabric.plugins.environments import TorchElasticEnvironment
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError as error:
         raise RalsegError(
             "torchrun starts several processes, which needs Lightning Fabric; pip install ralseg[scale], or start the "

@@ -111,7 +111,7 @@ class S4GanLearner(SemiSupervisedLearner):
             (to_device(own_share(targets), self.device), to_device(own_share(windows), self.device), len(windows))
             for windows, targets in self.windows(chosen, data.labels, rng)
         ]
-        return [(targets / targets.sum(1, keepdim=True).clamp_min(1), *others) for targets, *others in groups]
+        return [(t / t.sum(1, keepdim=True).clamp_min(1), seen, whole) for t, seen, whole in groups]
 
 
 class Discriminator(nn.Module):

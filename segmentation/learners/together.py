@@ -73,7 +73,7 @@ class Message:
     gone: tuple[int, ...]
 
 
-def run_together(device: str, run: Callable[[], None]) -> None:
+def run_together(device: str, run: Callable[[], Any]) -> None:
     """Run a command on the processes that torchrun started, or on this one.
 
     Args:
@@ -205,7 +205,7 @@ def _follow(device: str) -> None:
     # Ctrl-C reaches every process of the terminal, and the first one deals with it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     single_thread()
-    learners: dict[int, Trained] = {}
+    learners: dict[int, Any] = {}
     try:
         connect(device)
         while (message := _received()) is not None:
@@ -223,7 +223,7 @@ def _follow(device: str) -> None:
         raise
 
 
-def _train_along(learner: Trained, message: Message) -> None:
+def _train_along(learner: Any, message: Message) -> None:
     training, images = message.training, learner.images
     if message.theta0 is not None and message.state is not None:
         learner.start_at(message.theta0)
@@ -274,4 +274,4 @@ def _received() -> Any:
     sent = torch.empty(int(length), dtype=torch.uint8)
     distributed.broadcast(sent, 0)
     # Files are never read in this way: this comes from the first process of the same command.
-    return torch.load(io.BytesIO(sent.numpy()), "cpu", weights_only=False)
+    return torch.load(io.BytesIO(sent.numpy().tobytes()), "cpu", weights_only=False)

@@ -117,7 +117,6 @@ def test_a_step_is_that_of_one_process(count, tmp_path):
             for key, value in other.items():
                 assert torch.equal(value, first[key]), (name, cut, key)
         error = (first["gradients"] - expected["gradients"]).abs().max() / expected["gradients"].abs().max()
-        print(name, cut, count, float(error))
         # Float32 sums in another order differ by about as much, and differences of means (s4GAN) by the most.
         assert error < (1e-6 if cut == "full" else 2e-6), (name, cut, float(error))
         assert torch.allclose(first["loss"], expected["loss"], rtol=1e-6)
