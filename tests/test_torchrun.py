@@ -44,6 +44,7 @@ def rows(folder: Path) -> dict[tuple[str, ...], float]:
     return {key: float(row["miou"]) for key, row in zip(keys, found, strict=True)}
 
 
+@pytest.mark.long
 def test_a_comparison_goes_on_with_another_number_of_processes(start, tmp_path):
     # The first one is played by one process; the others are killed and gone on with by more or fewer.
     expected = {}
