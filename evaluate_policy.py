@@ -31,8 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _play(config: dict[str, Any], overrides: list[str]) -> None:
     from ralseg.evaluation.commands.comparing import compare_and_report
     from ralseg.evaluation.run_folder import run_folder
+    from ralseg.segmentation.learners.together import run_together
 
-    compare_and_report(config, run_folder(config))
+    run_together(config["device"], lambda: compare_and_report(config, run_folder(config)))
 
 
 if __name__ == "__main__":

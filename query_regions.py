@@ -28,10 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     from ralseg.annotation import commands
     from ralseg.foundation import RalsegError
+    from ralseg.foundation.torchrun import started
     from ralseg.segmentation.devices import single_thread
 
     single_thread()
     try:
+        if started() > 1:
+            raise RalsegError("torchrun is for train_agent and evaluate_policy; start query_regions.py without it")
         match arguments.command:
             case "init":
                 names = [name.strip() for name in (arguments.classes or "").split(",") if name.strip()]

@@ -25,8 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _play(config: dict[str, Any], overrides: list[str]) -> None:
     from ralseg.evaluation.commands.learning import learn_and_compare
+    from ralseg.segmentation.learners.together import run_together
 
-    learn_and_compare(config, overrides)
+    run_together(config["device"], lambda: learn_and_compare(config, overrides))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -12,6 +13,7 @@ from ralseg.configs import composed
 from ralseg.configs.overrides import groups
 from ralseg.foundation import RalsegError
 from ralseg.foundation.files import FULL
+from ralseg.foundation.torchrun import GRACE, follows
 
 HELP = """usage: {door}.py [group=choice ...] [group.key=value ...]
 
@@ -47,13 +49,20 @@ def run_door(
     overrides = list(sys.argv[1:] if argv is None else argv)
     asked = [override for override in overrides if override not in ("-h", "--help")]
     threading.excepthook = _hook
+    silent = follows()
     try:
         if asked != overrides:
-            print(_help(door, asked, epilog))
+            if not silent:
+                print(_help(door, asked, epilog))
             return 0
-        play(composed(door, overrides), overrides)
+        config, silent = composed(door, overrides), False
+        play(config, overrides)
     except RalsegError as error:
-        print(f"{door}: {error}", file=sys.stderr)
+        if silent:
+            # The first process says what is wrong with the settings; the end of this one would end it before.
+            time.sleep(GRACE)
+        else:
+            print(f"{door}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
         # Most writers say so themselves; TensorBoard's does not.

@@ -10,6 +10,7 @@ from ralseg.envs import Pool, World
 from ralseg.evaluation.policies import NamedPolicy, check_policies
 from ralseg.features import spec_from_config
 from ralseg.foundation import RalsegError
+from ralseg.foundation.torchrun import started
 
 SPLITS = ("dev", "test")
 
@@ -64,6 +65,11 @@ def checked_request(
     for name, value, least in (("draws", draws, 1), ("processes", processes, 1), ("fit.draws", fit_draws, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise RalsegError(f"{where}{name}={value!r} is out of range; it is a whole number, {least} or more")
+    if processes > 1 and started() > 1:
+        raise RalsegError(
+            f"{where}processes={processes} plays several runs at once, but the {started()} processes that torchrun "
+            f"started train together in one run after the other; set {where}processes=1"
+        )
     budgets = _budgets(config["game"]["budget"] if budgets is None else budgets, where, given=budgets is not None)
     # A game of no turns needs a budget nevertheless, and never reaches it.
     config = {**config, "game": {**config["game"], "budget": budgets[-1] or config["game"]["budget"]}}

@@ -1,6 +1,7 @@
 """Partial labels: the known part of label maps, and the targets that a learner is trained on."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,10 @@ class PartialLabels:
         self.class_counts = np.zeros(classes, np.int64)
         self._maps: dict[int, np.ndarray] = {}
         self._targets: dict[int, np.ndarray] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Targets are larger than labels, and made of them again when they are needed.
+        return self.__dict__ | {"_targets": {}}
 
     @property
     def images(self) -> list[int]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional
 
 from ralseg.foundation import checked
+from ralseg.segmentation.collectives import summed
 
 Loss = Literal["plain", "balanced"]
 
@@ -50,25 +51,13 @@ def cross_entropy(logits: Sequence[Tensor], targets: Sequence[Tensor], weights: 
 
 
 def global_mean(total: Tensor, weight: Tensor) -> Tensor:
-    """The total of this process divided by the weight of all processes, scaled for data-parallel training.
-
-    DistributedDataParallel averages gradients over processes. Each process divides its own total by the weight of all
-    processes and multiplies it by their number, so that the averaged gradient is that of one process with all samples.
+    """The total of all processes divided by their weight, with the gradient of this process's total.
 
     Args:
         total: the total of this process, a scalar with a gradient.
         weight: the weight of this process, a scalar of 0 or more.
     """
-    if processes() > 1:
-        weight = weight.detach().clone()
-        distributed.all_reduce(weight)
-        total = total * processes()
-    return total / weight.clamp_min(1)
-
-
-def processes() -> int:
-    """Number of processes that train together; 1 if torch.distributed is not initialised."""
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    return summed(total) / summed(weight.detach()).clamp_min(1)
 
 
 def added(terms: Sequence[Tensor]) -> Tensor:

@@ -1,8 +1,10 @@
 """Everything in examples/ runs, and shows what it says it shows."""
 
 import json
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,34 @@ def test_own_acquisition(monkeypatch, capsys):
         "energy": True, "random": False, "margin": True,
     }  # fmt: skip
     assert Path("runs/own/results.csv").exists()
+
+
+def test_slurm(capsys):
+    script = EXAMPLES / "slurm.py"
+    own = ["--cluster", "local", "--nodes", "1", "--gpus", "2", "--seeds", "2"]
+    overrides = [*TINY, "policies=[random]", "draws=1", "fit.options.steps=4"]
+    subprocess.run(
+        [sys.executable, script, *own, *overrides], check=True, env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    )
+    for run, count in (("supervised", 4), ("seed-0", 2), ("seed-1", 2)):
+        assert len(Path(f"runs/{run}/results.csv").read_text().splitlines()) == 1 + count
+    # The second task of the shared training has shown nothing.
+    assert sum(" random " in path.read_text() for path in Path("runs/slurm").glob("*.out")) == 3
+
+
+def test_what_slurm_is_asked_for(tmp_path, monkeypatch):
+    for name, says in (("srun", ""), ("sbatch", "Submitted batch job $$")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {says}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLES / "slurm.py"), "device=cuda"])
+    runpy.run_path(str(EXAMPLES / "slurm.py"), run_name="__main__")
+    asked = {path.read_text() for path in Path("runs/slurm").glob("*submission*.sh")}
+    together, array = sorted(asked, key=lambda text: "--array" in text)
+    for part in ("--nodes=2", "--ntasks-per-node=4", "--gpus-per-node=4", "--kill-on-bad-exit=1"):
+        assert part in together
+    for part in ("--nodes=1", "--ntasks-per-node=1", "--gpus-per-node=1", "--array=0-2"):
+        assert part in array
 
 
 def test_notebook(monkeypatch, capsys):

@@ -22,6 +22,7 @@ from ralseg.evaluation.request import checked_request
 from ralseg.evaluation.run_folder import COMPARISON, opened, run_folder
 from ralseg.evaluation.training_record import CONFIG, write_record
 from ralseg.foundation import Count, RalsegError, Range, Settings, checked, read_json, settings
+from ralseg.foundation.torchrun import started
 from ralseg.segmentation.devices import single_thread
 
 SILENCE = 5.0
@@ -56,6 +57,11 @@ class TrainingOptions(Settings, group="training"):
             raise RalsegError(f"networks={self.networks} must be at most streams={self.streams}")
         if self.processes not in (1, self.streams):
             raise RalsegError(f"processes={self.processes} must be 1 or as many as streams={self.streams}")
+        if self.processes > 1 and started() > 1:
+            raise RalsegError(
+                f"training.processes={self.processes} plays several games at once, but the {started()} processes that "
+                "torchrun started train together in one game after the other; set training.processes=1"
+            )
 
 
 def learn_and_compare(config: Mapping[str, Any], overrides: Sequence[str]) -> None:

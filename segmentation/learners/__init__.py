@@ -12,14 +12,13 @@ from ralseg.segmentation.learners.protocol import (
     PredictsPixels,
     TellsFigures,
     TrainingSet,
-    fitted,
-    taught,
 )
 from ralseg.segmentation.learners.ripu import RipuLearner
 from ralseg.segmentation.learners.s4gan import S4GanLearner
 from ralseg.segmentation.learners.semi_supervised import SemiSupervisedLearner
 from ralseg.segmentation.learners.stal import StalLearner
 from ralseg.segmentation.learners.supervised import SupervisedLearner
+from ralseg.segmentation.learners.together import fitted, taught
 from ralseg.segmentation.learners.u2pl import U2plLearner
 
 __all__ = [

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 
-from ralseg.foundation import RalsegError
 from ralseg.segmentation.augmentation import View
+from ralseg.segmentation.collectives import own_share
 from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import to_device
 from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.protocol import TrainingSet
-from ralseg.segmentation.losses import processes
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.sources import KeptMaps, KeptPixels
 
@@ -30,17 +29,22 @@ cells: whole maps are cheaper unless single pixels are labelled."""
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one size.
+    """Samples of one size; where several processes train together, the share of this one, which may be empty.
+
+    All processes have the same number of batches, in the same order.
 
     Attributes:
         maps: (B, D_i, h_i, w_i), the input of `forward`.
         targets: (B, C, h, w) float32 labelled pixels per class and cell of the logits.
         of_source: whether they show the source domain.
+        samples: (n,) int64, the sample of each cell of a batch that is one row of n cells; None where each sample is a
+            map of its own. See `gathered`.
     """
 
     maps: tuple[Tensor, ...]
     targets: Tensor
     of_source: bool = False
+    samples: Tensor | None = None
 
 
 def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random.Generator) -> list[Sample]:
@@ -63,19 +67,6 @@ def samples_of_turn(data: TrainingSet, slots: int, windows: bool, rng: np.random
     return [samples[i] for i in rng.permutation(slots)]
 
 
-def own_share(samples: Sequence) -> Sequence:
-    """The share of this process in a batch, if several train together.
-
-    Raises:
-        RalsegError: if there are fewer samples than processes.
-    """
-    if processes() == 1:
-        return samples
-    if len(samples) < processes():
-        raise RalsegError(f"a batch of {len(samples)} cannot be shared by {processes()} processes; set a larger batch")
-    return samples[distributed.get_rank() :: processes()]
-
-
 def window_batches(
     samples: Sequence[Sample],
     labels: PartialLabels | FullLabels,
@@ -93,11 +84,11 @@ def window_batches(
         for i, centre in samples
     ]
     windows: dict[tuple, list] = {}
-    for window in own_share(drawn):
+    for window in drawn:
         windows.setdefault(window[0].shape, []).append(window)
     return [
-        Batch(lower(np.stack([w for w, _ in group])), to_device(np.stack([t for _, t in group]), device))
-        for group in windows.values()
+        Batch(lower(own_share(np.stack(seen))), to_device(own_share(np.stack(targets)), device))
+        for seen, targets in (zip(*group, strict=True) for group in windows.values())
     ]
 
 
@@ -116,20 +107,34 @@ def map_batches(
     for chunk in chunks:
         size = network.logit_size(images.input_size(chunk[0]))
         if network.per_pixel:
-            places = [np.argwhere(labels.label(i) != IGNORE) for i in chunk]
-            if 0 < sum(map(len, places)) * FEW < len(chunk) * size[0] * size[1]:
-                batches.append(pixel_batch(dict(zip(chunk, places, strict=True)), labels, images, pixels, device))
+            places = {i: np.argwhere(labels.label(i) != IGNORE) for i in chunk}
+            # An image that was drawn twice counts twice here, and once in the batch.
+            if 0 < sum(len(places[i]) for i in chunk) * FEW < len(chunk) * size[0] * size[1]:
+                own = [i for i in own_share(list(places)) if len(places[i])]
+                some = own or [i for i in places if len(places[i])][:1]
+                batch = pixel_batch({i: places[i] for i in some}, labels, images, pixels, device)
+                batches.append(batch if own else _without_samples(batch))
                 continue
         targets = np.stack([labels.targets(i, size) for i in chunk])
         known = targets.sum(1) > 0
+        own = own_share(np.arange(len(chunk)))
         if cut == "frozen" and not network.per_pixel and 0 < known.sum() * FEW_NEIGHBOURS < known.size:
-            cells = [np.argwhere(of_image) for of_image in known]
-            of_cells = np.ascontiguousarray(np.moveaxis(targets, 1, -1)[known].T)
-            neighbours = _gathered_neighbours(chunk, cells, size, maps)
-            batches.append(Batch(neighbours, to_device(of_cells, device)[None, :, None]))
+            some = own[known[own].any((1, 2))]
+            batch = _cells_batch(chunk, targets, known, some if len(some) else known.any((1, 2)).argmax()[None], maps)
+            batches.append(batch if len(some) else _without_samples(batch))
         else:
-            batches.append(Batch(maps(chunk), to_device(targets, device)))
+            some = own if len(own) else np.arange(1)
+            batch = Batch(maps([chunk[i] for i in some]), to_device(targets[some], device))
+            batches.append(batch if len(own) else _without_samples(batch))
     return batches
+
+
+def _without_samples(batch: Batch) -> Batch:
+    """What stands for a batch of which this process has no share: the network passes no maps, and all else goes on."""
+    maps, targets = tuple(m[:0] for m in batch.maps), batch.targets[:0]
+    if batch.samples is None:
+        return Batch(maps, targets)
+    return Batch(tuple(m[..., :1] for m in maps), targets[..., :1], samples=batch.samples[:0])
 
 
 def pixel_batch(
@@ -158,10 +163,26 @@ def pixel_batch(
     return Batch(maps, to_device(np.eye(labels.classes, dtype=np.float32)[ids].T[None, :, None], device))
 
 
-def _gathered_neighbours(
-    images: Sequence[int], cells: Sequence[np.ndarray], size: tuple[int, int], maps: KeptMaps
-) -> tuple[Tensor, ...]:
-    """The input of the frozen head for cells of its logits: (1, D, 4, n) neighbours and (1, 4, 1, n) their weights."""
-    parts = [maps.neighbours(image, where, size) for image, where in zip(images, cells, strict=True)]
+def _cells_batch(
+    chunk: Sequence[int], targets: np.ndarray, known: np.ndarray, chosen: np.ndarray, maps: KeptMaps
+) -> Batch:
+    """The labelled cells of some images as one row, for the frozen head.
+
+    Args:
+        chunk: store indices of B images.
+        targets: (B, C, h, w) float32 of them.
+        known: (B, h, w) bool, where they are labelled.
+        chosen: (b,) int64, those of the B images whose cells are taken; each has one.
+        maps: their kept maps.
+
+    Returns:
+        A batch whose maps are (1, D, 4, n) neighbours and (1, 4, 1, n) their weights.
+    """
+    cells = [np.argwhere(known[i]) for i in chosen]
+    size = known.shape[1], known.shape[2]
+    parts = [maps.neighbours(chunk[i], where, size) for i, where in zip(chosen, cells, strict=True)]
     vectors, weights = (torch.cat(part) for part in zip(*parts, strict=True))
-    return vectors.permute(2, 1, 0)[None], weights.T[None, :, None]
+    neighbours = vectors.permute(2, 1, 0)[None], weights.T[None, :, None]
+    of_cells = np.ascontiguousarray(np.moveaxis(targets[chosen], 1, -1)[known[chosen]].T)
+    samples = to_device(np.repeat(chosen, [len(where) for where in cells]), weights.device)
+    return Batch(neighbours, to_device(of_cells, weights.device)[None, :, None], samples=samples)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ralseg.foundation import RalsegError, Range, Share, checked
 from ralseg.segmentation.learners.batches import Batch, Sample, pixel_batch
+from ralseg.segmentation.learners.options import FitOptions
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.supervised import SupervisedLearner
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
@@ -51,8 +52,10 @@ class FromScratchLearner(SupervisedLearner):
         self.epochs = checked(Annotated[float, Range(0)], epochs, "learner.epochs")
         self.source_share = checked(Share, source_share, "learner.source_share")
         super().__init__(*arguments, **named)
-        norms = any(isinstance(m, nn.BatchNorm2d) for part in self._network.trained("full") for m in part.modules())
-        if self.unlabelled and not (self._by_pixel and norms):
+        self._norms = any(
+            isinstance(m, nn.BatchNorm2d) for part in self._network.trained("full") for m in part.modules()
+        )
+        if self.unlabelled and not (self._by_pixel and self._norms):
             raise RalsegError(
                 "learner.unlabelled is for the batch norms of a network per pixel; set network=pixel_mlp "
                 "network.norm=batch, or learner.unlabelled=0"
@@ -90,6 +93,10 @@ class FromScratchLearner(SupervisedLearner):
         self._changed()
         self._loss = torch.stack(losses).mean()
         return self._loss
+
+    def trains_together(self, options: FitOptions | None) -> bool:
+        """See `SupervisedLearner.trains_together`; the batch norms of a network per pixel follow the labels."""
+        return super().trains_together(options) and not (self._by_pixel and self._norms)
 
     def labelled_batches(self, data: TrainingSet, rng: np.random.Generator) -> list[Batch]:
         """Random labelled images of the target domain, and of the source domain if it has a share."""

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from ralseg.foundation import Share
+from ralseg.segmentation.collectives import own_share
 from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.semi_supervised import (
@@ -15,6 +16,7 @@ from ralseg.segmentation.learners.semi_supervised import (
     SemiSupervisedOptions,
     Weight,
     as_targets,
+    of_everyone,
     rising,
 )
 
@@ -46,9 +48,9 @@ class MeanTeacherLearner(SemiSupervisedLearner):
 
     def unsupervised(self, windows: np.ndarray, weights: Tensor, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """See `SemiSupervisedLearner.unsupervised`."""
-        best, ids = tensor(self.taught_by(windows).logits).softmax(1).max(1)
-        sure = best > self.told.sure
-        self.note("sure", float(sure.float().mean()))
-        found, targets = self.disturbed(windows, as_targets(ids, sure, self.classes), self.told.strong, rng)
+        best, ids = tensor(self.taught_by(own_share(windows)).logits).softmax(1).max(1)
+        targets = of_everyone(as_targets(ids, best > self.told.sure, self.classes))
+        self.note("sure", float(targets.sum(1).mean()))
+        found, targets = self.disturbed(windows, targets, self.told.strong, rng)
         weight = self.told.weight * rising(self.progress, self.told.ramp_up)
-        return weight * self.pseudo_labelled(found, targets, weights)
+        return weight * self.pseudo_labelled(found, own_share(targets), weights)

@@ -167,32 +167,3 @@ class TellsFigures(Protocol):
     def figures(self) -> dict[str, float]:
         """Name -> figure, such as the share of predictions that it learned from."""
         ...
-
-
-def taught(learner: Learner, data: TrainingSet, rng: np.random.Generator) -> Tensor:
-    """Call `Learner.learn` with access to the images of the training set only.
-
-    Raises:
-        RalsegError: if the learner asks for another image.
-    """
-    with learner.images.only(data.images):
-        return learner.learn(data, rng)
-
-
-def fitted(
-    learner: Learner,
-    data: TrainingSet,
-    options: FitOptions,
-    rng: np.random.Generator,
-    validate: Callable[[], float] | None = None,
-    on_step: Callable[[int, int], None] | None = None,
-    checkpoint: FitCheckpoint | None = None,
-) -> int:
-    """Call `Learner.fit` with access to the images of the training set only; `validate` can read all.
-
-    Raises:
-        RalsegError: if the learner asks for another image.
-    """
-    unrestricted = None if validate is None else learner.images.only(None)(validate)
-    with learner.images.only(data.images):
-        return learner.fit(data, options, rng, unrestricted, on_step, checkpoint)

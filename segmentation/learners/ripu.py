@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ralseg.foundation import Count, Share
+from ralseg.segmentation.collectives import own_share
 from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.protocol import TrainingSet
@@ -52,12 +53,13 @@ class RipuLearner(SemiSupervisedLearner):
         logits = [tensor(self.student(batch.maps).logits) for batch in batches]
         loss = cross_entropy(logits, [batch.targets for batch in batches], weights)
         of_target = [z for z, batch in zip(logits, batches, strict=True) if not batch.of_source]
-        unlabelled = [tensor(self.seen(windows).logits) for windows, _ in self.unlabelled_windows(data, rng)]
+        unlabelled = [tensor(self.seen(own_share(windows)).logits) for windows, _ in self.unlabelled_windows(data, rng)]
         of_target += unlabelled
         unlikely = [unlikely_classes(z.softmax(1), self.told.unlikely) for z in of_target]
         if unlabelled:
-            shares = [float((z.detach().softmax(1) < self.told.unlikely).float().mean()) for z in unlabelled]
-            self.note("unlikely", float(np.mean(shares)))
+            of_unlabelled = [z.detach().softmax(1) < self.told.unlikely for z in unlabelled]
+            counts = added([below.sum().float() for below in of_unlabelled])
+            self.note("unlikely", float(global_mean(counts, added([torch.ones_like(b).sum() for b in of_unlabelled]))))
         rough = [
             unevenness(z.softmax(1), batch.targets) for z, batch in zip(logits, batches, strict=True) if batch.of_source
         ]

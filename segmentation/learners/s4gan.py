@@ -13,6 +13,7 @@ from torch.nn import functional
 from ralseg.features.prediction import resized
 from ralseg.foundation import Count, Share
 from ralseg.foundation.optimisers import eager
+from ralseg.segmentation.collectives import own_share, summed
 from ralseg.segmentation.devices import tensor, to_device
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.semi_supervised import (
@@ -77,36 +78,40 @@ class S4GanLearner(SemiSupervisedLearner):
 
     def unsupervised(self, windows: np.ndarray, weights: Tensor, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """See `SemiSupervisedLearner.unsupervised`; the discriminator's own loss is part of it."""
+        count, windows = len(windows), own_share(windows)
         found = self.seen(windows)
         logits = tensor(found.logits)
-        predicted, picture = logits.softmax(1), to_device(windows, self.device)
+        seen = logits.softmax(1), to_device(windows, self.device), count
         drop = torch.Generator(self.device).manual_seed(int(rng.integers(2**63 - 1)))
-        labelled = self._labelled(data, len(windows), rng)
+        labelled = self._labelled(data, count, rng)
         # To the network the discriminator is fixed, or it would be trained to believe what the network predicts.
         self.companion.requires_grad_(False)
-        score, features = self.companion(predicted, picture, drop)
+        score, features = self.companion(*seen, drop)
         true_features = torch.cat([self.companion(*group, drop)[1] for group in labelled])
         self.companion.requires_grad_(True)
-        matching = (features.mean(0) - true_features.mean(0)).abs().mean()
+        matching = (summed(features.sum(0)) - summed(true_features.sum(0))).abs().mean() / count
         passed = (score > self.told.gate) & (self.progress >= self.told.warm_up)
-        self.note("passed", float(passed.float().mean()))
-        self.note("score", float(score.detach().mean()))
+        self.note("passed", float(summed(passed.sum())) / count)
+        self.note("score", float(summed(score.detach().sum())) / count)
         own = as_targets(logits.argmax(1), passed[:, None, None].expand_as(logits[:, 0]), self.classes)
         training = self.pseudo_labelled(found, own, weights)
-        fake = self.companion(predicted.detach(), picture, drop)[0]
+        fake = self.companion(seen[0].detach(), *seen[1:], drop)[0]
         real = torch.cat([self.companion(*group, drop)[0] for group in labelled])
-        told_apart = functional.binary_cross_entropy(fake, torch.zeros_like(fake))
-        told_apart = (told_apart + functional.binary_cross_entropy(real, torch.ones_like(real))) / 2
+        told_apart = functional.binary_cross_entropy(fake, torch.zeros_like(fake), reduction="sum")
+        told_apart = told_apart + functional.binary_cross_entropy(real, torch.ones_like(real), reduction="sum")
+        told_apart = summed(told_apart) / (2 * count)
         return self.told.matching * matching + self.told.training * training + told_apart
 
-    def _labelled(self, data: TrainingSet, count: int, rng: np.random.Generator) -> list[tuple[Tensor, Tensor]]:
-        """Windows of labelled images in groups of one size: (B, C, h', w') shares of the classes, and the pixels."""
+    def _labelled(self, data: TrainingSet, count: int, rng: np.random.Generator) -> list[tuple[Tensor, Tensor, int]]:
+        """Windows of labelled images in groups of one size: (B, C, h', w') shares of the classes, the pixels, and how
+        many windows all processes have.
+        """
         chosen = rng.choice(np.array(data.labels.images), count).tolist()
         groups = [
-            (to_device(targets, self.device), to_device(windows, self.device))
+            (to_device(own_share(targets), self.device), to_device(own_share(windows), self.device), len(windows))
             for windows, targets in self.windows(chosen, data.labels, rng)
         ]
-        return [(targets / targets.sum(1, keepdim=True).clamp_min(1), windows) for targets, windows in groups]
+        return [(t / t.sum(1, keepdim=True).clamp_min(1), seen, whole) for t, seen, whole in groups]
 
 
 class Discriminator(nn.Module):
@@ -123,12 +128,13 @@ class Discriminator(nn.Module):
         self.layers = nn.ModuleList(nn.Conv2d(*pair, 4, stride=2, padding=1) for pair in pairwise(widths))
         self.last = nn.Linear(widths[-1], 1)
 
-    def forward(self, shares: Tensor, images: Tensor, drop: torch.Generator) -> tuple[Tensor, Tensor]:
+    def forward(self, shares: Tensor, images: Tensor, count: int, drop: torch.Generator) -> tuple[Tensor, Tensor]:
         """Judge maps.
 
         Args:
             shares: (B, C, h, w) float32 probabilities or shares of the classes.
             images: (B, H, W, 3) uint8 of them.
+            count: how many maps all processes have, of which these are `own_share`; channels are dropped for all.
             drop: draws the channels that are dropped.
 
         Returns:
@@ -140,7 +146,7 @@ class Discriminator(nn.Module):
         for number, layer in enumerate(self.layers):
             made = functional.leaky_relu(layer(made), SLOPE)
             if number < len(self.layers) - 1:
-                keep = torch.rand(*made.shape[:2], 1, 1, generator=drop, device=made.device) >= DROPPED
-                made = made * keep / (1 - DROPPED)
+                keep = torch.rand(count, made.shape[1], 1, 1, generator=drop, device=made.device) >= DROPPED
+                made = made * own_share(keep) / (1 - DROPPED)
         features = made.mean((2, 3))
         return self.last(features)[:, 0].sigmoid(), features

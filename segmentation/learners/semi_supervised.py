@@ -11,13 +11,14 @@ from torch import Tensor
 from ralseg.features.prediction import Prediction
 from ralseg.foundation import Count, RalsegError, Range, Settings, settings
 from ralseg.segmentation.augmentation import Strong, cut_mixed
+from ralseg.segmentation.collectives import gathered, own_share, processes, rank
 from ralseg.segmentation.datasets import IGNORE
 from ralseg.segmentation.devices import tensor, to_device
 from ralseg.segmentation.labels import PartialLabels
 from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.from_scratch import FromScratchLearner
 from ralseg.segmentation.learners.protocol import TrainingSet
-from ralseg.segmentation.losses import cross_entropy, processes
+from ralseg.segmentation.losses import cross_entropy, global_mean
 
 Weight = Annotated[float, Range(0)]
 
@@ -56,8 +57,7 @@ class SemiSupervisedLearner(FromScratchLearner):
         told: its options.
 
     Raises:
-        RalsegError: if an option is out of range, the network reads another source than its own stages, or several
-            processes train together.
+        RalsegError: if an option is out of range, or the network reads another source than its own stages.
     """
 
     Options: ClassVar[type[SemiSupervisedOptions]] = SemiSupervisedOptions
@@ -69,8 +69,6 @@ class SemiSupervisedLearner(FromScratchLearner):
         super().__init__(*arguments, **named)
         if not self._own_stages:
             raise RalsegError("a semi-supervised learner disturbs images, which source=stages alone can do; set it")
-        if processes() > 1:
-            raise RalsegError("semi-supervised learners train in one process; start one, or set learner=supervised")
 
     def begin(self, data: TrainingSet) -> None:
         """See `SupervisedLearner.begin`: figures begin anew."""
@@ -86,7 +84,10 @@ class SemiSupervisedLearner(FromScratchLearner):
         return loss
 
     def unlabelled_windows(self, data: TrainingSet, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
-        """The weak view of random images of the pool, (B, h, w, 3) uint8 in groups of one size, with their shares."""
+        """The weak view of random images of the pool, (B, h, w, 3) uint8 in groups of one size, with their shares.
+
+        They are those of all processes, so that none depends on their number; each looks at `own_share` of a group.
+        """
         if not data.unlabelled:
             return []
         chosen = rng.choice(np.array(data.unlabelled), self.told.images).tolist()
@@ -105,7 +106,7 @@ class SemiSupervisedLearner(FromScratchLearner):
         """The loss of a step on what is not labelled, a 0-d tensor.
 
         Args:
-            windows: (B, h, w, 3) uint8 of unlabelled images.
+            windows: (B, h, w, 3) uint8 of unlabelled images, those of all processes.
             weights: (C,) weights of the classes.
             data: all data of the training set.
             rng: the generator of all draws.
@@ -154,24 +155,25 @@ class SemiSupervisedLearner(FromScratchLearner):
         """The training pass of the strong view, with rectangles pasted from window to window (CutMix).
 
         Args:
-            windows: (B, h, w, 3) uint8, the weak view.
+            windows: (B, h, w, 3) uint8, the weak view, of all processes.
             targets: (B, N, h', w') float32 of them, any N.
             strong: how windows are disturbed.
             rng: the generator of all draws.
 
         Returns:
-            The prediction, and the targets of what it saw.
+            The prediction of the windows of this process, `own_share`, and the targets of what all processes saw.
         """
         seen = np.stack([strong(window, rng) for window in windows])
         mixed, of_mixed = cut_mixed(seen, targets.numpy(force=True), rng)
-        return self.seen(mixed), to_device(of_mixed, self.device)
+        return self.seen(own_share(mixed)), to_device(of_mixed, self.device)
 
     def pseudo_labelled(self, found: Prediction, targets: Tensor, weights: Tensor) -> Tensor:
-        """The cross-entropy of a prediction with targets (B, C, h, w), as a mean over all cells.
+        """The cross-entropy of a prediction with targets (B, C, h, w), as a mean over all cells of all processes.
 
         Cells whose targets are 0 count in the mean, so that few sure cells weigh little.
         """
-        covered = targets.sum(1).clamp(max=1).mean()
+        covered = targets.sum(1).clamp(max=1)
+        covered = global_mean(covered.sum(), torch.full_like(covered, 1).sum())
         return covered * cross_entropy([tensor(found.logits)], [targets], weights)
 
     def _window(
@@ -184,6 +186,22 @@ class SemiSupervisedLearner(FromScratchLearner):
         size = self._network.logit_size(pixels.shape[:2])
         empty = np.zeros((self.classes, *size), np.float32)
         return pixels, empty if labels is None else labels.targets(image, size)
+
+
+def of_everyone(own: Tensor, samples: Tensor | None = None) -> Tensor:
+    """Maps (B, N, h, w) of the samples of all processes, without a gradient; `samples` are those of a `Batch`."""
+    own = own.detach()
+    if samples is None:
+        return gathered(own)
+    return gathered(own.movedim(1, -1).flatten(0, 2), samples).T[None, :, None]
+
+
+def own_part(maps: Tensor, samples: Tensor | None = None) -> Tensor:
+    """The inverse of `of_everyone`: maps (B, N, h, w) of the samples of this process."""
+    if samples is None:
+        return own_share(maps)
+    own = gathered(samples, samples) % processes() == rank()
+    return maps[..., own] if own.any() else maps[:0, ..., :1]
 
 
 def as_targets(ids: Tensor, sure: Tensor, classes: int) -> Tensor:

@@ -11,12 +11,19 @@ from torch import Tensor, nn
 from ralseg.features.prediction import Prediction
 from ralseg.foundation import Count, Share
 from ralseg.segmentation.augmentation import View
+from ralseg.segmentation.collectives import gathered, own_share
 from ralseg.segmentation.devices import tensor, to_device
 from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.batches import Batch, Sample
 from ralseg.segmentation.learners.copy_paste import Donors, Pasting, exchanged
 from ralseg.segmentation.learners.protocol import TrainingSet
-from ralseg.segmentation.learners.semi_supervised import SemiSupervisedOptions, Weight, as_targets
+from ralseg.segmentation.learners.semi_supervised import (
+    SemiSupervisedOptions,
+    Weight,
+    as_targets,
+    of_everyone,
+    own_part,
+)
 from ralseg.segmentation.learners.stal_memory import StalMemory
 from ralseg.segmentation.learners.u2pl import (
     Cells,
@@ -102,12 +109,15 @@ class StalLearner(U2plLearner):
         cells, followed = [], []
         for prediction, batch in zip(found, batches, strict=True):
             taught = self.taught_on(batch.maps)
-            shares, ids = tensor(taught.logits).softmax(1), majority(batch.targets)
-            followed.append((tensor(prediction.logits), self._pseudo_labels(shares, torch.ones_like(ids).bool(), rng)))
-            cells.append(cells_of(decoded(prediction), decoded(taught), shares, ids, torch.zeros_like(ids).bool()))
+            shares, there = (of_everyone(m, batch.samples) for m in (tensor(taught.logits).softmax(1), decoded(taught)))
+            ids = of_everyone(majority(batch.targets)[:, None], batch.samples)[:, 0]
+            pseudo = self._pseudo_labels(shares, torch.ones_like(ids).bool(), rng)
+            followed.append((tensor(prediction.logits), own_part(pseudo, batch.samples)))
+            unsure = torch.zeros_like(ids).bool()
+            cells.append(cells_of(decoded(prediction), there, shares, ids, unsure, batch.samples))
         for windows, images, numbers in self._pairs(data, rng):
             prediction, pseudo, of_windows = self._mixed(windows, images, numbers, rng)
-            followed.append((tensor(prediction.logits), pseudo))
+            followed.append((tensor(prediction.logits), own_share(pseudo)))
             cells.append(of_windows)
         seen, pseudo = zip(*followed, strict=True)
         loss = loss + self.told.weight * cross_entropy(seen, pseudo, weights)
@@ -136,20 +146,20 @@ class StalLearner(U2plLearner):
     def _mixed(
         self, windows: np.ndarray, images: np.ndarray, numbers: Sequence[int], rng: np.random.Generator
     ) -> tuple[Prediction, Tensor, Cells]:
-        """The training pass of mixed pairs, their weighted pseudo-labels (B, C, h, w), and their cells."""
-        taught = self.taught_by(windows)
-        shares = tensor(taught.logits).softmax(1)
+        """The training pass of mixed pairs, the weighted pseudo-labels (B, C, h, w) of all processes, and the cells."""
+        taught = self.taught_by(own_share(windows))
+        shares, there = of_everyone(tensor(taught.logits).softmax(1)), of_everyone(decoded(taught))
         entropy = -(shares * shares.clamp_min(1e-12).log()).sum(1)
         unsure = entropy > torch.quantile(entropy.flatten(), 1 - self.told.unreliable)
         taken = with_pseudo_label(entropy, self.told.unreliable * (1 - self.progress), self.told.drop)
         pseudo = self._pseudo_labels(shares, taken, rng)
         self.note("pseudo_labels", float((pseudo.sum(1) > 0).float().mean()))
         self.companion.remember(images, shares)
-        maps = [pseudo, shares, unsure[:, None].float(), taken[:, None].float(), decoded(taught)]
+        maps = [pseudo, shares, unsure[:, None].float(), taken[:, None].float(), there]
         kept = torch.cat(maps, dim=1).numpy(force=True)
         seen, of_seen = exchanged(windows, kept, shares.argmax(1).numpy(force=True), numbers, rng)
         pseudo, shares, unsure, taken, there = to_device(of_seen, self.device).split([m.shape[1] for m in maps], dim=1)
-        prediction = self.seen(np.stack([self.told.strong(window, rng) for window in seen]))
+        prediction = self.seen(own_share(np.stack([self.told.strong(window, rng) for window in seen])))
         ids = torch.where(taken[:, 0] > 0, shares.argmax(1), -1)
         return prediction, pseudo, cells_of(decoded(prediction), there, shares, ids, unsure[:, 0] > 0)
 
@@ -194,7 +204,7 @@ def hard_cells(logits: Sequence[Tensor], targets: Sequence[Tensor], easy: float,
     with torch.no_grad():
         counts = [t.sum(1) for t in targets]
         right = [(z.softmax(1) * t).sum(1) / c.clamp_min(1) for z, t, c in zip(logits, targets, counts, strict=True)]
-        labelled = torch.cat([p[c > 0] for p, c in zip(right, counts, strict=True)])
+        labelled = gathered(torch.cat([p[c > 0] for p, c in zip(right, counts, strict=True)]))
         if not len(labelled):
             return list(targets)
         bound = torch.quantile(labelled, kept).clamp_min(easy)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ralseg.segmentation.collectives import summed
 from ralseg.segmentation.learners.u2pl import Representations, U2plOptions
 from ralseg.segmentation.losses import added
 
@@ -33,8 +34,8 @@ class StalMemory(Representations):
     @torch.no_grad()
     def see(self, shares: Sequence[Tensor], targets: Sequence[Tensor], keep: float) -> None:
         """Move the confidence of the labelled classes; a mean of the steps in which each was seen (no bias to 0)."""
-        counts = added([t.sum((0, 2, 3)).double() for t in targets])
-        sums = added([(p * t).sum((0, 2, 3)).double() for p, t in zip(shares, targets, strict=True)])
+        counts = summed(added([t.sum((0, 2, 3)).double() for t in targets]))
+        sums = summed(added([(p * t).sum((0, 2, 3)).double() for p, t in zip(shares, targets, strict=True)]))
         there = counts > 0
         now = sums / counts.clamp_min(1)
         self.confidence.copy_(torch.where(there, keep * self.confidence + (1 - keep) * now, self.confidence))

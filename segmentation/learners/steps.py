@@ -7,11 +7,10 @@ from itertools import compress
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ralseg.foundation import RalsegError
-from ralseg.segmentation.losses import processes
+from ralseg.segmentation.collectives import sum_gradients
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 
 MakeOptimisers = Callable[[Sequence[nn.Parameter]], list[torch.optim.Optimizer]]
@@ -20,8 +19,8 @@ MakeOptimisers = Callable[[Sequence[nn.Parameter]], list[torch.optim.Optimizer]]
 class Steps:
     """Trains the weights above a cut of a network; a second network follows as their running average.
 
-    If torch.distributed is initialised, the passes go through DistributedDataParallel. Batch norm must then be frozen,
-    because its statistics would differ between processes.
+    Where several processes train together, each goes down the sum of their gradients, so that their weights stay the
+    same. Batch norm must then be frozen, because its statistics would differ between processes.
 
     Args:
         network: the network to train.
@@ -64,15 +63,13 @@ class Steps:
             for optimiser in self.optimisers:
                 _slow_down(optimiser, encoder, encoder_rate)
         self.averaging, self._clip = averaging, clip
-        self.module: nn.Module = network
-        if processes() > 1:
-            self.module = DistributedDataParallel(network, broadcast_buffers=False)
 
     def step(self, loss: Tensor) -> Tensor:
         """Take one step down a loss, a 0-d tensor; returns its value without a graph."""
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        sum_gradients(self._places)
         nn.utils.clip_grad_norm_(self._trained, self._clip)
         for optimiser in self.optimisers:
             optimiser.step()

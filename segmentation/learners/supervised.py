@@ -12,16 +12,17 @@ from ralseg.features.prediction import Prediction
 from ralseg.foundation import RalsegError
 from ralseg.foundation.optimisers import eager
 from ralseg.segmentation.augmentation import View
-from ralseg.segmentation.devices import Precision, copied, tensor, to_device
+from ralseg.segmentation.collectives import processes, rank
+from ralseg.segmentation.devices import Precision, tensor, to_device
 from ralseg.segmentation.labels import FullLabels, PartialLabels
-from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, own_share, samples_of_turn, window_batches
+from ralseg.segmentation.learners.batches import Batch, Sample, map_batches, samples_of_turn, window_batches
 from ralseg.segmentation.learners.checkpoint import FitCheckpoint, Reached
 from ralseg.segmentation.learners.images import LearnerImages
 from ralseg.segmentation.learners.options import FitOptions, LearnOptions
-from ralseg.segmentation.learners.predictor import Predictor
 from ralseg.segmentation.learners.protocol import TrainingSet
 from ralseg.segmentation.learners.steps import Steps, above_the_cut, advance, with_shared_stages
-from ralseg.segmentation.losses import class_weights, cross_entropy, processes
+from ralseg.segmentation.learners.trained import Trained
+from ralseg.segmentation.losses import class_weights, cross_entropy
 from ralseg.segmentation.networks import Cut, SegmentationNetwork
 from ralseg.segmentation.networks.batch_norm import still_on_single_values
 from ralseg.segmentation.sources import Source
@@ -29,7 +30,7 @@ from ralseg.segmentation.sources import Source
 AdamW = eager(torch.optim.AdamW)
 
 
-class SupervisedLearner(Predictor):
+class SupervisedLearner(Trained):
     """Trains the weights above the cut on partial labels, and predicts with averaged weights.
 
     The three games differ only in `options.cut`. `learn` freezes batch norm, whose noise would hide the gain of one
@@ -77,12 +78,6 @@ class SupervisedLearner(Predictor):
         super().__init__(self._averaged, images, options.cut, torch.device(device), precision, compiled, source)
         self.reset()
 
-    def reset(self) -> None:
-        """See `Learner.reset`."""
-        self._load(self._network.eval(), self._theta0)
-        self._load(self._averaged, self._theta0)
-        self._start_turns()
-
     def another(self, options: LearnOptions) -> "SupervisedLearner":
         """A learner of the same images with other options, at the weights that this one predicts with.
 
@@ -90,12 +85,6 @@ class SupervisedLearner(Predictor):
         """
         network = with_shared_stages(self._averaged, self.options.cut)
         return SupervisedLearner(network, self.images, options, **self._made)
-
-    def start_from(self, other: "SupervisedLearner") -> None:
-        """Make the weights that another learner of the same network predicts with the new theta_0, and reset."""
-        for name, value in above_the_cut(other._averaged, self.options.cut).items():
-            self._theta0[name].copy_(value)
-        self.reset()
 
     def learn(self, data: TrainingSet, rng: np.random.Generator) -> Tensor:
         """Take a few steps on the images of the new units, filled up with earlier ones; see `Learner.learn`.
@@ -200,25 +189,6 @@ class SupervisedLearner(Predictor):
         if not torch.isfinite(self._loss):
             raise RalsegError(f"the segmentation loss is {self._loss.item()}; lower the learning rate")
 
-    def state(self) -> dict[str, Tensor]:
-        """See `Learner.state`; the part below the cut belongs to theta_0."""
-        parts = {
-            "network": above_the_cut(self._network, self.options.cut),
-            "averaged": above_the_cut(self._averaged, self.options.cut),
-            "optimiser": self._steps.state(),
-            "companion": self.companion.state_dict(),
-        }
-        return {f"{part}.{name}": copied(value) for part, found in parts.items() for name, value in found.items()}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """See `Learner.restore`.
-
-        Raises:
-            RalsegError: if the state belongs to another learner.
-        """
-        self.reset()
-        self._put(state)
-
     def begin(self, data: TrainingSet) -> None:
         """Called before the first step of `learn` and `fit`; does nothing here."""
 
@@ -239,7 +209,7 @@ class SupervisedLearner(Predictor):
     def student(self, maps: tuple[Tensor, ...]) -> Prediction:
         """The training pass, with dropout if the network has it."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self._steps.module(maps, self.options.cut, drop=self._drop)
+            return self._network(maps, self.options.cut, drop=self._drop)
 
     def make_companion(self) -> nn.Module:
         """What is trained or kept beside the network and has no part in predictions: none here.
@@ -266,10 +236,6 @@ class SupervisedLearner(Predictor):
         ]
 
     @property
-    def _own_stages(self) -> bool:
-        return self._made["source"] is None
-
-    @property
     def _on_windows(self) -> bool:
         """Whether steps are taken on windows of images rather than on kept maps."""
         return self._own_stages and (self.options.cut == "full" or self.options.windows)
@@ -292,26 +258,14 @@ class SupervisedLearner(Predictor):
         self._drop: torch.Generator | None = None
         self._changed()
 
-    def _put(self, state: dict[str, Tensor]) -> None:
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "averaged": {}, "optimiser": {}, "companion": {}}
-        for key, value in state.items():
-            part, _, name = key.partition(".")
-            if part not in parts:
-                raise RalsegError(f"the state has an unknown {key}; restore it into the same kind of learner")
-            parts[part][name] = value
-        self._load(self._network, parts["network"])
-        self._load(self._averaged, parts["averaged"])
-        self._load(self.companion, parts["companion"])
-        self._steps.restore(parts["optimiser"])
-        self._changed()
-
     def _weights(self, counts: np.ndarray) -> Tensor:
         return to_device(class_weights(counts, self.options.loss), self.device)
 
     def _seed_dropout(self, rng: np.random.Generator) -> None:
         # Its own stream, so that a network with dropout gets the same batches as one without.
         seed = int(rng.spawn(1)[0].integers(2**63 - 1))
-        self._drop = torch.Generator(self.device).manual_seed(seed) if self._network.drops else None
+        # Each process disturbs other samples, so the masks differ between processes, too.
+        self._drop = torch.Generator(self.device).manual_seed(seed + rank()) if self._network.drops else None
 
     def _step(
         self, samples: Sequence[Sample], view: View, weights: Tensor, data: TrainingSet, rng: np.random.Generator
@@ -325,16 +279,6 @@ class SupervisedLearner(Predictor):
         self.weak_view = view
         if self._on_windows:
             return window_batches(samples, labels, self.images, self._network, self.lower, view, rng, self.device)
-        samples = own_share(samples)
         chunks = self._chunks([image for image, _ in samples], len(samples))
         kept = self.source_maps(), self.pixels
         return map_batches(chunks, labels, self.images, self._network, *kept, self.options.cut, self.device)
-
-    @staticmethod
-    @torch.no_grad()
-    def _load(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-        own = network.state_dict()
-        for name, value in tensors.items():
-            if name not in own or own[name].shape != value.shape:
-                raise RalsegError(f"the state has {name} of another network; restore it into the same kind of learner")
-            own[name].copy_(value)

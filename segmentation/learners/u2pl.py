@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ralseg.features.prediction import Prediction, resized
 from ralseg.foundation import Count, Positive, Range, Share
+from ralseg.segmentation.collectives import gathered, own_share, processes, rank, summed
 from ralseg.segmentation.devices import tensor
 from ralseg.segmentation.learners.batches import Batch
 from ralseg.segmentation.learners.protocol import TrainingSet
@@ -21,6 +22,7 @@ from ralseg.segmentation.learners.semi_supervised import (
     SemiSupervisedOptions,
     Weight,
     as_targets,
+    of_everyone,
 )
 from ralseg.segmentation.learners.supervised import AdamW
 from ralseg.segmentation.losses import cross_entropy
@@ -58,14 +60,16 @@ class U2plOptions(DisturbingOptions):
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells of a step, (n, ...) each.
+    """Cells of a step, (n, ...) each, those of all processes.
 
     Attributes:
-        student: (n, D) the decoder's map with a graph, from which representations are made.
+        student: (m, D) the decoder's map with a graph, from which representations are made, of the cells of this
+            process.
         teacher: (n, D) the same of the teacher, without.
         shares: (n, C) probabilities of the teacher.
         ids: (n,) int64, the label or pseudo-label; -1 for none.
         unsure: (n,) bool, unlabelled with a high entropy.
+        own: (n,) bool, the cells of this process.
     """
 
     student: Tensor
@@ -73,6 +77,7 @@ class Cells:
     shares: Tensor
     ids: Tensor
     unsure: Tensor
+    own: Tensor
 
 
 class U2plLearner(SemiSupervisedLearner):
@@ -114,27 +119,30 @@ class U2plLearner(SemiSupervisedLearner):
         cells = []
         for prediction, batch in zip(found, batches, strict=True):
             taught = self.taught_on(batch.maps)
-            ids = majority(batch.targets)
-            shares, there = tensor(taught.logits).softmax(1), decoded(taught)
-            cells.append(cells_of(decoded(prediction), there, shares, ids, torch.zeros_like(ids).bool()))
+            found_there = [decoded(taught), tensor(taught.logits).softmax(1), majority(batch.targets)[:, None].float()]
+            maps = of_everyone(torch.cat(found_there, dim=1), batch.samples)
+            there, shares, ids = maps.split([part.shape[1] for part in found_there], dim=1)
+            ids = ids[:, 0].long()
+            unsure = torch.zeros_like(ids).bool()
+            cells.append(cells_of(decoded(prediction), there, shares, ids, unsure, batch.samples))
         for windows, share in self.unlabelled_windows(data, rng):
             prediction, targets, of_windows = self._unlabelled(windows, rng)
             reliable = targets.sum(1).mean().clamp_min(1e-6)
             self.note("reliable", float(reliable))
-            sure = cross_entropy([tensor(prediction.logits)], [targets], weights)
+            sure = cross_entropy([tensor(prediction.logits)], [own_share(targets)], weights)
             loss = loss + share * self.told.weight / reliable * sure
             cells.append(of_windows)
         return loss + self.told.contrast * self.companion.contrast(joined(cells), draws)
 
     def _unlabelled(self, windows: np.ndarray, rng: np.random.Generator) -> tuple[Prediction, Tensor, Cells]:
-        """The training pass of disturbed windows, their pseudo-labels (B, C, h, w), and their cells."""
-        taught = self.taught_by(windows)
-        shares = tensor(taught.logits).softmax(1)
+        """The training pass of disturbed windows, the pseudo-labels (B, C, h, w) of all processes, and the cells."""
+        taught = self.taught_by(own_share(windows))
+        there, shares = of_everyone(decoded(taught)), of_everyone(tensor(taught.logits).softmax(1))
         entropy = -(shares * shares.clamp_min(1e-12).log()).sum(1)
         unsure = entropy > torch.quantile(entropy.flatten(), 1 - self.told.unreliable * (1 - self.progress))
         targets = as_targets(shares.argmax(1), ~unsure, self.classes)
         # All that the teacher finds goes with the rectangles of CutMix, so that it looks at each window once.
-        found = [targets, shares, unsure[:, None].float(), decoded(taught)]
+        found = [targets, shares, unsure[:, None].float(), there]
         prediction, seen = self.disturbed(windows, torch.cat(found, dim=1), self.told.strong, rng)
         targets, shares, unsure, there = seen.split([maps.shape[1] for maps in found], dim=1)
         ids, unsure = majority(targets), unsure[:, 0] > 0
@@ -183,10 +191,17 @@ class Representations(nn.Module):
             positive = functional.normalize(teacher[anchors].mean(0), dim=0)
             chosen = anchors[_drawn(len(anchors), self._told.anchors, draws)]
             others = self.memory[number, _drawn(known, self._told.negatives, draws)]
-            student = functional.normalize(self.own(cells.student[chosen]), dim=1)
+            student = self._of_students(cells, chosen)
             logits = torch.cat([student @ positive[:, None], student @ others.T], dim=1) / self._told.temperature
             terms.append(-logits.log_softmax(1)[:, 0].mean())
         return torch.stack(terms).mean() if terms else cells.student.new_zeros(())
+
+    def _of_students(self, cells: Cells, chosen: Tensor) -> Tensor:
+        """(k, W) representations of k chosen cells, of which each process makes its own."""
+        here = torch.nonzero(cells.own[chosen])[:, 0]
+        rows = (cells.own.cumsum(0) - 1)[chosen[here]]
+        made = functional.normalize(self.own(cells.student[rows]), dim=1)
+        return summed(made.new_zeros(len(chosen), made.shape[1]).index_copy(0, here, made))
 
     def _remember(self, cells: Cells, teacher: Tensor, draws: torch.Generator) -> None:
         """Put cells that are surely not of a class into its memory, in the place of the oldest."""
@@ -207,10 +222,25 @@ def decoded(prediction: Prediction) -> Tensor:
     return resized(tensor(prediction.features).float(), (logits.shape[2], logits.shape[3]))
 
 
-def cells_of(student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor) -> Cells:
-    """The cells of maps (B, N, h, w), of ids (B, h, w) int64 and of `unsure` (B, h, w) bool."""
+def cells_of(
+    student: Tensor, teacher: Tensor, shares: Tensor, ids: Tensor, unsure: Tensor, samples: Tensor | None = None
+) -> Cells:
+    """The cells of maps.
+
+    Args:
+        student: (b, D, h, w) of the samples of this process, see `own_share`.
+        teacher: (B, D, h, w) of the samples of all processes, as what follows; see `of_everyone`.
+        shares: (B, C, h, w).
+        ids: (B, h, w) int64.
+        unsure: (B, h, w) bool.
+        samples: those of a `Batch`.
+    """
+    if samples is None:
+        numbers = torch.arange(len(ids), device=ids.device).repeat_interleave(ids[0].numel())
+    else:
+        numbers = gathered(samples, samples)
     student, teacher, shares = (maps.movedim(1, -1).flatten(0, 2) for maps in (student, teacher, shares))
-    return Cells(student, teacher, shares, ids.flatten(), unsure.flatten())
+    return Cells(student, teacher, shares, ids.flatten(), unsure.flatten(), numbers % processes() == rank())
 
 
 def majority(targets: Tensor) -> Tensor:

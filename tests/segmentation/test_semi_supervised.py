@@ -170,7 +170,8 @@ def test_the_discriminator_reads_maps_of_any_size():
     discriminator, draws = Discriminator(3, 4), torch.Generator().manual_seed(0)
     for size in ((5, 7), (40, 24)):
         shares = torch.rand(2, 3, *size).softmax(1)
-        score, features = discriminator(shares, torch.zeros(2, 4 * size[0], 4 * size[1], 3, dtype=torch.uint8), draws)
+        images = torch.zeros(2, 4 * size[0], 4 * size[1], 3, dtype=torch.uint8)
+        score, features = discriminator(shares, images, 2, draws)
         assert score.shape == (2,) and features.shape == (2, 32)
         assert ((score > 0) & (score < 1)).all()
 
@@ -181,7 +182,8 @@ def some_cells(classes=4, width=6, count=80):
     ids = torch.randint(-1, classes, (count,))
     unsure = (ids < 0) & (torch.rand(count) < 0.7)
     student = torch.randn(count, width, requires_grad=True)
-    return Cells(student, torch.randn(count, width), torch.randn(count, classes).softmax(1), ids, unsure)
+    shares = torch.randn(count, classes).softmax(1)
+    return Cells(student, torch.randn(count, width), shares, ids, unsure, torch.ones(count, dtype=torch.bool))
 
 
 def test_the_contrast_is_that_of_a_slow_reference():
