@@ -124,7 +124,7 @@ def theta0(
     Args:
         make_network: makes the untrained network; torch's generator is seeded first.
         store: images and labels.
-        images: store indices of `state` (D_S), `train` (D_T) and `source_domain`.
+        images: store indices of `state` (D_S), `train` (D_T) and, if there is one, `source_domain`.
         options: see `Theta0Options`.
         loss: the loss of the training.
         cut: the game; with `frozen` the network gets its MLP head, trained on D_S.
@@ -143,7 +143,7 @@ def theta0(
     torch.manual_seed(integer(seed, "theta0", "weights"))
     network = make_network()
     if source is None:
-        options.check(network, bool(images[SOURCE_DOMAIN]))
+        options.check(network, bool(images.get(SOURCE_DOMAIN, ())))
     if cut == "frozen" and source is None:
         network.add_frozen_head(options.frozen_hidden)
     if options.file is not None:
@@ -151,7 +151,7 @@ def theta0(
         return network
     with_train = options.use_train == "yes" or (options.use_train == "compare" and comparing)
     chosen = [*(images["state"] if options.use_state else ()), *(images["train"] if with_train else ())]
-    of_source = images[SOURCE_DOMAIN] if options.use_source_domain else ()
+    of_source = images.get(SOURCE_DOMAIN, ()) if options.use_source_domain else ()
     of_head = images["state"] if cut == "frozen" or source is not None else ()
     if source is not None:
         # A source is not trained, and it has no maps of Streets.
