@@ -40,6 +40,7 @@ def test_own_acquisition(monkeypatch, capsys):
     assert Path("runs/own/results.csv").exists()
 
 
+@pytest.mark.long
 def test_slurm(capsys):
     script = EXAMPLES / "slurm.py"
     own = ["--cluster", "local", "--nodes", "1", "--gpus", "2", "--seeds", "2"]
