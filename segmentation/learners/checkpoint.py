@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ralseg.foundation import RalsegError, atomic_write
+from ralseg.segmentation.collectives import rank
 from ralseg.segmentation.devices import copied
 
 EVERY = 30.0
@@ -64,6 +65,9 @@ class Reached:
         best = {name.removeprefix("best."): tensors.pop(name) for name in list(tensors) if name.startswith("best.")}
         if drop is not None:
             drop.set_state(tensors.pop("dropout"))
+            if rank() > 0:
+                # The kept stream is that of the first process, and others must drop other channels.
+                drop.manual_seed(drop.initial_seed() + record["steps"] + rank())
         rng.bit_generator.state = record["generator"]
         return cls(record["steps"], record["stale"], record["score"], best)
 

@@ -152,7 +152,16 @@ class _First:
 
     @contextmanager
     def trains(self, learner: Trained, training: Training) -> Iterator[bool]:
-        """Until the block ends the others train along."""
+        """Until the block ends the others train along.
+
+        Raises:
+            RalsegError: if the training before was broken off, in the middle of which they still are.
+        """
+        if self.training:
+            raise RalsegError(
+                "a training that the other processes shared was broken off; start the command again, and let errors "
+                "in a training end it"
+            )
         number, version = self._known.get(learner, (None, None))
         gone = tuple(self._told - {known for known, _ in self._known.values()})
         self._told -= set(gone)

@@ -117,7 +117,7 @@ def test_a_step_is_that_of_one_process(count, tmp_path):
             for key, value in other.items():
                 assert torch.equal(value, first[key]), (name, cut, key)
         error = (first["gradients"] - expected["gradients"]).abs().max() / expected["gradients"].abs().max()
-        # Float32 sums in another order differ by about as much, and differences of means (s4GAN) by the most.
-        assert error < (1e-6 if cut == "full" else 2e-6), (name, cut, float(error))
+        # Float32 sums in another order differ by half of it. s4GAN takes differences of means, which lose digits.
+        assert error < (2e-6 if (name, cut) == ("s4gan", "partial") else 1e-6), (name, cut, float(error))
         assert torch.allclose(first["loss"], expected["loss"], rtol=1e-6)
         assert torch.allclose(first["figures"], expected["figures"], rtol=1e-6)

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -58,13 +60,14 @@ class Failing(SupervisedLearner):
         return super().objective(batches, weights, data, rng)
 
 
-def a_learner(make, folder, **named):
+def a_learner(make, folder, dropout=0.0, **named):
     torch.set_num_threads(1)
     streets = Streets(9, (64, 96))
     store = ImageStore(streets, streets.names, cache_dir=folder)
     torch.manual_seed(0)
     options = LearnOptions("full", steps=2, batch=3, crops=Crops((32, 48)))
-    learner = make(SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=16), LearnerImages(store), options, **named)
+    network = SmallFPN(11, widths=(8, 12, 16, 20, 24), pyramid=16, dropout=dropout)
+    learner = make(network, LearnerImages(store), options, **named)
     labels = revealed(store, range(3))
     return learner, TrainingSet(labels, [(i, (0.5, 0.5)) for i in range(3)], range(3, 6))
 
@@ -162,6 +165,53 @@ def failed(rank, folder):
     with pytest.raises(RalsegError, match=says[rank]):
         run_together("cpu", lambda: failing(folder))
     (folder / f"failed-{rank}").touch()
+
+
+def broken_off(folder):
+    learner, data = a_learner(SupervisedLearner, folder)
+    with pytest.raises(Stopped):
+        fitted(learner, data, FIT, np.random.default_rng(0), None, stop)
+    taught(learner, data, np.random.default_rng(0))
+
+
+def test_no_training_follows_one_that_was_broken_off(tmp_path):
+    in_processes(2, refused, tmp_path)
+    assert (tmp_path / "refused").exists()
+
+
+def refused(rank, folder):
+    # The second process waits for the first one's gradients until that one ends.
+    with pytest.raises(RalsegError if rank == 0 else RuntimeError, match="was broken off; start" if rank == 0 else ""):
+        run_together("cpu", lambda: broken_off(folder))
+    if rank == 0:
+        (folder / "refused").touch()
+
+
+class Dropping(SupervisedLearner):
+    """Writes where its stream of dropout stands before each step."""
+
+    def objective(self, batches, weights, data, rng):
+        assert self._drop is not None
+        with open(os.environ["COUNTED"], "a") as file:
+            file.write(f"{rank()} {crc32(self._drop.get_state().numpy())}\n")
+        return super().objective(batches, weights, data, rng)
+
+
+def dropping(folder):
+    learner, data = a_learner(Dropping, folder, dropout=0.5)
+    checkpoint = FitCheckpoint(folder / "kept", of="this one", every=0)
+    with suppress(Stopped):
+        fitted(learner, data, FIT, np.random.default_rng(0), None, None if checkpoint.load() else stop, checkpoint)
+
+
+def test_a_resumed_training_drops_differently_in_each_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("COUNTED", str(tmp_path / "counted"))
+    dropping(tmp_path)
+    (tmp_path / "counted").unlink()
+    in_processes(2, command, tmp_path, dropping)
+    lines = [line.split() for line in (tmp_path / "counted").read_text().splitlines()]
+    first, second = ({stream for rank, stream in lines if rank == number} for number in "01")
+    assert len(first) == len(second) == 3 and not first & second
 
 
 def test_a_device_of_one_process_is_refused(monkeypatch):
