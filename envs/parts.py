@@ -5,6 +5,7 @@ import pkgutil
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
@@ -101,10 +102,11 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     Raises:
         RalsegError: if the target does not exist, refuses the options, or makes something else than the group holds.
     """
-    parts = {key: _part(config[key], group, key) for key, value in config.items() if _is_part(value)}
+    target = found(config, group)
+    parts = {key: _part(target, value, group, key) for key, value in config.items() if _is_part(value)}
     config = {key: value for key, value in config.items() if key not in parts}
     arguments = {**parts, **arguments}
-    target, options = found(config, group), {key: config[key] for key in config if key[0] != "_"}
+    options = {key: config[key] for key in config if key[0] != "_"}
     if not config.get("_partial_"):
         _check_names(target, options, arguments, group, config["_target_"])
     check_arguments(target, options, group)
@@ -118,8 +120,8 @@ def made(config: Mapping[str, Any], group: str, **arguments: Any) -> Any:
             raise cause from None
         reason = " ".join(str(error.__cause__ or error).split())
         raise RalsegError(f"{group}: {reason}") from error
-    if (base := BASES.get(group.split(".")[0])) is not None:
-        _check_base(part, base, f"{group}._target_={config['_target_']}")
+    if group in BASES:
+        _check_base(part, BASES[group], f"{group}._target_={config['_target_']}")
     return part
 
 
@@ -128,12 +130,19 @@ def _is_part(value: Any) -> bool:
     return isinstance(value, Mapping) and "_target_" in value
 
 
-def _part(config: Mapping[str, Any], group: str, key: str) -> Any:
+def _part(target: Callable, config: Mapping[str, Any], group: str, key: str) -> Any:
+    """A part that an option of a target describes, of the base that the target declares for it, if any."""
     try:
-        return made(config, f"{group}.{key}")
+        part = made(config, f"{group}.{key}")
     except RalsegError as error:
         # A part names its settings as if it were the group itself.
         raise RalsegError(re.sub(rf"\b{group}\.(?!{key}\b)", f"{group}.{key}.", str(error))) from None
+    with suppress(ValueError):
+        # Some parts of Python itself do not say what they take.
+        declared = inspect.signature(target).parameters.get(key)
+        if declared is not None and declared.annotation in BASES.values():
+            _check_base(part, declared.annotation, f"{group}.{key}._target_={config['_target_']}")
+    return part
 
 
 def _check_names(target: Callable, options: Mapping[str, Any], given: Mapping[str, Any], group: str, name: str) -> None:

@@ -18,6 +18,8 @@ from ralseg.evaluation.results import Results, ResultsStore, load_results, write
 from ralseg.evaluation.run_folder import opened
 from ralseg.foundation import RalsegError, read_json, write_json
 
+JOINED = "joined"
+"""Key of comparison.json: label -> folder of each part."""
 SHARED = ("classes", "splits", "budgets")
 """Keys of comparison.json in which joined comparisons agree, besides the pixels of the pool: units may differ."""
 SHARED_GROUPS = ("taxonomy", "protocol", "seed")
@@ -34,23 +36,22 @@ def join(parts: Mapping[str, str | Path], folder: str | Path) -> Results:
 
     Args:
         parts: label -> folder of a comparison. A policy is named `policy (label)`, and by itself where the label is "".
-        folder: a new folder, or one that was joined before. Gets what a comparison has, as far as the parts have it.
+        folder: a new folder, or one that was joined before, whose rows are replaced. Gets what a comparison has, as far
+            as the parts have it.
 
     Returns:
         The joined results; `write_report` makes their page.
 
     Raises:
         RalsegError: if fewer than two are given, one cannot be read or is not on the same images, two policies or runs
-            get the same name, or the folder cannot be written.
+            get the same name, or the folder holds anything but what was joined before, or cannot be written.
     """
     if len(parts) < 2:
         raise RalsegError(f"{len(parts)} comparisons were given; name two or more to join")
     folder, loaded = Path(folder), {label: load_results(path) for label, path in parts.items()}
     first = next(iter(loaded.values()))
-    for label, other in loaded.items():
+    for other in loaded.values():
         _check_same(first, other)
-        if other.folder.resolve() == folder.resolve():
-            raise RalsegError(f"{folder} is one of the joined comparisons ({label or 'the first'}); name a new folder")
     named = {
         label: {policy: f"{policy} ({label})" if label else policy for policy in of.comparison["policies"]}
         for label, of in loaded.items()
@@ -62,8 +63,10 @@ def join(parts: Mapping[str, str | Path], folder: str | Path) -> Results:
         "run_ids": _distinct([run for of in loaded.values() for run in of.comparison["run_ids"]], "runs"),
         "command": "\n".join(of.comparison.get("command") or "not recorded" for of in loaded.values()),
         "notes": list(dict.fromkeys(note for label, of in loaded.items() for note in _notes(label, first, of))),
+        JOINED: {label: str(path) for label, path in parts.items()},
     }
     with opened(folder, "comparison"):
+        _check_joined(folder)
         write_json(folder / "comparison.json", comparison)
         store = ResultsStore(folder, comparison["classes"])
         store.rows.clear()
@@ -71,6 +74,13 @@ def join(parts: Mapping[str, str | Path], folder: str | Path) -> Results:
         for label, of in loaded.items():
             _copy_files(of, named[label], folder)
         return load_results(folder)
+
+
+def _check_joined(folder: Path) -> None:
+    """Refuse a comparison that was played, whose rows would be lost."""
+    path = folder / "comparison.json"
+    if (folder / "results.csv").exists() and not (path.exists() and JOINED in read_json(path)):
+        raise RalsegError(f"{folder} holds a comparison that was played, whose rows would be lost; name a new folder")
 
 
 def _distinct(names: list[str], what: str) -> list[str]:

@@ -131,8 +131,19 @@ class Strong(Settings, group="strong"):
         return seen
 
 
+SHARE = 0.25, 0.5
+"""Range of a rectangle's share of the window's area in CutMix."""
+
+
+def sides(rows: int, columns: int, rng: np.random.Generator, share: tuple[float, float] = SHARE) -> tuple[int, int]:
+    """Random (height, width) of a rectangle of cells, 1 or more, with a share of the area of `rows` x `columns`."""
+    area, ratio = rng.uniform(*share), np.exp(rng.uniform(-0.5, 0.5))
+    height = int(np.clip(round(rows * np.sqrt(area * ratio)), 1, rows))
+    return height, int(np.clip(round(columns * np.sqrt(area / ratio)), 1, columns))
+
+
 def cut_mixed(
-    windows: np.ndarray, targets: np.ndarray, rng: np.random.Generator, share: tuple[float, float] = (0.25, 0.5)
+    windows: np.ndarray, targets: np.ndarray, rng: np.random.Generator, share: tuple[float, float] = SHARE
 ) -> tuple[np.ndarray, np.ndarray]:
     """CutMix (Yun et al., ICCV 2019): paste a rectangle of the next window into each window of a batch.
 
@@ -148,9 +159,7 @@ def cut_mixed(
     windows, targets, (rows, columns) = windows.copy(), targets.copy(), targets.shape[2:]
     others, other_targets = np.roll(windows, -1, axis=0), np.roll(targets, -1, axis=0)
     for i in range(len(windows)):
-        area, ratio = rng.uniform(*share), np.exp(rng.uniform(-0.5, 0.5))
-        height = int(np.clip(round(rows * np.sqrt(area * ratio)), 1, rows))
-        width = int(np.clip(round(columns * np.sqrt(area / ratio)), 1, columns))
+        height, width = sides(rows, columns, rng, share)
         top, left = int(rng.integers(rows - height + 1)), int(rng.integers(columns - width + 1))
         targets[i, :, top : top + height, left : left + width] = (
             other_targets[i, :, top : top + height, left : left + width]

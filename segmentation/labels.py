@@ -42,6 +42,10 @@ class PartialLabels:
         """(H, W) uint8: the known part of one label map, `IGNORE` elsewhere."""
         return self._maps[image]
 
+    def counts(self, image: int) -> np.ndarray:
+        """(C,) int64, revealed pixels per class of one image."""
+        return _counts(self._maps[image], self.classes)
+
     def reveal(self, image: int, size: tuple[int, int], box: Iterable[int], values: np.ndarray) -> np.ndarray:
         """Make the labels of one unit known.
 

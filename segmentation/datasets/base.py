@@ -18,8 +18,8 @@ class Dataset(ABC):
         classes: C class names; a class's id is its place here.
         colors: uint8 (C, 3), RGB colours for pictures.
         names: the names of all images, without a suffix: sorted, unique, and the same on every machine.
-        subsets: official subset ("train", "val", "test", or "pool", a published D_V) -> its names, sorted; subsets are
-            disjoint.
+        subsets: official subset ("train", "val", "test", "pool", a published D_V, or "source_domain", see
+            `AcrossDomains`) -> its names, sorted; subsets are disjoint.
         groups: image name -> its clip or city; images of the same group resemble each other.
         unit_size: (height, width) of the default unit, in pixels of the label.
         identity: what distinguishes this data set from others of the same name: its root folder or its parameters.

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ralseg.segmentation.augmentation import LogitSize, View, quarter
-from ralseg.segmentation.datasets import IGNORE
+from ralseg.segmentation.augmentation import LogitSize, View, quarter, sides
 from ralseg.segmentation.labels import FullLabels, PartialLabels
 from ralseg.segmentation.learners.images import LearnerImages
 
@@ -27,7 +26,7 @@ class Donors:
         self._of: list[list[tuple[Labels, int]]] = [[] for _ in range(labels[0].classes)]
         for of in labels:
             for image in of.images:
-                for number in np.flatnonzero(_counts(of, image)):
+                for number in np.flatnonzero(of.counts(image)):
                     self._of[number].append((of, image))
 
     def draw(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray] | None:
@@ -113,12 +112,10 @@ def exchanged(
     return seen, of_seen
 
 
-def rectangle(wanted: np.ndarray, rng: np.random.Generator, share: tuple[float, float] = (0.25, 0.5)) -> np.ndarray:
+def rectangle(wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random rectangle of cells, (h, w) bool, that contains one of the wanted cells (h, w) if there is any."""
     rows, columns = wanted.shape
-    area, ratio = rng.uniform(*share), np.exp(rng.uniform(-0.5, 0.5))
-    height, width = (int(np.clip(round(side * np.sqrt(of)), 1, side)) for side, of in
-                     ((rows, area * ratio), (columns, area / ratio)))  # fmt: skip
+    height, width = sides(rows, columns, rng)
     places = np.flatnonzero(wanted) if wanted.any() else np.arange(wanted.size)
     row, column = divmod(int(places[rng.integers(len(places))]), columns)
     top = int(rng.integers(max(0, row - height + 1), min(row, rows - height) + 1))
@@ -126,12 +123,6 @@ def rectangle(wanted: np.ndarray, rng: np.random.Generator, share: tuple[float, 
     cells = np.zeros(wanted.shape, bool)
     cells[top : top + height, left : left + width] = True
     return cells
-
-
-def _counts(labels: Labels, image: int) -> np.ndarray:
-    if isinstance(labels, FullLabels):
-        return labels.counts(image)
-    return np.bincount(labels.label(image).ravel(), minlength=IGNORE + 1)[: labels.classes]
 
 
 def _somewhere(mask: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -50,7 +50,8 @@ class StalOptions(U2plOptions):
             `as_released`, that with the lowest.
         contrast_from: share of the training after which the contrastive loss begins.
         power: of the teacher's probability, in the weight of a pseudo-label.
-        paste: probability that cells of other labelled windows are pasted into a labelled window.
+        paste: probability that cells of other labelled windows are pasted into a labelled window; where whole images
+            are trained on (`game.learn.windows=false`), nothing is.
         pasted: how many classes are drawn for that.
         memory_of_confidence: the share of itself that the mean confidence of a class keeps in each step.
         easy: the probability of its class above which a labelled cell has no loss (OHEM).
@@ -183,9 +184,17 @@ class StalLearner(U2plLearner):
 
 
 def with_pseudo_label(entropy: Tensor, left_out: float, drop: Drop) -> Tensor:
-    """Which cells have a pseudo-label: all but a share, by their entropy; bool of the same shape.
+    """Which cells have a pseudo-label: all but a share, by their entropy.
 
     U2PL leaves out the unsure ones; STAL's code does the opposite and leaves out the surest.
+
+    Args:
+        entropy: (B, h, w) of the teacher's prediction.
+        left_out: the share, 0 to 1.
+        drop: see `StalOptions`.
+
+    Returns:
+        (B, h, w) bool.
     """
     quantile = 1 - left_out if drop == "unsure" else left_out
     bound = torch.quantile(entropy.flatten(), quantile)
@@ -193,7 +202,7 @@ def with_pseudo_label(entropy: Tensor, left_out: float, drop: Drop) -> Tensor:
 
 
 def hard_cells(logits: Sequence[Tensor], targets: Sequence[Tensor], easy: float, kept: float) -> list[Tensor]:
-    """Targets without those of easy cells (online hard example mining).
+    """Targets without those of easy cells (online hard example mining: Shrivastava et al., CVPR 2016).
 
     Args:
         logits: (B, C, h, w) of each batch.

@@ -87,8 +87,16 @@ def test_what_cannot_be_paired_is_refused(two, play, tiny, tmp_path, capsys):
     ):
         with pytest.raises(RalsegError, match=said):
             join(parts, tmp_path / "both")
-    with pytest.raises(RalsegError, match="is one of the joined comparisons"):
-        join({"": plain.folder, "b": semi.folder}, plain.folder)
     assert not (tmp_path / "both").exists()
     assert main([str(tmp_path / "both"), str(plain.folder), str(semi.folder)]) == 2
     assert "the same label" in capsys.readouterr().err
+
+
+def test_no_comparison_that_was_played_is_overwritten(two, play, tiny, tmp_path):
+    plain, semi = two
+    other, _ = play("other", policies=("entropy",), config=tiny(), draws=2)
+    for folder in (plain.folder, other.folder):
+        before = (folder / "results.csv").read_bytes()
+        with pytest.raises(RalsegError, match="holds a comparison that was played, whose rows would be lost"):
+            join({"": plain.folder, "teacher": semi.folder}, folder)
+        assert (folder / "results.csv").read_bytes() == before

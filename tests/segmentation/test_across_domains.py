@@ -5,6 +5,7 @@ import pytest
 
 from ralseg.configs import composed
 from ralseg.envs import World
+from ralseg.envs.parts import made
 from ralseg.foundation import RalsegError
 from ralseg.segmentation.datasets import IGNORE, SOURCE_DOMAIN, AcrossDomains, Streets
 from ralseg.segmentation.overview import overview
@@ -145,6 +146,13 @@ def test_an_error_names_the_setting_of_the_domain(overrides, message):
     given = ["dataset=streets_to_camvid", "dataset.target.root=/nowhere/else", *overrides]
     with pytest.raises(RalsegError, match=message):
         _ = World(composed("evaluate_policy", given)).dataset
+
+
+def test_a_domain_is_a_data_set():
+    config = across()["dataset"] | {"source": {"_target_": "collections.OrderedDict"}}
+    message = r"^dataset\.source\._target_=collections\.OrderedDict does not derive from ralseg\..*\.Dataset"
+    with pytest.raises(RalsegError, match=message):
+        made(config, "dataset")
 
 
 def test_an_error_of_the_classes_names_the_class(two):
