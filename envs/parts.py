@@ -5,7 +5,6 @@ import pkgutil
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
@@ -137,20 +136,23 @@ def _part(target: Callable, config: Mapping[str, Any], group: str, key: str) -> 
     except RalsegError as error:
         # A part names its settings as if it were the group itself.
         raise RalsegError(re.sub(rf"\b{group}\.(?!{key}\b)", f"{group}.{key}.", str(error))) from None
-    with suppress(ValueError):
-        # Some parts of Python itself do not say what they take.
-        declared = inspect.signature(target).parameters.get(key)
-        if declared is not None and declared.annotation in BASES.values():
-            _check_base(part, declared.annotation, f"{group}.{key}._target_={config['_target_']}")
+    declared = {p.name: p.annotation for p in _parameters(target) or ()}
+    if declared.get(key) in BASES.values():
+        _check_base(part, declared[key], f"{group}.{key}._target_={config['_target_']}")
     return part
+
+
+def _parameters(target: Callable) -> list[inspect.Parameter] | None:
+    """The parameters of a target; None of the few parts of Python itself that do not say what they take."""
+    try:
+        return list(inspect.signature(target).parameters.values())
+    except ValueError:
+        return None
 
 
 def _check_names(target: Callable, options: Mapping[str, Any], given: Mapping[str, Any], group: str, name: str) -> None:
     """Refuse options that a target does not have, and a target whose options are not all given."""
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except ValueError:
-        # Some parts of Python itself do not say what they take.
+    if (parameters := _parameters(target)) is None:
         return
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in given]
     unknown = [key for key in options if key not in {p.name for p in named}]
